@@ -1,0 +1,266 @@
+"""The configuration of every step: frozen dataclasses, validated when made, to and from JSON.
+
+Each field carries its own help, so the absl flags (`flags/dataclass_flags.py`), `config.json` in a run
+folder and this file can never disagree. No TensorFlow and no I/O here.
+"""
+
+import dataclasses
+import json
+import typing
+from typing import Any, TypeVar
+
+T = TypeVar('T')
+
+TOKENIZERS = ('whitespace', 'unicode_script', 'wordpiece', 'characters')
+NORMALIZATIONS = ('none', 'lower', 'casefold_nfkc')
+MATCHES = ('none', 'unmatched', 'both')
+POOLINGS = ('cls', 'mean')
+RULES = ('paper', 'hinton')
+PRECISIONS = ('float32', 'bfloat16')
+OPTIMIZERS = ('lazy_adam', 'adagrad')
+
+
+def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:  # pylint: disable=redefined-builtin
+  """A dataclass field with its help and, for an enumeration, its choices."""
+  return dataclasses.field(default=default, metadata={'help': help, 'choices': choices})
+
+
+def _require(condition: bool, message: str) -> None:
+  if not condition:
+    raise ValueError(message)
+
+
+class Config:
+  """What the configurations share: choices are checked, JSON in and out."""
+
+  def __post_init__(self):
+    for field in dataclasses.fields(self):
+      choices = field.metadata.get('choices')
+      value = getattr(self, field.name)
+      _require(not choices or value in choices,
+               f'--{field.name}={value!r}: expected one of {", ".join(choices or ())}')
+    self.validate()
+
+  def validate(self) -> None:
+    """Raises ValueError where fields contradict each other; overridden by each configuration."""
+
+  def to_json(self) -> str:
+    return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
+
+  @classmethod
+  def from_dict(cls: type[T], values: dict[str, Any]) -> T:
+    """Rebuilds a configuration from `json.loads` of what `to_json` wrote.
+
+    Raises:
+      ValueError: a key that this configuration does not have (written by another version).
+    """
+    hints = typing.get_type_hints(cls)
+    unknown = set(values) - set(hints)
+    _require(not unknown, f'{cls.__name__}: unknown settings {sorted(unknown)}; '
+             'the folder was written by another version of b2d, choose another --output_dir')
+    made = {}
+    for name, value in values.items():
+      if dataclasses.is_dataclass(hints[name]):
+        value = hints[name].from_dict(value)
+      made[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**made)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows(Config):
+  """How the columns of a file become texts and labels."""
+  text_columns: tuple[str, ...] = option(
+      ('text',), "Names of the text columns in the files: one for single texts ('text'), two for "
+      "pairs (the first is taken as 'query', the second as 'title'). Files of plain lines (.txt) need none.")
+  id_column: str = option('', 'Column that identifies a row; empty: file name and line number.')
+  label_column: str = option('', 'Column of the hard label; empty: the files have none.')
+  num_classes: int = option(2, 'Number of classes. A graded target uses 2.')
+  label_range: tuple[float, ...] = option(
+      (), 'Lowest and highest grade, e.g. 1,3: the label is a grade, rescaled to a target in [0, 1]. '
+      'Empty: the label is an integer class.')
+  relevant_from: float = option(
+      0.0, 'Grade, in the scale of the file, from which a row counts as relevant in the evaluation.')
+
+  def validate(self) -> None:
+    _require(len(self.text_columns) in (1, 2),
+             f'--text_columns={",".join(self.text_columns)}: expected one or two names')
+    _require(self.num_classes >= 2, f'--num_classes={self.num_classes}: expected at least 2')
+    if self.label_range:
+      _require(len(self.label_range) == 2 and self.label_range[0] < self.label_range[1],
+               f'--label_range={self.label_range}: expected lowest,highest')
+      _require(self.num_classes == 2, '--label_range goes with --num_classes=2')
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    """Names of the texts inside b2d: ('text',) or ('query', 'title')."""
+    return ('text',) if len(self.text_columns) == 1 else ('query', 'title')
+
+  @property
+  def relevant_target(self) -> float:
+    """`relevant_from` in the scale of the target, [0, 1]."""
+    if not self.label_range:
+      return 0.5
+    low, high = self.label_range
+    return (self.relevant_from - low) / (high - low)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Config):
+  """The training loop, for teacher and student alike."""
+  train_batch_size: int = option(32, 'Rows a step.')
+  learning_rate: float = option(5e-5, 'Peak learning rate.')
+  num_train_epochs: float = option(3.0, 'Passes over the training rows.')
+  warmup_proportion: float = option(0.1, 'Share of the steps in which the learning rate rises.')
+  weight_decay: float = option(0.01, 'Decoupled weight decay; biases and normalisations are spared.')
+  eval_every: int = option(0, 'Steps between evaluations on the held-out rows; 0: ten times a run.')
+  best_metric: str = option('auc', 'Held-out metric by which the best weights are kept.',
+                            ('auc', 'accuracy', 'log_loss'))
+  shuffle_rows: int = option(131072, 'Rows held in memory to shuffle.')
+  seed: int = option(1, 'Seed of the initial weights, the shuffling and dropout.')
+
+  def validate(self) -> None:
+    _require(self.train_batch_size > 0, '--train_batch_size must be positive')
+    _require(self.learning_rate > 0, '--learning_rate must be positive')
+    _require(self.num_train_epochs > 0, '--num_train_epochs must be positive')
+    _require(0 <= self.warmup_proportion < 1, '--warmup_proportion must be in [0, 1)')
+    _require(self.shuffle_rows >= self.train_batch_size,
+             '--shuffle_rows must be at least --train_batch_size')
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher(Config):
+  """A BERT encoder with a classification head."""
+  init_checkpoint: str = option(
+      '', 'Folder of a Hugging Face BERT (config.json, model.safetensors, vocab.txt), or prefix of a TF1 or '
+      'TF2 BERT checkpoint beside its bert_config.json and vocab.txt. Empty: from scratch.')
+  vocab_file: str = option('', 'WordPiece vocabulary; empty: vocab.txt beside the checkpoint.')
+  max_seq_length: int = option(128, 'Word pieces a row, [CLS] and [SEP] included.')
+  pooling: str = option('cls', 'What the head reads: the pooled first position or the mean.', POOLINGS)
+  num_layers: int = option(0, 'Transformer layers; 0: all of the checkpoint (12 from scratch).')
+  hidden_size: int = option(256, 'Width, from scratch only.')
+  num_attention_heads: int = option(4, 'Attention heads, from scratch only.')
+  intermediate_size: int = option(1024, 'Inner width of the feed-forward part, from scratch only.')
+  dropout: float = option(0.1, 'Dropout of encoder and head.')
+
+  def validate(self) -> None:
+    _require(bool(self.init_checkpoint or self.vocab_file),
+             'set --init_checkpoint, or --vocab_file for a teacher from scratch')
+    _require(self.max_seq_length >= 8, '--max_seq_length must be at least 8')
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetune(Config):
+  """`python -m b2d.finetune`: labelled rows → teacher."""
+  train_files: tuple[str, ...] = option((), 'Labelled rows to train on: file patterns.')
+  valid_files: tuple[str, ...] = option((), 'Held-out labelled rows: file patterns.')
+  output_dir: str = option('', 'Run folder of the teacher.')
+  rows: Rows = Rows()
+  teacher: Teacher = Teacher(vocab_file='vocab.txt')
+  training: Training = Training()
+
+  def validate(self) -> None:
+    _require(bool(self.rows.label_column), 'set --label_column: fine-tuning needs labels')
+
+
+@dataclasses.dataclass(frozen=True)
+class Label(Config):
+  """`python -m b2d.label`: a teacher's logits for every row of any number of files."""
+  input_files: tuple[str, ...] = option((), 'Rows to label: file patterns.')
+  teacher_dir: str = option('', 'Run folder of the teacher.')
+  output_dir: str = option('', 'Folder of the soft labels.')
+  rows: Rows = Rows()
+  rows_per_shard: int = option(32768, 'Rows a shard: what a killed worker loses at most.')
+  label_batch_tokens: int = option(4096, 'Word pieces a batch; rows are batched by length.')
+  num_workers: int = option(0, 'Local worker processes; 0: one for each core.')
+  precision: str = option('bfloat16', 'Arithmetic of the matrix products.', PRECISIONS)
+  phrases_per_row: int = option(
+      0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled with it: cheap '
+      'transfer rows.')
+
+  def validate(self) -> None:
+    _require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
+    _require(not self.phrases_per_row or len(self.rows.text_columns) == 1,
+             '--phrases_per_row works on single texts')
+
+
+@dataclasses.dataclass(frozen=True)
+class Student(Config):
+  """Hashed n-gram embeddings, pooled, and a feed-forward network."""
+  normalization: str = option(
+      'lower', "What is done to a text first: nothing, lower case (core op), or Unicode case folding "
+      'and NFKC (TF Text).', NORMALIZATIONS)
+  tokenizer: str = option('whitespace', 'What a token is.', TOKENIZERS)
+  delimiters: str = option(
+      ' \t\n\r\v\f', 'Characters that part the tokens of --tokenizer=whitespace.')
+  strip_suffix: str = option(
+      '', "Characters dropped from the end of a token (e.g. 's.' joins plural and singular).")
+  tokenizer_vocab: str = option('', 'Vocabulary of --tokenizer=wordpiece.')
+  ngram_orders: tuple[int, ...] = option((1, 2), 'Orders of the n-grams.')
+  num_buckets: int = option(1 << 20, 'Rows of the embedding table that n-grams are hashed to.')
+  hash_seed: int = option(0, 'Seed of the hash.')
+  match: str = option(
+      'both', 'Pairs: bags of the query n-grams that the title lacks, or of those and of the ones that it has.',
+      MATCHES)
+  product: bool = option(True, 'Pairs: whether the product of the pooled fields is a feature.')
+  embedding_dim: int = option(64, 'Width of a table row.')
+  hidden_layers: tuple[int, ...] = option((256, 64), 'Widths of the hidden layers.')
+
+  def validate(self) -> None:
+    _require(all(1 <= n <= 8 for n in self.ngram_orders) and bool(self.ngram_orders),
+             f'--ngram_orders={self.ngram_orders}: expected orders from 1 to 8')
+    _require(self.num_buckets > 1, '--num_buckets must be at least 2')
+    _require(self.tokenizer != 'wordpiece' or bool(self.tokenizer_vocab),
+             '--tokenizer=wordpiece needs --tokenizer_vocab')
+
+
+@dataclasses.dataclass(frozen=True)
+class Distill(Config):
+  """`python -m b2d.distill`: soft labels (or hard ones) → student."""
+  soft_labels: tuple[str, ...] = option(
+      (), 'Folders that b2d.label, b2d.stack or an import wrote. Empty: hard labels alone (the baseline).')
+  train_files: tuple[str, ...] = option((), 'Labelled rows, for hard labels: file patterns.')
+  valid_files: tuple[str, ...] = option((), 'Held-out labelled rows: file patterns.')
+  output_dir: str = option('', 'Run folder of the student.')
+  temperature: float = option(1.0, 'Temperature T of the teacher.')
+  rule: str = option('paper', "'paper': T softens the teacher alone; 'hinton': both sides, loss times T².", RULES)
+  hard_label_share: float = option(
+      0.0, 'Weight of the hard label in the loss where a soft-labelled row has one.')
+  margin_weight: float = option(
+      0.0, "Weight of the margin loss: for rows of one query the student's differences follow the teacher's.")
+  max_rows: int = option(0, 'Use only the first rows of the soft labels (0: all), to measure growth.')
+  init_embeddings: str = option(
+      '', 'Teacher run folder whose word-piece embeddings (PCA) start the rows of the unigrams.')
+  rows: Rows = Rows()
+  student: Student = Student()
+  optimizer: str = option('lazy_adam', 'Optimiser of the student.', OPTIMIZERS)
+  training: Training = Training(train_batch_size=1024, learning_rate=2e-3, weight_decay=0.0,
+                                warmup_proportion=0.02)
+
+  def validate(self) -> None:
+    _require(bool(self.soft_labels or self.train_files), 'set --soft_labels or --train_files')
+    _require(self.temperature > 0, f'--temperature={self.temperature}: expected a positive number')
+    _require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate(Config):
+  """`python -m b2d.evaluate`: several models side by side on the same labelled rows."""
+  models: tuple[str, ...] = option((), 'name=folder of teacher or student runs, or exported SavedModels.')
+  reference: str = option('', 'Name of the teacher that agreement and recovered ratio refer to.')
+  files: tuple[str, ...] = option((), 'Labelled rows: file patterns.')
+  output_dir: str = option('', 'Folder of metrics.json and the table.')
+  rows: Rows = Rows()
+  bootstrap: int = option(0, 'Bootstrap repeats over queries (or rows) for the intervals; 0: none.')
+
+  def validate(self) -> None:
+    _require(bool(self.models), 'set --models=name=folder,...')
+    _require(bool(self.rows.label_column), 'set --label_column: an evaluation needs labels')
+
+
+def to_flat(config: Config) -> dict[str, Any]:
+  """The configuration's settings by flag name, nested groups flattened."""
+  flat = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    flat.update(to_flat(value) if dataclasses.is_dataclass(value) else {field.name: value})
+  return flat

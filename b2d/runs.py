@@ -1,0 +1,133 @@
+"""A run folder: its configuration, the flagfile that repeats it, its result.
+
+    config.json   the resolved configuration
+    run.flags     `python -m b2d.<step> --flagfile=run.flags` repeats the run
+    metrics.json  the result; its presence says that the run is finished
+"""
+
+import contextlib
+import json
+import os
+import sys
+from typing import Any, Callable, Iterator
+
+from absl import app
+import tensorflow as tf
+
+from b2d import config as config_lib
+
+_SECONDARY = {'num_workers', 'output_dir'}  # They change where and how fast, not what comes out.
+
+
+@contextlib.contextmanager
+def atomic_path(path: str) -> Iterator[str]:
+  """Yields a temporary path beside `path`, renamed to it on success and removed on failure."""
+  temporary = f'{path}.tmp-{os.getpid()}'
+  try:
+    yield temporary
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+  finally:
+    if tf.io.gfile.exists(temporary):
+      tf.io.gfile.remove(temporary)
+
+
+def write_text(path: str, text: str) -> None:
+  """Writes a file under a temporary name, then renames it."""
+  with atomic_path(path) as temporary, tf.io.gfile.GFile(temporary, 'w') as file:
+    file.write(text)
+
+
+def read_json(path: str) -> dict[str, Any]:
+  """Reads a JSON object.
+
+  Raises:
+    ValueError: the file is missing or is not JSON; the message names it.
+  """
+  if not tf.io.gfile.exists(path):
+    raise ValueError(f'{path}: no such file; is {os.path.dirname(path)!r} a finished run folder?')
+  with tf.io.gfile.GFile(path) as file:
+    try:
+      return json.loads(file.read())
+    except json.JSONDecodeError as error:
+      raise ValueError(f'{path}: not JSON ({error})') from error
+
+
+def start(run_config: config_lib.Config, step: str) -> str:
+  """Opens (or reopens) the run folder `run_config.output_dir` and records the configuration there.
+
+  Args:
+    run_config: the configuration of the step.
+    step: name of the step, e.g. 'finetune'.
+
+  Returns:
+    The folder.
+
+  Raises:
+    ValueError: no folder is named, or it holds a run of another configuration.
+  """
+  folder = run_config.output_dir
+  if not folder:
+    raise ValueError('set --output_dir')
+  tf.io.gfile.makedirs(folder)
+  path = os.path.join(folder, 'config.json')
+  flat = config_lib.to_flat(run_config)
+  if tf.io.gfile.exists(path):
+    stored = read_json(path)
+    before = config_lib.to_flat(type(run_config).from_dict(stored['config'])) \
+        if stored.get('step') == step else {}
+    changed = sorted(name for name, value in flat.items()
+                     if name not in _SECONDARY and before.get(name, value) != value)
+    if not before or changed:
+      what = f'another {", ".join("--" + name for name in changed)}' if changed else \
+          f'the step {stored.get("step")!r}'
+      raise ValueError(f'{folder}: holds a run of {what}; remove it or choose another --output_dir')
+    return folder
+  write_text(os.path.join(folder, 'run.flags'), _flagfile(flat))
+  write_text(path, json.dumps({'step': step, 'config': json.loads(run_config.to_json())}, indent=2) + '\n')
+  return folder
+
+
+def _flagfile(flat: dict[str, Any]) -> str:
+  lines = []
+  for name, value in flat.items():
+    if isinstance(value, tuple):
+      value = ','.join(str(item) for item in value)
+    lines.append(f'--{name}={value}\n')
+  return ''.join(lines)
+
+
+def load_config(folder: str, config_class: type, step: str) -> Any:
+  """The configuration that `start` recorded in `folder`.
+
+  Raises:
+    ValueError: the folder holds no run of that step.
+  """
+  stored = read_json(os.path.join(folder, 'config.json'))
+  if stored.get('step') != step:
+    raise ValueError(f'{folder}: expected a run of b2d.{step}, found one of b2d.{stored.get("step")}')
+  return config_class.from_dict(stored['config'])
+
+
+def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
+  write_text(os.path.join(folder, 'metrics.json'), json.dumps(metrics, indent=2) + '\n')
+
+
+def finished(folder: str) -> bool:
+  """Whether the run in `folder` has written its result."""
+  return tf.io.gfile.exists(os.path.join(folder, 'metrics.json'))
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+  """`app.run` for the binaries: a user's slip is one line on stderr and exit code 1, no traceback."""
+
+  def guarded(argv):
+    try:
+      main(argv)
+    except (ValueError, OSError, tf.errors.OpError) as error:
+      message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+      if os.environ.get('B2D_DEBUG'):
+        raise
+      print(f'error: {message}', file=sys.stderr)
+      sys.exit(1)
+
+  app.run(guarded)
