@@ -1,0 +1,160 @@
+"""Measures of one model on labelled rows: accuracy, AUC, log loss, calibration error, Spearman.
+
+What they mean by row, whatever query a row belongs to; `ranking.py` has the measures by query, and
+`bootstrap.py` the intervals. Logits of two classes count through their margin m = logit_1 - logit_0.
+"""
+
+import numpy as np
+from scipy import special
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+from b2d import config
+
+_GRADE_TOLERANCE = 1e-6  # Targets are float32: a grade on the threshold must not fall below it.
+
+
+def margin(logits: np.ndarray) -> np.ndarray:
+  """The margin logit_1 - logit_0 of two-class logits, float64 [n] of float [n, 2]."""
+  return logits[:, 1].astype(np.float64) - logits[:, 0]
+
+
+def relevant(targets: np.ndarray, relevant_target: float = 0.5) -> np.ndarray:
+  """Which targets (or probabilities), float [n] in [0, 1], count as positive: bool [n]."""
+  return np.asarray(targets, np.float64) >= relevant_target - _GRADE_TOLERANCE
+
+
+def decisions(logits: np.ndarray, relevant_target: float = 0.5) -> np.ndarray:
+  """The class that a model decides for, int [n], from logits [n, num_classes].
+
+  Of two classes it is 1 where the probability reaches `relevant_target`: a model of graded targets
+  predicts the target, so target and prediction are cut at the same height.
+  """
+  if logits.shape[1] > 2:
+    return logits.argmax(axis=1)
+  return relevant(special.expit(margin(logits)), relevant_target).astype(np.int64)
+
+
+def reliability(probabilities: np.ndarray, targets: np.ndarray,
+                num_bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Bins of equal width over the predicted probability, empty ones left out.
+
+  Args:
+    probabilities: float [n] in [0, 1].
+    targets: float [n] in [0, 1], classes or graded.
+    num_bins: number of bins.
+
+  Returns:
+    Mean probability, mean target and number of rows of each bin that has rows.
+  """
+  bins = np.minimum((np.asarray(probabilities) * num_bins).astype(np.int64), num_bins - 1)
+  rows = np.bincount(bins, minlength=num_bins)
+  used = rows > 0
+  sums = [np.bincount(bins, values, num_bins)[used] for values in (probabilities, targets)]
+  return sums[0] / rows[used], sums[1] / rows[used], rows[used]
+
+
+def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray,
+                               num_bins: int = 15) -> float:
+  """Mean distance of predicted probability and target, Σ_b n_b/n · |mean p_b - mean t_b|.
+
+  Args and bins: see `reliability`.
+
+  Returns:
+    The error, in [0, 1].
+  """
+  predicted, observed, rows = reliability(probabilities, targets, num_bins)
+  return float(np.sum(rows * np.abs(predicted - observed)) / np.sum(rows))
+
+
+def row_log_loss(margins: np.ndarray, targets: np.ndarray) -> np.ndarray:
+  """Cross-entropy of each row, log(1 + e^m) - t·m, float [n], of margins and targets [n]."""
+  return np.logaddexp(0, margins) - targets * margins
+
+
+def binary(targets: np.ndarray, logits: np.ndarray, relevant_target: float = 0.5) -> dict[str, float]:
+  """Measures of a two-class or graded model.
+
+  Log loss and calibration error are against the target itself; accuracy and AUC against the target
+  cut at `relevant_target`.
+
+  Args:
+    targets: float [n] in [0, 1]; classes 0 and 1, or graded.
+    logits: float [n, 2].
+    relevant_target: target from which a row counts as positive.
+
+  Returns:
+    accuracy, auc, log_loss, ece, and spearman (with the targets) where they are graded.
+
+  Raises:
+    ValueError: no rows, or all of them on one side of `relevant_target`.
+  """
+  targets = np.asarray(targets, np.float64)
+  positive = relevant(targets, relevant_target)
+  if len(np.unique(positive)) < 2:
+    raise ValueError(f'labels: expected rows on both sides of {relevant_target:g}, found '
+                     f'{positive.sum()} positive of {len(targets)}; AUC needs both: use more rows')
+  margins = margin(logits)
+  result = {
+      'accuracy': float(np.mean(decisions(logits, relevant_target) == positive)),
+      'auc': float(sklearn_metrics.roc_auc_score(positive, margins)),
+      'log_loss': float(np.mean(row_log_loss(margins, targets))),
+      'ece': expected_calibration_error(special.expit(margins), targets),
+  }
+  if np.any((targets != 0) & (targets != 1)):
+    result['spearman'] = float(stats.spearmanr(margins, targets).statistic)
+  return result
+
+
+def multi_class(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+  """Measures of a model of more than two classes.
+
+  Args:
+    labels: class index [n].
+    logits: float [n, num_classes].
+
+  Returns:
+    accuracy, auc (one class against the rest, mean over the classes that occur), log_loss, and ece (of
+    the decided class's probability).
+
+  Raises:
+    ValueError: no rows, or all of one class.
+  """
+  labels = np.asarray(labels).astype(np.int64)
+  classes = np.unique(labels)
+  if len(classes) < 2:
+    raise ValueError(f'labels: expected rows of two classes or more, found {len(classes)} '
+                     f'in {len(labels)} rows; AUC needs them: use more rows')
+  log_probabilities = special.log_softmax(logits.astype(np.float64), axis=1)
+  hits = decisions(logits) == labels
+  return {
+      'accuracy': float(np.mean(hits)),
+      'auc': float(np.mean([sklearn_metrics.roc_auc_score(labels == c, log_probabilities[:, c])
+                            for c in classes])),
+      'log_loss': float(-np.mean(log_probabilities[np.arange(len(labels)), labels])),
+      'ece': expected_calibration_error(np.exp(log_probabilities.max(axis=1)), hits),
+  }
+
+
+def held_out(labels: np.ndarray, logits: np.ndarray, rows: config.Rows) -> dict[str, float]:
+  """The measures of labelled rows, by what their labels are; rows of unknown label (NaN) don't count.
+
+  Args:
+    labels: float [n]; class index, or target in [0, 1] where `rows.label_range` is set.
+    logits: float [n, num_classes].
+    rows: what the labels are.
+
+  Returns:
+    See `binary` and `multi_class`.
+
+  Raises:
+    ValueError: logits of another number of classes than the rows, or labels that can't be measured on.
+  """
+  if logits.ndim != 2 or logits.shape[1] != rows.num_classes:
+    raise ValueError(f'logits: expected [n, {rows.num_classes}], found {list(logits.shape)}; '
+                     'does --num_classes fit the model?')
+  known = ~np.isnan(labels)
+  labels, logits = labels[known], logits[known]
+  if rows.num_classes > 2:
+    return multi_class(labels, logits)
+  return binary(labels, logits, rows.relevant_target)
