@@ -58,8 +58,20 @@ def where(path: str, number: int) -> str:
 def num_rows(path: str, column: str) -> int:
   """Counts the rows: Parquet from its metadata, other formats by one streaming pass over a column."""
   if _split_name(path) == ('parquet', ''):
-    return _open_parquet(path, _open(path, '')).metadata.num_rows
+    return open_parquet(path).metadata.num_rows
   return sum(len(block.columns[0]) for block in read(path, [column]))
+
+
+def open_parquet(path: str) -> pq.ParquetFile:
+  """Opens an uncompressed Parquet file.
+
+  Raises:
+    ValueError: it is empty, cut off, or something else.
+  """
+  try:
+    return pq.ParquetFile(_open(path, ''))
+  except pa.ArrowInvalid as error:
+    raise ValueError(f'{path}: expected a Parquet file, found: {error}; write it again') from error
 
 
 def is_plain_lines(path: str) -> bool:
@@ -254,19 +266,12 @@ def _read_csv(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Itera
                      f'{wrong[0].actual_columns}; quote cells that hold a comma') from error
 
 
-def _open_parquet(path: str, stream: pa.NativeFile) -> pq.ParquetFile:
-  try:
-    return pq.ParquetFile(stream)
-  except pa.ArrowInvalid as error:
-    raise ValueError(f'{path}: expected a Parquet file, found: {error}; write it again') from error
-
-
 def _read_parquet(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Iterator[Block]:
   if isinstance(stream, pa.CompressedInputStream):  # Parquet is read from its end.
     whole = tempfile.TemporaryFile()
     shutil.copyfileobj(stream, whole)
     stream = whole
-  file = _open_parquet(path, stream)
+  file = pq.ParquetFile(stream)
   for column in columns:
     if column not in file.schema_arrow.names:
       raise _missing(path, column, file.schema_arrow.names)
