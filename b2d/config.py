@@ -16,6 +16,7 @@ NORMALIZATIONS = ('none', 'lower', 'casefold_nfkc')
 MATCHES = ('none', 'unmatched', 'both')
 POOLINGS = ('cls', 'mean')
 RULES = ('paper', 'hinton')
+SCORES = ('probability', 'logit')
 PRECISIONS = ('float32', 'bfloat16')
 OPTIMIZERS = ('lazy_adam', 'adagrad')
 
@@ -143,8 +144,6 @@ class Teacher(Config):
   dropout: float = option(0.1, 'Dropout of encoder and head.')
 
   def validate(self) -> None:
-    _require(bool(self.init_checkpoint or self.vocab_file),
-             'set --init_checkpoint, or --vocab_file for a teacher from scratch')
     _require(self.max_seq_length >= 8, '--max_seq_length must be at least 8')
 
 
@@ -155,11 +154,13 @@ class Finetune(Config):
   valid_files: tuple[str, ...] = option((), 'Held-out labelled rows: file patterns.')
   output_dir: str = option('', 'Run folder of the teacher.')
   rows: Rows = Rows()
-  teacher: Teacher = Teacher(vocab_file='vocab.txt')
+  teacher: Teacher = Teacher()
   training: Training = Training()
 
   def validate(self) -> None:
     _require(bool(self.rows.label_column), 'set --label_column: fine-tuning needs labels')
+    _require(bool(self.teacher.init_checkpoint or self.teacher.vocab_file),
+             'set --init_checkpoint, or --vocab_file for a teacher from scratch')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +168,10 @@ class Label(Config):
   """`python -m b2d.label`: a teacher's logits for every row of any number of files."""
   input_files: tuple[str, ...] = option((), 'Rows to label: file patterns.')
   teacher_dir: str = option('', 'Run folder of the teacher.')
+  scores_columns: tuple[str, ...] = option(
+      (), 'Import instead of a teacher: columns that hold the scores made elsewhere, one for each class, or '
+      'one for the positive class of two.')
+  scores_kind: str = option('probability', 'What --scores_columns hold.', SCORES)
   output_dir: str = option('', 'Folder of the soft labels.')
   rows: Rows = Rows()
   rows_per_shard: int = option(32768, 'Rows a shard: what a killed worker loses at most.')
@@ -174,11 +179,21 @@ class Label(Config):
   num_workers: int = option(0, 'Local worker processes; 0: one for each core.')
   precision: str = option('bfloat16', 'Arithmetic of the matrix products.', PRECISIONS)
   phrases_per_row: int = option(
-      0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled with it: cheap '
+      0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled too: cheap '
       'transfer rows.')
 
   def validate(self) -> None:
+    _require(bool(self.teacher_dir) != bool(self.scores_columns),
+             'set --teacher_dir, or --scores_columns to import, and not both')
+    _require(not self.scores_columns or len(self.scores_columns) == self.rows.num_classes
+             or len(self.scores_columns) + 1 == self.rows.num_classes == 2,
+             f'--scores_columns={",".join(self.scores_columns)}: expected one for each of '
+             f'--num_classes={self.rows.num_classes}, or one for the positive class of two')
+    _require(not (self.scores_columns and self.phrases_per_row),
+             '--phrases_per_row needs a teacher: a phrase has not the score of its row')
     _require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
+    _require(self.label_batch_tokens > 0, '--label_batch_tokens must be positive')
+    _require(self.num_workers >= 0, '--num_workers must not be negative')
     _require(not self.phrases_per_row or len(self.rows.text_columns) == 1,
              '--phrases_per_row works on single texts')
 
@@ -193,7 +208,7 @@ class Student(Config):
   delimiters: str = option(
       ' \t\n\r\v\f', 'Characters that part the tokens of --tokenizer=whitespace.')
   strip_suffix: str = option(
-      '', "Characters dropped from the end of a token (e.g. 's.' joins plural and singular).")
+      '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular.")
   tokenizer_vocab: str = option('', 'Vocabulary of --tokenizer=wordpiece.')
   ngram_orders: tuple[int, ...] = option((1, 2), 'Orders of the n-grams.')
   num_buckets: int = option(1 << 20, 'Rows of the embedding table that n-grams are hashed to.')

@@ -1,0 +1,55 @@
+"""Optimisers whose cost does not grow with the embedding table.
+
+Keras Adam decays the moments of *every* table row at every step: with 1 M rows that is all it does. Lazy Adam
+lets the moments of the rows that a batch did not touch rest, so that a step costs what its batch holds.
+"""
+
+import tensorflow as tf
+import tf_keras
+
+
+class LazyAdam(tf_keras.optimizers.Adam):
+  """Adam that updates only the rows a sparse gradient names; dense gradients as in Adam.
+
+  The gradient's indices must be unique (gather the unique rows, as `student.py` does): duplicates would
+  overwrite one another, so the usual pass that merges them is left out.
+  """
+
+  def _deduplicate_sparse_grad(self, grads):
+    return grads
+
+  def update_step(self, gradient, variable):
+    if not isinstance(gradient, tf.IndexedSlices):
+      super().update_step(gradient, variable)
+      return
+    step = tf.cast(self.iterations + 1, variable.dtype)
+    rate = tf.cast(self.learning_rate, variable.dtype)
+    rate *= tf.sqrt(1 - tf.pow(self.beta_2, step)) / (1 - tf.pow(self.beta_1, step))
+    key = self._index_dict[self._var_key(variable)]
+    first, second = self._momentums[key], self._velocities[key]
+    rows, values = gradient.indices, gradient.values
+    m = self.beta_1 * tf.gather(first, rows) + (1 - self.beta_1) * values
+    v = self.beta_2 * tf.gather(second, rows) + (1 - self.beta_2) * tf.square(values)
+    first.scatter_update(tf.IndexedSlices(m, rows))
+    second.scatter_update(tf.IndexedSlices(v, rows))
+    variable.scatter_sub(tf.IndexedSlices(rate * m / (tf.sqrt(v) + self.epsilon), rows))
+
+
+class UniqueAdagrad(tf_keras.optimizers.Adagrad):
+  """Adagrad, already sparse, under the same promise of unique indices."""
+
+  def _deduplicate_sparse_grad(self, grads):
+    return grads
+
+
+def create(name: str, learning_rate) -> tf_keras.optimizers.Optimizer:
+  """The student's optimiser by name: 'lazy_adam', or the paper's 'adagrad'.
+
+  Raises:
+    ValueError: another name.
+  """
+  if name == 'lazy_adam':
+    return LazyAdam(learning_rate, epsilon=1e-7)
+  if name == 'adagrad':
+    return UniqueAdagrad(learning_rate)
+  raise ValueError(f'optimizer {name!r}: expected lazy_adam or adagrad')

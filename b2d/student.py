@@ -1,0 +1,133 @@
+"""The student: pooled embeddings of hashed n-grams and a feed-forward network (BERT2DNN, section 3).
+
+    texts ──ngrams.bags──▶ table rows ──sqrtn pooling──▶ [N, kinds · dim] (+ query · title) ──dense──▶ logits
+
+`featurize` holds everything up to the row ids, so that training computes it on the input thread;
+`logits_of` is the rest. Both together are the model that is exported (`export/`), which only swaps in the
+table as it is.
+"""
+
+import os
+from typing import Mapping
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from b2d import config
+from b2d import ngrams
+from b2d import runs
+from b2d import training
+
+_PREDICT_ROWS = 1024
+
+
+class StudentModel(tf_keras.Model):
+  """Texts → logits.
+
+  Args of the constructor:
+    settings: the student's configuration.
+    fields: ('text',) or ('query', 'title').
+    num_classes: 2 gives one logit a row, more give one a class.
+    seed: of the initial weights.
+
+  Attributes:
+    table: float32 variable [num_buckets, embedding_dim].
+    dense: the feed-forward layers, the last one linear.
+  """
+
+  def __init__(self, settings: config.Student, fields: tuple[str, ...], num_classes: int, seed: int = 1):
+    super().__init__(name='student')
+    self.settings, self.fields, self.num_classes = settings, fields, num_classes
+    self.kinds = ngrams.kinds(settings, fields)
+    initial = tf.random.stateless_normal(
+        [settings.num_buckets, settings.embedding_dim], seed=[seed, 0], stddev=settings.embedding_dim**-0.5)
+    self.table = tf.Variable(initial, name='table')
+    units = (*settings.hidden_layers, 1 if num_classes == 2 else num_classes)
+    last = len(units) - 1
+    self.dense = [
+        tf_keras.layers.Dense(
+            width, activation=None if i == last else 'relu', name=f'dense_{i}',
+            kernel_initializer=tf_keras.initializers.HeNormal(seed=seed + i))
+        for i, width in enumerate(units)]
+    self._has_product = len(fields) == 2 and settings.product
+    width = (len(self.kinds) + self._has_product) * settings.embedding_dim
+    for layer in self.dense:
+      layer.build([None, width])
+      width = layer.units
+    self.built = True
+
+  def featurize(self, texts: Mapping[str, tf.Tensor]) -> ngrams.Bags:
+    """Row ids of every bag; see `ngrams.Bags`.
+
+    Args:
+      texts: string [N] by field.
+    """
+    return ngrams.bags([texts[field] for field in self.fields], self.settings)
+
+  def logits_of(self, rows: tf.Tensor, bags: ngrams.Bags) -> tf.Tensor:
+    """Pools rows and scores them.
+
+    Args:
+      rows: float [num_rows, embedding_dim], the table or a part of it.
+      bags: whose `ids` index `rows`.
+
+    Returns:
+      float [N] for two classes, else [N, num_classes].
+    """
+    pooled = tf.sparse.segment_sqrt_n(rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
+    hidden = self._combine(pooled)
+    for layer in self.dense:
+      hidden = layer(hidden)
+    return hidden[:, 0] if self.num_classes == 2 else hidden
+
+  def _combine(self, pooled: tf.Tensor) -> tf.Tensor:
+    """[kinds · N, dim] → [N, features]: the kinds side by side, and the product of query and title."""
+    if len(self.kinds) == 1:
+      return pooled
+    by_kind = tf.unstack(tf.reshape(pooled, [len(self.kinds), -1, self.settings.embedding_dim]))
+    if self._has_product:
+      by_kind.append(by_kind[0] * by_kind[1])
+    return tf.concat(by_kind, axis=1)
+
+  def call(self, inputs):
+    return self.logits_of(self.table, self.featurize(inputs))
+
+  def predict_logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Logits of numpy batches.
+
+    Args:
+      batch: object arrays [n] of bytes by field.
+
+    Returns:
+      float32 [n, num_classes]; two classes as [0, logit].
+    """
+    texts = [batch[field] for field in self.fields]
+    parts = [
+        self._predict(*(tf.constant(text[start:start + _PREDICT_ROWS], tf.string) for text in texts)).numpy()
+        for start in range(0, len(texts[0]), _PREDICT_ROWS)]
+    logits = np.concatenate(parts) if parts else np.zeros([0] if self.num_classes == 2 else [0, self.num_classes])
+    if self.num_classes == 2:
+      logits = np.stack([np.zeros_like(logits), logits], axis=1)
+    return logits.astype(np.float32)
+
+  @tf.function(reduce_retracing=True)
+  def _predict(self, *texts):
+    return self(dict(zip(self.fields, texts)))
+
+
+def load(folder: str) -> StudentModel:
+  """The trained student of a run folder of `b2d.distill`.
+
+  Raises:
+    ValueError: the folder holds no finished run of it.
+  """
+  run = runs.load_config(folder, config.Distill, 'distill')
+  model = StudentModel(run.student, run.rows.fields, run.rows.num_classes)
+  training.restore_best(model, folder)
+  return model
+
+
+def calibration_path(folder: str) -> str:
+  """Where a run keeps the scale that turns its logit into a trustworthy probability."""
+  return os.path.join(folder, 'calibration.json')

@@ -1,0 +1,135 @@
+"""The text layer that teacher and student share: normalisation and tokenisation, in the graph.
+
+Every function takes string tensors and gives tensors, so what training sees and what the exported
+SavedModel computes are the same ops. Only ops that stock TensorFlow Serving knows since release 2.15 are
+used. Hashing and n-grams are the student's (`ngrams.py`); packing for BERT is the teacher's
+(`teacher.py`).
+"""
+
+import os
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+WHITESPACE = ' \t\n\r\v\f'
+MARK = '\x02'  # 'Start of text': stands before every text.
+_ACCENTS_AND_CONTROLS = r'\p{Mn}|[\x00-\x08\x0e-\x1f\x7f]'
+
+
+def normalize(strings: tf.Tensor, form: str) -> tf.Tensor:
+  """Normalises texts.
+
+  Args:
+    strings: string [N], meant to be UTF-8; invalid bytes are replaced or kept, never an error.
+    form: 'none', 'lower' (Unicode lower case by a core op), or 'casefold_nfkc' (TF Text: full case
+      folding, then NFKC, so that 'ＴＶ' is 'tv' and 'ß' is 'ss').
+
+  Returns:
+    string [N].
+
+  Raises:
+    ValueError: an unknown form.
+  """
+  if form == 'none':
+    return strings
+  if form == 'lower':
+    return tf.strings.lower(strings, encoding='utf-8')
+  if form == 'casefold_nfkc':
+    return tf_text.normalize_utf8(tf_text.case_fold_utf8(_valid_utf8(strings)), 'NFKC')
+  raise ValueError(f'normalization {form!r}: expected none, lower or casefold_nfkc')
+
+
+def _valid_utf8(strings: tf.Tensor) -> tf.Tensor:
+  """Replaces invalid bytes, at which TF Text's normalisation would fail the whole batch."""
+  return tf.strings.unicode_transcode(strings, 'UTF-8', 'UTF-8', errors='replace')
+
+
+def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str = WHITESPACE,
+          strip_suffix: str = '', vocab_file: str = '') -> tuple[tf.Tensor, tf.Tensor]:
+  """Cuts texts into tokens.
+
+  Args:
+    strings: string [N].
+    tokenizer: 'whitespace' (one core op, parts at any of `delimiters`), 'unicode_script' (also where the
+      script changes and around punctuation), 'characters' (for Chinese and Japanese) or 'wordpiece' (ids of
+      the vocabulary, as decimal strings).
+    marks: how many `MARK` tokens are put before each text, so that n-grams see where it starts.
+    delimiters: the characters (one byte each) that part tokens of 'whitespace'.
+    strip_suffix: RE2 expression dropped where it stands before a delimiter of 'whitespace'.
+    vocab_file: vocabulary of 'wordpiece'.
+
+  Returns:
+    tokens: string [T] in the order of the rows.
+    row_ids: int64 [T], ascending: the row of each token.
+
+  Raises:
+    ValueError: an unknown tokenizer.
+  """
+  if tokenizer == 'whitespace':
+    if marks or strip_suffix:
+      strings = tf.strings.join([f'{MARK}{delimiters[0]}' * marks, strings, delimiters[0]])
+    if strip_suffix:
+      parting = ''.join(f'\\x{ord(char):02x}' for char in delimiters)
+      strings = tf.strings.regex_replace(strings, f'(?:{strip_suffix})[{parting}]', delimiters[0])
+    # The first generation of the op takes a *set* of delimiters: no regular expression is needed.
+    indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=delimiters, skip_empty=True)
+    return tokens, indices[:, 0]
+  if tokenizer == 'unicode_script':
+    ragged = tf_text.UnicodeScriptTokenizer().tokenize(_valid_utf8(strings))
+  elif tokenizer == 'characters':
+    ragged = tf.strings.unicode_split(strings, 'UTF-8')
+    ragged = tf.ragged.boolean_mask(ragged, tf.strings.strip(ragged) != '')
+  elif tokenizer == 'wordpiece':
+    ragged = tf.strings.as_string(WordPiece(vocab_file)(strings))
+  else:
+    raise ValueError(f'tokenizer {tokenizer!r}: expected whitespace, unicode_script, characters or wordpiece')
+  ragged = tf.concat([tf.fill([tf.size(strings), marks], MARK), ragged], axis=1)
+  return ragged.flat_values, ragged.value_rowids()
+
+
+def read_vocab(vocab_file: str) -> list[str]:
+  """Reads a WordPiece vocabulary, one piece a line.
+
+  Raises:
+    ValueError: the file is missing, or lacks one of the pieces that BERT needs.
+  """
+  if not tf.io.gfile.exists(vocab_file):
+    raise ValueError(f'{vocab_file}: no such vocabulary file; set --vocab_file')
+  with tf.io.gfile.GFile(vocab_file) as file:
+    vocab = [line.rstrip('\n') for line in file]
+  missing = [piece for piece in ('[PAD]', '[UNK]', '[CLS]', '[SEP]') if piece not in vocab]
+  if missing:
+    raise ValueError(f'{vocab_file}: lacks {", ".join(missing)}; expected a BERT vocabulary, one piece a line')
+  return vocab
+
+
+class WordPiece:
+  """BERT's uncased tokenisation: lower case, accents stripped, punctuation parted, word pieces.
+
+      tokenizer = text.WordPiece('vocab.txt')
+      tokenizer(tf.constant(['Cordless drill']))  # <tf.RaggedTensor [[11520, 3238, 12913]]>
+
+  Args of the constructor:
+    vocab_file: path of the vocabulary, one piece a line.
+  """
+
+  def __init__(self, vocab_file: str):
+    self.vocab = read_vocab(os.fspath(vocab_file))
+    self.vocab_size = len(self.vocab)
+    self.pad_id, self.cls_id, self.sep_id = (
+        self.vocab.index(piece) for piece in ('[PAD]', '[CLS]', '[SEP]'))
+    self._tokenizer = tf_text.FastWordpieceTokenizer(
+        self.vocab, suffix_indicator='##', unknown_token='[UNK]', token_out_type=tf.int32)
+
+  def __call__(self, strings: tf.Tensor) -> tf.RaggedTensor:
+    """Word-piece ids of texts.
+
+    Args:
+      strings: string [N].
+
+    Returns:
+      int32 [N, None], without [CLS] and [SEP].
+    """
+    folded = tf_text.case_fold_utf8(_valid_utf8(strings))
+    bare = tf.strings.regex_replace(tf_text.normalize_utf8(folded, 'NFD'), _ACCENTS_AND_CONTROLS, '')
+    return self._tokenizer.tokenize(bare)
