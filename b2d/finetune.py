@@ -1,0 +1,87 @@
+"""Fine-tunes a BERT teacher on labelled rows.
+
+    python -m b2d.finetune --init_checkpoint=FOLDER --train_files=train.tsv --valid_files=valid.tsv \\
+        --text_columns=query,title --label_column=label --output_dir=runs/mine/teacher
+
+Single texts or pairs; classes, or grades with --label_range. A killed run goes on where it was when the command is
+repeated. The run folder holds the best weights (best/), vocabulary, configuration, metrics.json, and
+TensorBoard events (events/).
+"""
+
+import functools
+import os
+
+from absl import flags
+from absl import logging
+import tf_keras
+
+from b2d import config
+from b2d import metrics
+from b2d import rows
+from b2d import runs
+from b2d import teacher
+from b2d import training
+from flags import dataclass_flags
+from flags import finetune_flags
+
+flags.adopt_module_key_flags(dataclass_flags)
+
+
+def finetune(run_config: config.Finetune) -> dict[str, float]:
+  """Runs the whole step, or what is left of it.
+
+  Returns:
+    The best held-out metrics and the training's speed; also in metrics.json.
+
+  Raises:
+    ValueError: rows, checkpoint, or run folder are not what the configuration says.
+  """
+  if run_config.output_dir and runs.finished(run_config.output_dir):
+    folder = runs.start(run_config, 'finetune')
+    logging.info('%s: finished before, nothing to do', folder)
+    return runs.read_json(os.path.join(folder, 'metrics.json'))
+  settings = run_config.training
+  train_files = rows.expand(run_config.train_files)
+  num_rows = rows.count(train_files, run_config.rows)
+  evaluate = _evaluation(run_config)
+  tf_keras.utils.set_random_seed(settings.seed)
+  model = teacher.build(run_config.teacher, run_config.rows.num_classes, run_config.rows.fields)
+  folder = runs.start(run_config, 'finetune')
+  model.save_description(folder)
+  logging.info('%s: %d rows, %d steps', folder, num_rows, training.num_steps(settings, num_rows))
+  result = training.fit(
+      model=model, optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
+      loss=lambda batch: teacher.cross_entropy(
+          model.classify(batch['ids'], training=True), batch['label'], bool(run_config.rows.label_range)),
+      batches=functools.partial(_train_batches, model, train_files, run_config), num_rows=num_rows,
+      evaluate=functools.partial(evaluate, model) if evaluate else None, settings=settings, folder=folder)
+  runs.write_metrics(folder, result)
+  return result
+
+
+def _train_batches(model, train_files, run_config, epoch):
+  """The batches of one epoch, the same ones each time."""
+  settings = run_config.training
+  seed = settings.seed + 1_000_003 * epoch
+  windows = rows.shuffle(rows.read(train_files, run_config.rows), teacher.window_rows(settings.train_batch_size),
+                         settings.shuffle_rows, seed)
+  return model.train_batches(windows, settings.train_batch_size, seed)
+
+
+def _evaluation(run_config):
+  """The function model → metrics on the held-out rows, which it keeps in memory; None without any."""
+  if not run_config.valid_files:
+    return None
+  held_out = rows.concatenate(list(rows.read(rows.expand(run_config.valid_files), run_config.rows)))
+  return lambda model: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows)
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  run_config = finetune_flags.parse()
+  result = finetune(run_config)
+  print(f'{run_config.output_dir}: ' + ', '.join(f'{name} {value:.4g}' for name, value in result.items()))
+
+
+if __name__ == '__main__':
+  runs.run(main)

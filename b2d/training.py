@@ -1,0 +1,291 @@
+"""The training loop of teacher and student: checkpoints, held-out metrics, TensorBoard events.
+
+A run that was killed goes on from its last checkpoint and, without dropout, ends with the weights of an
+uninterrupted one: `batches(epoch)` gives the same rows in the same order again, and those already seen are
+skipped. Models, losses, optimisers and metrics are the caller's.
+
+    <folder>/checkpoints   the last state: model, optimiser, position
+    <folder>/best          the best weights, and metrics.json with what they reached on the held-out rows
+    <folder>/events        TensorBoard: loss, learning_rate, rows_per_sec, held_out/<metric>
+"""
+
+import contextlib
+import json
+import math
+import os
+import queue
+import threading
+import time
+from typing import Any, Callable, Iterator, Mapping
+
+from absl import logging
+from official.nlp import optimization
+import tensorflow as tf
+import tf_keras
+import tqdm
+
+from b2d import config
+from b2d import runs
+
+_CHECKPOINT_SECS = 300
+_EVALUATIONS = 10  # A run, unless --eval_every says otherwise.
+_EVENTS = 200  # A run.
+_PREFETCHED_BATCHES = 4
+_LOWER_IS_BETTER = ('log_loss',)
+_COUNTERS = ('step', 'epoch', 'epoch_step', 'rows', 'seconds')
+
+
+def num_steps(settings: config.Training, num_rows: int) -> int:
+  """Optimiser steps of a whole run: ceil(num_rows / train_batch_size) · num_train_epochs, rounded.
+
+  Raises:
+    ValueError: there are no rows.
+  """
+  if num_rows < 1:
+    raise ValueError('expected training rows, found 0; check the files and --max_rows')
+  return max(1, round(math.ceil(num_rows / settings.train_batch_size) * settings.num_train_epochs))
+
+
+def learning_rate_schedule(settings: config.Training, steps: int):
+  """Linear warm-up to `learning_rate` over `warmup_proportion` of the steps, then linear decay to 0."""
+  schedule = tf_keras.optimizers.schedules.PolynomialDecay(
+      settings.learning_rate, decay_steps=steps, end_learning_rate=0.0)
+  warmup_steps = round(settings.warmup_proportion * steps)
+  if not warmup_steps:
+    return schedule
+  return optimization.WarmUp(settings.learning_rate, schedule, warmup_steps)
+
+
+def fit(*, model: tf_keras.Model, optimizer: Any,
+        loss: Callable[[dict[str, tf.Tensor]], tf.Tensor],
+        batches: Callable[[int], Iterator[Mapping[str, Any]]], num_rows: int,
+        evaluate: Callable[[], dict[str, float]] | None, settings: config.Training,
+        folder: str) -> dict[str, float]:
+  """Trains `model`, or goes on with the run in `folder`; leaves the best weights in `model`.
+
+  Args:
+    model: the model, its variables made.
+    optimizer: has `apply_gradients` and `learning_rate` (a number or a schedule), and can be checkpointed.
+    loss: batch of tensors → scalar, computed through `model`; traced into one graph with its gradient.
+    batches: epoch → its batches (numpy arrays or tensors, rows first); the same for the same epoch.
+    num_rows: rows of an epoch.
+    evaluate: gives the metrics on the held-out rows; None: the last weights count as the best.
+    settings: batch size, epochs, evaluation.
+    folder: run folder.
+
+  Returns:
+    The best held-out metrics, with 'step' (at which they were reached), 'seconds' (evaluations included) and
+    'rows_per_sec'.
+
+  Raises:
+    ValueError: no rows, or a loss that is not finite.
+  """
+  steps = num_steps(settings, num_rows)
+  eval_every = settings.eval_every or math.ceil(steps / _EVALUATIONS)
+  run = _Run(model, optimizer, evaluate, settings.best_metric, folder)
+  run.restore()
+  train_step = _train_step(model, optimizer, loss)
+  stream = _prefetch(_remaining(batches, run.counters, steps))
+  with contextlib.closing(stream), run.events.as_default(), tqdm.tqdm(
+      total=steps, initial=run.counters['step'], unit='step', desc='train', mininterval=2) as bar:
+    for epoch, epoch_step, batch in stream:
+      loss_value = float(train_step(batch))
+      if not math.isfinite(loss_value):
+        raise ValueError(
+            f'{folder}: the loss is {loss_value} at step {run.counters["step"] + 1}; lower '
+            f'--learning_rate={settings.learning_rate} or raise --warmup_proportion, in another --output_dir')
+      run.advance(epoch, epoch_step, len(next(iter(batch.values()))), loss_value)
+      bar.update()
+      bar.set_postfix(loss=f'{loss_value:.4f}', refresh=False)
+      step = run.counters['step']
+      if step % max(1, steps // _EVENTS) == 0:
+        run.log()
+      if step == steps or step % eval_every == 0:
+        run.evaluate()
+        run.save()
+      elif run.secs_since_save() > _CHECKPOINT_SECS:
+        run.save()
+  return run.finish()
+
+
+def restore_best(model: tf_keras.Model, folder: str) -> None:
+  """Restores the best weights of the run in `folder` into `model`, whose variables are made.
+
+  Raises:
+    ValueError: there are none, or of another shape.
+  """
+  path = tf.train.latest_checkpoint(os.path.join(folder, 'best'))
+  if path is None:
+    raise ValueError(f'{folder}: expected trained weights in best/, found none; has the training finished?')
+  try:
+    status = tf.train.Checkpoint(model=model).restore(path)
+    status.assert_existing_objects_matched().expect_partial()
+  except (AssertionError, ValueError) as error:
+    raise ValueError(f'{path}: the weights do not fit the model of {folder}/config.json ({error})') from error
+
+
+class _Run:
+  """State of a run: the counters, the checkpoints, the best weights so far."""
+
+  def __init__(self, model, optimizer, evaluate, best_metric, folder):
+    self.counters = dict.fromkeys(_COUNTERS, 0)
+    self.events = tf.summary.create_file_writer(os.path.join(folder, 'events'))
+    self._model, self._optimizer, self._folder = model, optimizer, folder
+    self._evaluate, self._best_metric = evaluate, best_metric
+    self._counters = tf.Variable(tf.zeros([len(_COUNTERS)], tf.float64), trainable=False)
+    self._last = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model, optimizer=optimizer, counters=self._counters),
+        os.path.join(folder, 'checkpoints'), max_to_keep=1)
+    self._best = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1)
+    self._losses = []
+    self._saved = self._logged = self._clock = time.monotonic()
+    self._logged_rows = 0
+
+  def restore(self):
+    """Goes back to the last checkpoint, if there is one."""
+    if self._last.restore_or_initialize():
+      values = self._counters.numpy()
+      self.counters = {name: int(value) for name, value in zip(_COUNTERS, values)}
+      self.counters['seconds'] = float(values[-1])
+      self._logged_rows = self.counters['rows']
+      logging.info('%s: going on from step %d', self._folder, self.counters['step'])
+
+  def advance(self, epoch, epoch_step, rows, loss):
+    """Counts one step; `epoch_step` batches of `epoch` have been seen."""
+    now = time.monotonic()
+    self.counters.update(
+        step=self.counters['step'] + 1, epoch=epoch, epoch_step=epoch_step,
+        rows=self.counters['rows'] + rows, seconds=self.counters['seconds'] + now - self._clock)
+    self._clock = now
+    self._losses.append(loss)
+
+  def log(self):
+    """Writes the training's events: means since the last ones."""
+    now, rows, step = time.monotonic(), self.counters['rows'], self.counters['step']
+    rate = self._optimizer.learning_rate
+    values = {
+        'loss': sum(self._losses) / len(self._losses),
+        'learning_rate': float(rate(step) if callable(rate) else rate),
+        'rows_per_sec': (rows - self._logged_rows) / (now - self._logged),
+    }
+    for name, value in values.items():
+      tf.summary.scalar(name, value, step=step)
+    self._losses, self._logged, self._logged_rows = [], now, rows
+
+  def evaluate(self):
+    """Measures the held-out rows; keeps the weights if they are the best so far."""
+    if self._evaluate is None:
+      return
+    started = time.monotonic()
+    metrics = self._evaluate()
+    if self._best_metric not in metrics:
+      raise ValueError(f'--best_metric={self._best_metric}: the held-out metrics are {", ".join(metrics)}')
+    step = self.counters['step']
+    for name, value in metrics.items():
+      tf.summary.scalar(f'held_out/{name}', value, step=step)
+    self.events.flush()
+    logging.info('step %d: %s', step, ', '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
+    if self._score(metrics) > self._score(self._best_metrics()):
+      self._save_best(metrics)
+    self._logged += time.monotonic() - started  # rows_per_sec is the training's alone.
+
+  def save(self):
+    """Writes a checkpoint of the whole state."""
+    self._counters.assign([float(self.counters[name]) for name in _COUNTERS])
+    self._last.save(self.counters['step'])
+    self._saved = time.monotonic()
+
+  def secs_since_save(self) -> float:
+    return time.monotonic() - self._saved
+
+  def finish(self) -> dict[str, float]:
+    """Puts the best weights into the model; returns their metrics."""
+    if self._evaluate is None:
+      self._save_best({})
+    restore_best(self._model, self._folder)
+    seconds = self.counters['seconds']
+    logging.info('%s: %d rows in %.0f s (%.0f rows/s)', self._folder, self.counters['rows'], seconds,
+                 self.counters['rows'] / max(seconds, 1e-9))
+    return {**self._best_metrics(), 'seconds': seconds,
+            'rows_per_sec': self.counters['rows'] / max(seconds, 1e-9)}
+
+  def _score(self, metrics) -> float:
+    value = metrics.get(self._best_metric, math.nan)
+    if math.isnan(value):
+      return -math.inf
+    return -value if self._best_metric in _LOWER_IS_BETTER else value
+
+  def _best_metrics(self) -> dict[str, float]:
+    path = os.path.join(self._folder, 'best', 'metrics.json')
+    return runs.read_json(path) if tf.io.gfile.exists(path) else {}
+
+  def _save_best(self, metrics):
+    self._best.save(self.counters['step'])
+    runs.write_text(os.path.join(self._folder, 'best', 'metrics.json'),
+                    json.dumps({**metrics, 'step': self.counters['step']}, indent=2) + '\n')
+
+
+def _train_step(model, optimizer, loss):
+  """The compiled step: batch of tensors → loss, the variables updated."""
+
+  @tf.function(reduce_retracing=True)
+  def train_step(batch):
+    with tf.GradientTape() as tape:
+      value = loss(batch)
+    variables = model.trainable_variables
+    optimizer.apply_gradients(zip(tape.gradient(value, variables), variables))
+    return value
+
+  return train_step
+
+
+def _remaining(batches, counters, steps):
+  """Yields (epoch, batches seen of it, batch of tensors) from the position in `counters` up to `steps`."""
+  epoch, seen, left = counters['epoch'], counters['epoch_step'], steps - counters['step']
+  while left > 0:
+    number = 0
+    for number, batch in enumerate(batches(epoch), 1):
+      if number <= seen:
+        continue
+      yield epoch, number, {name: tf.convert_to_tensor(value) for name, value in batch.items()}
+      left -= 1
+      if left == 0:
+        return
+    if number == 0:
+      raise ValueError(f'epoch {epoch}: expected batches to train on, found none')
+    epoch, seen = epoch + 1, 0
+
+
+def _prefetch(items: Iterator) -> Iterator:
+  """Yields `items`, made a few ahead by a thread; an exception there is raised here."""
+  ready = queue.Queue(_PREFETCHED_BATCHES)
+  stopped = threading.Event()
+
+  def put(entry):
+    while not stopped.is_set():
+      with contextlib.suppress(queue.Full):
+        ready.put(entry, timeout=0.1)
+        return
+
+  def produce():
+    try:
+      for item in items:
+        put((item, None))
+        if stopped.is_set():
+          return
+      put((None, StopIteration()))
+    except Exception as error:  # pylint: disable=broad-exception-caught  # Handed to the consumer.
+      put((None, error))
+
+  threading.Thread(target=produce, daemon=True).start()
+  try:
+    while True:
+      item, error = ready.get()
+      if isinstance(error, StopIteration):
+        return
+      if error is not None:
+        raise error
+      yield item
+  finally:
+    stopped.set()
