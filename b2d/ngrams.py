@@ -68,6 +68,15 @@ def bags(texts: list[tf.Tensor], settings: config.Student) -> Bags:
   return Bags(ids, segment_ids, num_rows * num_kinds)
 
 
+def unigram_ids(words: tf.Tensor, settings: config.Student) -> tf.Tensor:
+  """Table rows int64 [W] of single tokens, string [W]."""
+  return tf.math.floormod(_hash(words, settings), tf.constant(settings.num_buckets, tf.int64))
+
+
+def _hash(tokens: tf.Tensor, settings: config.Student) -> tf.Tensor:
+  return tf.strings.to_hash_bucket_strong(tokens, _HASH_RANGE, key=[settings.hash_seed, 0x62326462])
+
+
 def _hashed_ngrams(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
   """Hashes int64 [nnz] of all n-grams, text by text, and the text each belongs to, int64 [nnz]."""
   longest = max(settings.ngram_orders)
@@ -75,7 +84,7 @@ def _hashed_ngrams(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Ten
       text.normalize(strings, settings.normalization), settings.tokenizer, marks=max(1, longest - 1),
       delimiters=settings.delimiters, strip_suffix=settings.strip_suffix,
       vocab_file=settings.tokenizer_vocab)
-  unigrams = tf.strings.to_hash_bucket_strong(tokens, _HASH_RANGE, key=[settings.hash_seed, 0x62326462])
+  unigrams = _hash(tokens, settings)
   by_order = {1: unigrams}
   for order in range(2, longest + 1):
     by_order[order] = by_order[order - 1] * _ODD + tf.roll(unigrams, 1 - order, axis=0)
@@ -91,8 +100,8 @@ def _add_matches(hashes: tf.Tensor, segment_ids: tf.Tensor, num_rows: tf.Tensor,
   """Appends the bags of query n-grams that the row's title lacks and, for 'both', has."""
   tagged = hashes + tf.math.floormod(segment_ids, num_rows) * _ROW_TAG
   num_query = tf.searchsorted(segment_ids, tf.reshape(num_rows, [1]), out_type=tf.int64)
-  in_query = tf.slice(tagged, [0], num_query)
-  in_title = tf.slice(tagged, num_query, [-1])
+  in_query = tf.slice(tagged, tf.constant([0], tf.int64), num_query)
+  in_title = tf.slice(tagged, num_query, tf.constant([-1], tf.int64))
   lacked, lacked_at = tf.raw_ops.ListDiff(x=in_query, y=in_title, out_idx=tf.int64)
   all_hashes = [hashes, tf.gather(hashes, lacked_at) * _LACKED]
   all_segments = [segment_ids, tf.gather(segment_ids, lacked_at) + 2 * num_rows]

@@ -24,7 +24,7 @@ class LazyAdam(tf_keras.optimizers.Adam):
       return
     step = tf.cast(self.iterations + 1, variable.dtype)
     rate = tf.cast(self.learning_rate, variable.dtype)
-    rate *= tf.sqrt(1 - tf.pow(self.beta_2, step)) / (1 - tf.pow(self.beta_1, step))
+    rate = rate * tf.sqrt(1 - tf.pow(self.beta_2, step)) / (1 - tf.pow(self.beta_1, step))
     key = self._index_dict[self._var_key(variable)]
     first, second = self._momentums[key], self._velocities[key]
     rows, values = gradient.indices, gradient.values

@@ -17,6 +17,7 @@ import tf_keras
 from b2d import config
 from b2d import ngrams
 from b2d import runs
+from b2d import teacher
 from b2d import training
 
 _PREDICT_ROWS = 1024
@@ -81,6 +82,25 @@ class StudentModel(tf_keras.Model):
       hidden = layer(hidden)
     return hidden[:, 0] if self.num_classes == 2 else hidden
 
+  @tf.function(reduce_retracing=True)
+  def featurize_unique(self, *texts) -> dict[str, tf.Tensor]:
+    """Bags over the unique table rows, so that a gradient names each row once.
+
+    Args:
+      *texts: string [N], one a field.
+
+    Returns:
+      'rows' int64 [U], ascending in first use; 'ids' int32 [nnz] into them; 'segment_ids', 'num_segments'.
+    """
+    bags = self.featurize(dict(zip(self.fields, texts)))
+    rows, ids = tf.unique(bags.ids)
+    return {'rows': rows, 'ids': ids, 'segment_ids': bags.segment_ids, 'num_segments': bags.num_segments}
+
+  def logits_of_unique(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Logits, as `logits_of`, of what `featurize_unique` made."""
+    return self.logits_of(tf.gather(self.table, batch['rows']),
+                          ngrams.Bags(batch['ids'], batch['segment_ids'], batch['num_segments']))
+
   def _combine(self, pooled: tf.Tensor) -> tf.Tensor:
     """[kinds · N, dim] → [N, features]: the kinds side by side, and the product of query and title."""
     if len(self.kinds) == 1:
@@ -126,6 +146,23 @@ def load(folder: str) -> StudentModel:
   model = StudentModel(run.student, run.rows.fields, run.rows.num_classes)
   training.restore_best(model, folder)
   return model
+
+
+def start_from_word_pieces(model: StudentModel, teacher_folder: str) -> None:
+  """Starts the unigram rows of whole words from a teacher's word-piece embeddings, by PCA.
+
+  Args:
+    model: a new student.
+    teacher_folder: run folder of `b2d.finetune`.
+  """
+  pieces, vectors = teacher.load(teacher_folder).word_embeddings()
+  whole = [i for i, piece in enumerate(pieces) if not piece.startswith(('##', '['))]
+  vectors = vectors[whole] - vectors[whole].mean(axis=0)
+  _, _, axes = np.linalg.svd(vectors, full_matrices=False)
+  started = vectors @ axes[:model.settings.embedding_dim].T
+  started *= model.settings.embedding_dim**-0.5 / started.std()
+  words = tf.constant([pieces[i] for i in whole])
+  model.table.scatter_update(tf.IndexedSlices(started, ngrams.unigram_ids(words, model.settings)))
 
 
 def calibration_path(folder: str) -> str:

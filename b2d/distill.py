@@ -1,0 +1,155 @@
+"""Distils soft labels into a student, or trains the same student on hard labels (the baseline).
+
+    python -m b2d.distill --soft_labels=runs/mine/soft_labels --valid_files=valid.tsv --text_columns=query,title \\
+        --label_column=label --output_dir=runs/mine/student
+    python -m b2d.distill --train_files=train.tsv ... --output_dir=runs/mine/baseline
+
+A killed run goes on where it was when the command is repeated. The run folder holds the best weights (best/), the
+configuration, calibration.json, metrics.json, and TensorBoard events (events/).
+"""
+
+import functools
+import json
+import os
+
+from absl import flags
+from absl import logging
+import numpy as np
+import tensorflow as tf
+
+from b2d import calibration
+from b2d import config
+from b2d import losses
+from b2d import metrics
+from b2d import optimizers
+from b2d import rows
+from b2d import runs
+from b2d import soft_labels
+from b2d import student
+from b2d import training
+from flags import dataclass_flags
+from flags import distill_flags
+
+flags.adopt_module_key_flags(dataclass_flags)
+
+
+def distill(run_config: config.Distill) -> dict[str, float]:
+  """Runs the whole step, or what is left of it.
+
+  Returns:
+    The best held-out metrics and the training's speed; also in metrics.json.
+
+  Raises:
+    ValueError: rows, soft labels, or run folder are not what the configuration says.
+  """
+  if run_config.output_dir and runs.finished(run_config.output_dir):
+    folder = runs.start(run_config, 'distill')
+    logging.info('%s: finished before, nothing to do', folder)
+    return runs.read_json(os.path.join(folder, 'metrics.json'))
+  settings = run_config.training
+  num_rows = _count_rows(run_config)
+  held_out = _held_out(run_config)
+  model = student.StudentModel(
+      run_config.student, run_config.rows.fields, run_config.rows.num_classes, settings.seed)
+  if run_config.init_embeddings:
+    student.start_from_word_pieces(model, run_config.init_embeddings)
+  folder = runs.start(run_config, 'distill')
+  steps = training.num_steps(settings, num_rows)
+  logging.info('%s: %d rows, %d steps', folder, num_rows, steps)
+  result = training.fit(
+      model=model,
+      optimizer=optimizers.create(run_config.optimizer, training.learning_rate_schedule(settings, steps)),
+      loss=functools.partial(_loss, model, run_config),
+      batches=functools.partial(_train_batches, model, run_config), num_rows=num_rows,
+      evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows))
+      if held_out else None,
+      settings=settings, folder=folder)
+  if held_out and run_config.rows.num_classes == 2:
+    _calibrate(model, held_out, run_config, folder)
+  runs.write_metrics(folder, result)
+  return result
+
+
+def _count_rows(run_config: config.Distill) -> int:
+  if not run_config.soft_labels:
+    return rows.count(rows.expand(run_config.train_files), run_config.rows)
+  for folder in run_config.soft_labels:
+    manifest = soft_labels.read_manifest(folder)
+    if (manifest.fields, manifest.num_classes) != (run_config.rows.fields, run_config.rows.num_classes):
+      raise ValueError(
+          f'{folder}: holds {manifest.num_classes} classes of {manifest.fields}, expected '
+          f'{run_config.rows.num_classes} of {run_config.rows.fields}; set --num_classes and --text_columns')
+  num_rows = soft_labels.num_rows(run_config.soft_labels)
+  return min(num_rows, run_config.max_rows or num_rows)
+
+
+def _held_out(run_config: config.Distill) -> rows.Batch | None:
+  """The held-out rows, kept in memory; None without any."""
+  if not run_config.valid_files:
+    return None
+  if not run_config.rows.label_column:
+    raise ValueError('set --label_column: the rows of --valid_files need labels')
+  return rows.concatenate(list(rows.read(rows.expand(run_config.valid_files), run_config.rows)))
+
+
+def _train_batches(model: student.StudentModel, run_config: config.Distill, epoch: int):
+  """The batches of one epoch, the same ones each time: texts already turned into table rows."""
+  settings = run_config.training
+  seed = settings.seed + 1_000_003 * epoch
+  if run_config.soft_labels:
+    stream = soft_labels.read(run_config.soft_labels, seed=seed, max_rows=run_config.max_rows)
+  else:
+    stream = rows.read(rows.expand(run_config.train_files), run_config.rows)
+  group = 'query' if run_config.margin_weight else ''
+  for batch in rows.shuffle(stream, settings.train_batch_size, settings.shuffle_rows, seed, group):
+    yield _featurized(model, run_config, batch)
+
+
+def _featurized(model: student.StudentModel, run_config: config.Distill, batch: rows.Batch):
+  """A batch of tensors for `_loss`: targets first, then the unique table rows and who pools them."""
+  label = batch.get('label', np.full(rows.size(batch), np.nan, np.float32))
+  made = {'label': tf.constant(label, tf.float32)}
+  if 'logits' in batch:
+    made['logits'] = tf.constant(batch['logits'].mean(axis=1), tf.float32)
+  made |= model.featurize_unique(*(tf.constant(batch[field], tf.string) for field in model.fields))
+  if run_config.margin_weight:
+    made['group'] = tf.strings.to_hash_bucket_fast(tf.constant(batch['query'], tf.string), 1 << 62)
+  return made
+
+
+def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.Tensor:
+  """Mean loss of a batch of `_featurized`."""
+  logits = model.logits_of_unique(batch)
+  known = tf.math.is_finite(batch['label'])
+  label = tf.where(known, batch['label'], 0.0)
+  hard = losses.cross_entropy(logits, losses.hard_targets(
+      label, run_config.rows.num_classes, bool(run_config.rows.label_range)))
+  if 'logits' not in batch:
+    return tf.reduce_mean(hard)
+  soft = losses.cross_entropy(
+      logits, losses.soft_targets(batch['logits'], run_config.temperature),
+      temperature=run_config.temperature, rule=run_config.rule)
+  share = run_config.hard_label_share * tf.cast(known, tf.float32)
+  loss = tf.reduce_mean((1 - share) * soft + share * hard)
+  if run_config.margin_weight:
+    margins = batch['logits'][:, 1] - batch['logits'][:, 0]
+    loss += run_config.margin_weight * tf.reduce_mean(losses.margin_loss(logits, margins, batch['group']))
+  return loss
+
+
+def _calibrate(model, held_out, run_config, folder) -> None:
+  """Fits the scale of the probability on the held-out rows and stores it with the student."""
+  margins = metrics.margin(model.predict_logits(held_out))
+  fitted = calibration.fit(margins, metrics.relevant(held_out['label'], run_config.rows.relevant_target))
+  runs.write_text(student.calibration_path(folder), json.dumps(fitted._asdict(), indent=2) + '\n')
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  run_config = distill_flags.parse()
+  result = distill(run_config)
+  print(f'{run_config.output_dir}: ' + ', '.join(f'{name} {value:.4g}' for name, value in result.items()))
+
+
+if __name__ == '__main__':
+  runs.run(main)
