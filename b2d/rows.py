@@ -10,6 +10,7 @@ import os
 from typing import Iterable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from b2d import config
@@ -36,16 +37,18 @@ def expand(patterns: Sequence[str]) -> list[str]:
   return sorted(files)
 
 
-def read(paths: Sequence[str], rows: config.Rows, batch_size: int = 8192) -> Iterator[Batch]:
+def read(paths: Sequence[str], rows: config.Rows, batch_size: int = 8192,
+         scores_columns: Sequence[str] = ()) -> Iterator[Batch]:
   """Streams the rows of the files in order, as full batches (the last one may be short).
 
-  'id' is the id column, or '<file name>:<line>' (in CSV, Parquet and TFRecord '<file name>:<row>').
+  'id' is the id column, or '<file name>:<line>' ('<file name>:<row>' in CSV, Parquet, TFRecord).
+  With `scores_columns` the batches have these numbers too, as 'scores', float64 [n, columns].
 
   Raises:
     ValueError: bad input, with file, line, expected, found and remedy; or there is not one row.
   """
   empty = True
-  for batch in rebatch(_read_blocks(paths, rows), batch_size):
+  for batch in rebatch(_read_blocks(paths, rows, scores_columns), batch_size):
     empty = False
     yield batch
   if empty:
@@ -102,24 +105,33 @@ def rebatch(batches: Iterable[Batch], batch_size: int) -> Iterator[Batch]:
       yield take(merged, slice(start, start + batch_size))
     num_held -= full
     held = [take(merged, slice(full, None))] if num_held else []
-  if held:
+  if num_held:
     yield concatenate(held)
 
 
-def shuffle(batches: Iterable[Batch], batch_size: int, window_rows: int, seed: int) -> Iterator[Batch]:
+def shuffle(batches: Iterable[Batch], batch_size: int, window_rows: int, seed: int,
+            group: str = '') -> Iterator[Batch]:
   """Permutes within windows of `window_rows` consecutive rows; full batches, the last one short.
 
+  With `group`, the name of a text, rows that share it stand together (in the window) and the groups are permuted.
   The order depends on `seed` and the rows alone, not on the sizes of the incoming batches.
   """
   generator = np.random.default_rng(seed)
   windows = rebatch(batches, window_rows)
-  permuted = (take(window, generator.permutation(size(window))) for window in windows)
+  permuted = (take(window, _permutation(window, generator, group)) for window in windows)
   yield from rebatch(permuted, batch_size)
 
 
-def _read_blocks(paths: Sequence[str], rows: config.Rows) -> Iterator[Batch]:
+def _permutation(window: Batch, generator: np.random.Generator, group: str) -> np.ndarray:
+  if not group:
+    return generator.permutation(size(window))
+  codes, groups = pd.factorize(window[group])
+  return np.lexsort((generator.permutation(size(window)), generator.permutation(len(groups))[codes]))
+
+
+def _read_blocks(paths, rows, scores_columns) -> Iterator[Batch]:
   columns = list(rows.text_columns)
-  columns += [column for column in (rows.id_column, rows.label_column) if column]
+  columns += [column for column in (rows.id_column, rows.label_column, *scores_columns) if column]
   for path in paths:
     name = os.path.basename(path).encode('utf-8')
     for block in file_formats.read(path, columns):
@@ -132,6 +144,9 @@ def _read_blocks(paths: Sequence[str], rows: config.Rows) -> Iterator[Batch]:
         batch['id'] = np.array([b'%b:%d' % (name, block.first + i) for i in range(size(batch))], dtype=object)
       if rows.label_column:
         batch['label'] = _targets(path, block.first, values[rows.label_column], rows)
+      if scores_columns:
+        batch['scores'] = np.stack([_scores(path, block.first, column, values[column])
+                                    for column in scores_columns], axis=1)
       yield batch
 
 
@@ -164,6 +179,15 @@ def _targets(path: str, first: int, values: np.ndarray, rows: config.Rows) -> np
     raise ValueError(f'{file_formats.where(path, first + index)}: expected {expected} from {low:g} to {high:g} in '
                      f'{rows.label_column!r}, found {found!r}; correct it or {remedy}')
   return ((numbers - low) / (high - low) if rows.label_range else numbers).astype(np.float32)
+
+
+def _scores(path: str, first: int, column: str, values: np.ndarray) -> np.ndarray:
+  numbers = _numbers(values)
+  if not np.isfinite(numbers).all():
+    index = int((~np.isfinite(numbers)).argmax())
+    raise ValueError(f'{file_formats.where(path, first + index)}: expected a number in {column!r}, '
+                     f'found {values[index]!r}; correct it or --scores_columns')
+  return numbers
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:
