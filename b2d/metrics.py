@@ -1,6 +1,6 @@
 """Measures of one model on labelled rows: accuracy, AUC, log loss, calibration error, Spearman.
 
-What they mean by row, whatever query a row belongs to; `ranking.py` has the measures by query, and
+All rows count alike, whatever query they belong to; `ranking.py` has the measures by query, and
 `bootstrap.py` the intervals. Logits of two classes count through their margin m = logit_1 - logit_0.
 """
 
@@ -67,16 +67,36 @@ def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray,
   return float(np.sum(rows * np.abs(predicted - observed)) / np.sum(rows))
 
 
-def row_log_loss(margins: np.ndarray, targets: np.ndarray) -> np.ndarray:
-  """Cross-entropy of each row, log(1 + e^m) - t·m, float [n], of margins and targets [n]."""
-  return np.logaddexp(0, margins) - targets * margins
+def by_row(targets: np.ndarray, logits: np.ndarray,
+           relevant_target: float = 0.5) -> dict[str, np.ndarray]:
+  """The measures that are means over rows, row by row.
+
+  Args:
+    targets: float [n]; for two classes in [0, 1], classes or graded; for more the class index.
+    logits: float [n, num_classes].
+    relevant_target: target from which a row counts as positive (two classes).
+
+  Returns:
+    accuracy (1 where the decision is right, else 0) and log_loss (cross-entropy against the target
+    itself), float [n] each.
+  """
+  decided = decisions(logits, relevant_target)
+  if logits.shape[1] == 2:
+    margins = margin(logits)
+    return {'accuracy': (decided == relevant(targets, relevant_target)).astype(np.float64),
+            'log_loss': np.logaddexp(0, margins) - targets * margins}
+  classes = np.asarray(targets).astype(np.int64)
+  log_probabilities = special.log_softmax(logits.astype(np.float64), axis=1)
+  return {'accuracy': (decided == classes).astype(np.float64),
+          'log_loss': -log_probabilities[np.arange(len(classes)), classes]}
 
 
-def binary(targets: np.ndarray, logits: np.ndarray, relevant_target: float = 0.5) -> dict[str, float]:
+def binary(targets: np.ndarray, logits: np.ndarray,
+           relevant_target: float = 0.5) -> dict[str, float]:
   """Measures of a two-class or graded model.
 
-  Log loss and calibration error are against the target itself; accuracy and AUC against the target
-  cut at `relevant_target`.
+  Log loss and Spearman are against the target itself; accuracy, AUC and calibration error against the
+  target cut at `relevant_target`: a calibrated probability is that of being relevant.
 
   Args:
     targets: float [n] in [0, 1]; classes 0 and 1, or graded.
@@ -95,11 +115,12 @@ def binary(targets: np.ndarray, logits: np.ndarray, relevant_target: float = 0.5
     raise ValueError(f'labels: expected rows on both sides of {relevant_target:g}, found '
                      f'{positive.sum()} positive of {len(targets)}; AUC needs both: use more rows')
   margins = margin(logits)
+  by_row_measures = by_row(targets, logits, relevant_target)
   result = {
-      'accuracy': float(np.mean(decisions(logits, relevant_target) == positive)),
+      'accuracy': float(np.mean(by_row_measures['accuracy'])),
       'auc': float(sklearn_metrics.roc_auc_score(positive, margins)),
-      'log_loss': float(np.mean(row_log_loss(margins, targets))),
-      'ece': expected_calibration_error(special.expit(margins), targets),
+      'log_loss': float(np.mean(by_row_measures['log_loss'])),
+      'ece': expected_calibration_error(special.expit(margins), positive),
   }
   if np.any((targets != 0) & (targets != 1)):
     result['spearman'] = float(stats.spearmanr(margins, targets).statistic)
@@ -114,8 +135,8 @@ def multi_class(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     logits: float [n, num_classes].
 
   Returns:
-    accuracy, auc (one class against the rest, mean over the classes that occur), log_loss, and ece (of
-    the decided class's probability).
+    accuracy, auc (one class against the rest, mean over the classes that occur), log_loss, and ece
+    (of the decided class's probability).
 
   Raises:
     ValueError: no rows, or all of one class.
@@ -125,19 +146,19 @@ def multi_class(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
   if len(classes) < 2:
     raise ValueError(f'labels: expected rows of two classes or more, found {len(classes)} '
                      f'in {len(labels)} rows; AUC needs them: use more rows')
-  log_probabilities = special.log_softmax(logits.astype(np.float64), axis=1)
-  hits = decisions(logits) == labels
+  probabilities = special.softmax(logits.astype(np.float64), axis=1)
+  by_row_measures = by_row(labels, logits)
   return {
-      'accuracy': float(np.mean(hits)),
-      'auc': float(np.mean([sklearn_metrics.roc_auc_score(labels == c, log_probabilities[:, c])
+      'accuracy': float(np.mean(by_row_measures['accuracy'])),
+      'auc': float(np.mean([sklearn_metrics.roc_auc_score(labels == c, probabilities[:, c])
                             for c in classes])),
-      'log_loss': float(-np.mean(log_probabilities[np.arange(len(labels)), labels])),
-      'ece': expected_calibration_error(np.exp(log_probabilities.max(axis=1)), hits),
+      'log_loss': float(np.mean(by_row_measures['log_loss'])),
+      'ece': expected_calibration_error(probabilities.max(axis=1), by_row_measures['accuracy']),
   }
 
 
 def held_out(labels: np.ndarray, logits: np.ndarray, rows: config.Rows) -> dict[str, float]:
-  """The measures of labelled rows, by what their labels are; rows of unknown label (NaN) don't count.
+  """The measures of labelled rows, by what the labels are; unknown ones (NaN) don't count.
 
   Args:
     labels: float [n]; class index, or target in [0, 1] where `rows.label_range` is set.
@@ -148,7 +169,7 @@ def held_out(labels: np.ndarray, logits: np.ndarray, rows: config.Rows) -> dict[
     See `binary` and `multi_class`.
 
   Raises:
-    ValueError: logits of another number of classes than the rows, or labels that can't be measured on.
+    ValueError: logits of another number of classes than the rows, or labels without contrast.
   """
   if logits.ndim != 2 or logits.shape[1] != rows.num_classes:
     raise ValueError(f'logits: expected [n, {rows.num_classes}], found {list(logits.shape)}; '

@@ -1,0 +1,54 @@
+"""Calibration against rows drawn from a known scale."""
+
+import os
+
+from absl.testing import absltest
+import numpy as np
+from scipy import special
+
+from b2d import calibration
+from b2d import metrics
+
+
+class CalibrationTest(absltest.TestCase):
+
+  def test_recovers_a_known_scale_and_offset(self):
+    margins = np.linspace(-4, 4, 20001)
+    targets = special.expit(0.5 * margins - 0.3)
+    found = calibration.fit(margins, targets)
+    np.testing.assert_allclose(found, [0.5, -0.3], atol=2e-3)
+
+  def test_scale_alone_is_a_temperature(self):
+    margins = np.linspace(-4, 4, 20001)
+    found = calibration.fit(margins, special.expit(margins / 2), offset=False)
+    np.testing.assert_allclose(found, [0.5, 0.0], atol=2e-3)
+
+  def test_lowers_the_calibration_error_of_an_overconfident_model(self):
+    rng = np.random.default_rng(0)
+    margins = rng.normal(scale=3, size=4000)
+    positive = rng.random(4000) < special.expit(margins / 3)
+    fitted = calibration.fit(margins[:2000], positive[:2000])
+    before, after = (
+        metrics.expected_calibration_error(calibration.apply(scale, margins[2000:]), positive[2000:])
+        for scale in (calibration.Calibration(), fitted))
+    self.assertGreater(before, 0.1)
+    self.assertLess(after, 0.04)
+
+  def test_separable_rows_stay_finite(self):
+    found = calibration.fit(np.array([-1.0, 1.0]), np.array([False, True]))
+    # Platt's targets of one row a class are 1/3 and 2/3: scale log 2, offset 0.
+    np.testing.assert_allclose(found, [np.log(2), 0], atol=1e-4)
+
+  def test_unequal_lengths_are_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'as many targets as margins'):
+      calibration.fit(np.zeros(2), np.zeros(3))
+
+  def test_diagram_is_a_png(self):
+    path = os.path.join(self.create_tempdir(), 'reliability.png')
+    calibration.write_diagram(path, {'model': np.array([0.1, 0.9])}, np.array([False, True]))
+    with open(path, 'rb') as file:
+      self.assertEqual(file.read(4), b'\x89PNG')
+
+
+if __name__ == '__main__':
+  absltest.main()
