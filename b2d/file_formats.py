@@ -43,7 +43,8 @@ def read(path: str, columns: Sequence[str]) -> Iterator[Block]:
     if file_format == 'tfrecord':
       yield from _read_tfrecord(path, compression, columns)
     else:
-      yield from readers[file_format](path, _open(path, compression), columns)
+      with _open(path, compression) as stream:
+        yield from readers[file_format](path, stream, columns)
   except (pa.ArrowInvalid, tf.errors.OpError, OSError) as error:
     message = getattr(error, 'message', str(error)).strip().replace('\n', ' ')
     raise ValueError(f'{path}: expected a whole {"compressed " if compression else ""}{file_format} file, '
@@ -268,9 +269,10 @@ def _read_csv(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Itera
 
 def _read_parquet(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Iterator[Block]:
   if isinstance(stream, pa.CompressedInputStream):  # Parquet is read from its end.
-    whole = tempfile.TemporaryFile()
-    shutil.copyfileobj(stream, whole)
-    stream = whole
+    with tempfile.TemporaryFile() as whole:
+      shutil.copyfileobj(stream, whole)
+      yield from _read_parquet(path, pa.PythonFile(whole, mode='r'), columns)
+      return
   file = pq.ParquetFile(stream)
   for column in columns:
     if column not in file.schema_arrow.names:
