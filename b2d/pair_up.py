@@ -1,0 +1,47 @@
+"""Makes unlabelled query–title pairs from logged queries and a catalogue of titles.
+
+    python -m b2d.pair_up --queries=queries.tsv --titles=catalog.txt.gz --output_dir=runs/mine/pairs
+    python -m b2d.label --input_files=runs/mine/pairs/part-*.parquet --text_columns=query,title ...
+
+A killed run keeps its finished shards when the command is repeated. Real logs of pairs need none of
+this: they go straight to b2d.label. The folder holds the shards, manifest.json, the configuration,
+and metrics.json: rows by source.
+"""
+
+from absl import flags
+from absl import logging
+
+from b2d import pairing
+from b2d import runs
+from flags import dataclass_flags
+from flags import pair_up_flags
+
+flags.adopt_module_key_flags(dataclass_flags)
+
+
+def pair_up(settings: pairing.PairUp) -> dict[str, int]:
+  """Runs the whole step, or what is left of it.
+
+  Returns:
+    The number of rows by source and in all; also in metrics.json.
+
+  Raises:
+    ValueError: queries, titles, or run folder are not what the configuration says.
+  """
+  inputs = pairing.load(settings)
+  folder = runs.start(settings, 'pair_up')
+  result = pairing.write(inputs, settings, folder)
+  runs.write_metrics(folder, result)
+  logging.info('%s: %d rows', folder, result['num_rows'])
+  return result
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  settings = pair_up_flags.parse()
+  result = pair_up(settings)
+  print(f'{settings.output_dir}: ' + ', '.join(f'{name} {value}' for name, value in result.items()))
+
+
+if __name__ == '__main__':
+  runs.run(main)
