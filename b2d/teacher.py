@@ -10,12 +10,12 @@ import dataclasses
 import os
 from typing import Any, Iterator, Mapping
 
-from official.nlp import optimization
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from b2d import config
+from b2d import optimizers
 from b2d import pretrained
 from b2d import runs
 from b2d import text
@@ -139,7 +139,7 @@ class TeacherModel(tf_keras.Model):
 
   def word_embeddings(self) -> tuple[list[str], np.ndarray]:
     """The vocabulary and its embeddings, float32 [vocab_size, hidden_size]."""
-    return _read_vocab(self._vocab_file), self.encoder.get_embedding_table().numpy()
+    return list(self.tokenizer.vocab), self.encoder.get_embedding_table().numpy()
 
   def save_description(self, folder: str) -> None:
     """Copies the vocabulary and the encoder's sizes into `folder`, so that it needs no checkpoint any more."""
@@ -160,7 +160,7 @@ def build(settings: config.Teacher, num_classes: int, fields: tuple[str, ...] = 
   """
   if not settings.init_checkpoint:
     architecture = pretrained.Architecture(
-        vocab_size=len(_read_vocab(settings.vocab_file)), hidden_size=settings.hidden_size,
+        vocab_size=len(text.read_vocab(settings.vocab_file)), hidden_size=settings.hidden_size,
         num_layers=settings.num_layers or 12, num_attention_heads=settings.num_attention_heads,
         intermediate_size=settings.intermediate_size, max_positions=max(512, settings.max_seq_length))
     return TeacherModel(settings, architecture, settings.vocab_file, num_classes, fields)
@@ -195,7 +195,7 @@ def load(folder: str, precision: str = 'float32') -> TeacherModel:
 
 def adamw(settings: config.Training, steps: int):
   """AdamW as BERT uses it: warm-up, linear decay, gradients clipped to a global norm of 1."""
-  return optimization.AdamWeightDecay(
+  return optimizers.LazyAdamW(
       training.learning_rate_schedule(settings, steps), weight_decay_rate=settings.weight_decay, epsilon=1e-6,
       exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'], gradient_clip_norm=1.0)
 
@@ -220,7 +220,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, graded: bool) -> tf.Tens
 
 def _check(settings, architecture, vocab_file, path):
   """Raises ValueError where vocabulary, flags and checkpoint contradict each other."""
-  vocab_size = len(_read_vocab(vocab_file))
+  vocab_size = len(text.read_vocab(vocab_file))
   if vocab_size != architecture.vocab_size:
     raise ValueError(f'{vocab_file}: expected the {architecture.vocab_size} word pieces of {path}, found {vocab_size}; '
                      'set --vocab_file to the vocabulary that the checkpoint was trained with')
@@ -228,13 +228,6 @@ def _check(settings, architecture, vocab_file, path):
     raise ValueError(f'--max_seq_length={settings.max_seq_length}: {path} has {architecture.max_positions} positions')
   if settings.num_layers > architecture.num_layers:
     raise ValueError(f'--num_layers={settings.num_layers}: {path} has {architecture.num_layers} layers')
-
-
-def _read_vocab(vocab_file: str) -> list[str]:
-  if not tf.io.gfile.exists(vocab_file):
-    raise ValueError(f'{vocab_file}: no such vocabulary; set --vocab_file')
-  with tf.io.gfile.GFile(vocab_file) as file:
-    return file.read().splitlines()
 
 
 def _truncate(pieces: tf.RaggedTensor, limits: tf.Tensor) -> tf.RaggedTensor:
