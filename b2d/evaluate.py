@@ -1,0 +1,132 @@
+"""Measures models side by side on the same labelled rows.
+
+    python -m b2d.evaluate --models=teacher=runs/mine/teacher,student=runs/mine/student \\
+        --reference=teacher --files=test.tsv --text_columns=query,title --label_column=label \\
+        --bootstrap=1000 --output_dir=runs/mine/evaluation
+
+A model is a run folder of b2d.finetune or b2d.distill, or an exported SavedModel. The rows are
+streamed: only labels, logits and query numbers stay in memory. Writes metrics.json, table.md (also on
+stdout) and, for two classes, reliability.png.
+"""
+
+import os
+import time
+
+from absl import flags
+from absl import logging
+import numpy as np
+import pandas as pd
+from scipy import special
+import tqdm
+
+from b2d import calibration
+from b2d import comparison
+from b2d import config
+from b2d import metrics
+from b2d import rows
+from b2d import runs
+from b2d import scoring
+from flags import dataclass_flags
+from flags import evaluate_flags
+
+flags.adopt_module_key_flags(dataclass_flags)
+
+_WARM_UP_ROWS = 8  # Scored once before the clock starts: the first call traces the graph.
+
+
+def evaluate(run_config: config.Evaluate) -> dict:
+  """Scores the rows with every model and compares.
+
+  Returns:
+    What metrics.json holds: number of rows and queries, and the measures of each model.
+
+  Raises:
+    ValueError: rows, models or run folder are not what the configuration says.
+  """
+  folders = _folders(run_config.models)
+  files = rows.expand(run_config.files)
+  scorers = {name: scoring.load(folder) for name, folder in folders.items()}
+  for name, scorer in scorers.items():
+    if scorer.fields != run_config.rows.fields:
+      raise ValueError(f'{folders[name]}: the model reads {", ".join(scorer.fields)}, the rows have '
+                       f'{", ".join(run_config.rows.fields)}; set --text_columns')
+  folder = runs.start(run_config, 'evaluate')
+  targets, queries, logits, seconds = _score(scorers, files, run_config.rows)
+  calibrations = {name: scorer.calibration for name, scorer in scorers.items() if scorer.calibration}
+  compared = comparison.compare(
+      targets, queries, logits, run_config.rows, reference=run_config.reference,
+      num_repeats=run_config.bootstrap, calibrations=calibrations)
+  for name, scorer in scorers.items():
+    compared[name] |= {'rows_per_sec': len(targets) / seconds[name], 'kind': scorer.name_kind}
+  result = {'rows': len(targets), 'models': compared}
+  if queries is not None:
+    result['queries'] = int(queries.max()) + 1
+  if run_config.rows.num_classes == 2:
+    _draw(folder, targets, logits, calibrations, run_config.rows)
+  runs.write_text(os.path.join(folder, 'table.md'), comparison.table(compared, run_config.reference))
+  runs.write_metrics(folder, result)
+  return result
+
+
+def _folders(models: tuple[str, ...]) -> dict[str, str]:
+  """{name: folder} of 'name=folder' items."""
+  folders = {}
+  for item in models:
+    name, _, folder = item.partition('=')
+    if not name or not folder or name in folders:
+      raise ValueError(f'--models: expected name=folder with different names, found {item!r}')
+    folders[name] = folder
+  return folders
+
+
+def _score(scorers, files, row_settings):
+  """Of the rows of known label: labels [n], query numbers [n] or None, logits and seconds by model."""
+  targets, queries = [], []
+  logits, seconds = {name: [] for name in scorers}, dict.fromkeys(scorers, 0.0)
+  total = rows.count(files, row_settings)
+  with tqdm.tqdm(total=total, unit='row', desc='evaluate') as progress:
+    for batch in rows.read(files, row_settings):
+      progress.update(rows.size(batch))
+      batch = rows.take(batch, np.flatnonzero(~np.isnan(batch['label'])))
+      if not rows.size(batch):
+        continue
+      for name, scorer in scorers.items():
+        if not logits[name]:
+          scorer.predict_logits(rows.take(batch, slice(0, _WARM_UP_ROWS)))
+        start = time.perf_counter()
+        logits[name].append(scorer.predict_logits(batch))
+        seconds[name] += time.perf_counter() - start
+      targets.append(batch['label'])
+      if 'query' in batch:
+        queries.append(pd.util.hash_array(batch['query']))
+  if not targets:
+    raise ValueError(f'{", ".join(files)}: expected labelled rows, found no label in {total} rows; '
+                     'name files that have some')
+  numbers = np.unique(np.concatenate(queries), return_inverse=True)[1] if queries else None
+  labels = np.concatenate(targets)
+  logging.info('%d rows scored by %d models, %d without a label left out',
+               len(labels), len(scorers), total - len(labels))
+  return labels, numbers, {name: np.concatenate(parts) for name, parts in logits.items()}, seconds
+
+
+def _draw(folder, targets, logits, calibrations, row_settings) -> None:
+  """Writes reliability.png, with a second curve for a calibrated model."""
+  curves = {}
+  for name, model_logits in logits.items():
+    curves[name] = special.expit(metrics.margin(model_logits))
+    if name in calibrations:
+      curves[f'{name}, calibrated'] = calibration.apply(
+          calibrations[name], metrics.margin(model_logits))
+  calibration.write_diagram(os.path.join(folder, 'reliability.png'), curves,
+                            metrics.relevant(targets, row_settings.relevant_target))
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  run_config = evaluate_flags.parse()
+  result = evaluate(run_config)
+  print(comparison.table(result['models'], run_config.reference), end='')
+
+
+if __name__ == '__main__':
+  runs.run(main)
