@@ -19,6 +19,7 @@ RULES = ('paper', 'hinton')
 SCORES = ('probability', 'logit')
 PRECISIONS = ('float32', 'bfloat16')
 OPTIMIZERS = ('lazy_adam', 'adagrad')
+TABLE_DTYPES = ('float32', 'float16', 'int8')
 
 
 def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:  # pylint: disable=redefined-builtin
@@ -270,6 +271,25 @@ class Evaluate(Config):
   def validate(self) -> None:
     _require(bool(self.models), 'set --models=name=folder,...')
     _require(bool(self.rows.label_column), 'set --label_column: an evaluation needs labels')
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(Config):
+  """`python -m export`: a student or a teacher → a SavedModel and the server's configuration."""
+  model: str = option('', 'Run folder of the student or of the teacher.')
+  output_dir: str = option('', 'Folder of the versions; a new one gets the next number.')
+  model_name: str = option('student', 'Name under which the server shall serve it.')
+  table_dtype: str = option(
+      'float32', "Type of the student's table. A smaller one costs a little accuracy: name --valid_files to have "
+      'the loss measured.', TABLE_DTYPES)
+  valid_files: tuple[str, ...] = option(
+      (), "Held-out labelled rows with the run's columns, to measure the SavedModel on: file patterns.")
+
+  def validate(self) -> None:
+    _require(bool(self.model), 'set --model: the run folder of a student or of a teacher')
+    _require(bool(self.output_dir), 'set --output_dir')
+    _require(self.model_name.replace('-', '').replace('_', '').isalnum(),
+             f'--model_name={self.model_name!r}: expected letters, digits, - and _')
 
 
 def to_flat(config: Config) -> dict[str, Any]:

@@ -55,9 +55,12 @@ def bags(texts: list[tf.Tensor], settings: config.Student) -> Bags:
 
   Returns:
     Bags.
+
+  Raises:
+    tf.errors.InvalidArgumentError: at run time, texts of another rank or of unequal lengths.
   """
   num_rows = tf.size(texts[0], out_type=tf.int64)
-  strings = texts[0] if len(texts) == 1 else tf.concat(texts, axis=0)
+  strings = _one_behind_the_other(texts)
   hashes, segment_ids = _hashed_ngrams(strings, settings)
   if len(texts) == 2 and settings.match != 'none':
     hashes, segment_ids = _add_matches(hashes, segment_ids, num_rows, settings.match)
@@ -66,6 +69,14 @@ def bags(texts: list[tf.Tensor], settings: config.Student) -> Bags:
     num_kinds = len(texts)
   ids = tf.math.floormod(hashes, tf.constant(settings.num_buckets, tf.int64))
   return Bags(ids, segment_ids, num_rows * num_kinds)
+
+
+def _one_behind_the_other(texts: list[tf.Tensor]) -> tf.Tensor:
+  """String [fields * N]. The shape is ensured, as TF Text's kernels end the process on a scalar."""
+  if len(texts) == 1:
+    return tf.ensure_shape(texts[0], [None])
+  # Stacking refuses unequal lengths without a node of its own, which a concatenation would not.
+  return tf.reshape(tf.ensure_shape(tf.stack(texts), [len(texts), None]), [-1])
 
 
 def unigram_ids(words: tf.Tensor, settings: config.Student) -> tf.Tensor:

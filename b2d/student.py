@@ -8,7 +8,7 @@ table as it is.
 """
 
 import os
-from typing import Mapping
+from typing import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -77,10 +77,22 @@ class StudentModel(tf_keras.Model):
       float [N] for two classes, else [N, num_classes].
     """
     pooled = tf.sparse.segment_sqrt_n(rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
+    return self.logits_of_pooled(pooled, self.dense)
+
+  def logits_of_pooled(self, pooled: tf.Tensor, dense: Sequence[Callable[[tf.Tensor], tf.Tensor]]) -> tf.Tensor:
+    """Scores pooled bags.
+
+    Args:
+      pooled: float32 [kinds * N, embedding_dim].
+      dense: the feed-forward layers, `self.dense` or the same ones with frozen weights.
+
+    Returns:
+      As `logits_of`.
+    """
     hidden = self._combine(pooled)
-    for layer in self.dense:
+    for layer in dense:
       hidden = layer(hidden)
-    return hidden[:, 0] if self.num_classes == 2 else hidden
+    return tf.reshape(hidden, [-1]) if self.num_classes == 2 else hidden
 
   @tf.function(reduce_retracing=True)
   def featurize_unique(self, *texts) -> dict[str, tf.Tensor]:

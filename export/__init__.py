@@ -1,0 +1,1 @@
+"""Student or teacher → versioned SavedModel with what TensorFlow Serving needs beside it."""
