@@ -198,7 +198,7 @@ def _tf2(path: str, architecture: Architecture):
   root = next((name for name in ('encoder', 'model') if name in roots), None)
   checkpoint = tf.train.Checkpoint(**{root: encoder}) if root else tf.train.Checkpoint(encoder)
   try:
-    checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+    checkpoint.read(path).assert_existing_objects_matched().expect_partial()
   except (AssertionError, ValueError) as error:
     raise ValueError(f'{path}: not the encoder that bert_config.json beside it describes: the checkpoint is of '
                      f'another shape ({str(error).splitlines()[0]})') from error
