@@ -1,13 +1,15 @@
 """A client of TensorFlow Serving or of the stand-in: scores titles for a query, best first.
 
-    python -m serving.query --query='cordless drill' --titles='20V drill' --titles='garden hose'
+    python -m serving.query --query='cordless drill' --titles '20V drill' 'garden hose'
 
-In an application (over REST it needs neither TensorFlow nor anything else that is installed):
+In an application (over REST this needs nothing beyond Python; importing it defines no flags, hence
+argparse):
 
     from serving import query
     ranked = query.rank('cordless drill', ['20V drill', 'garden hose'], model_name='student')
 """
 
+import argparse
 from collections.abc import Mapping, Sequence
 import dataclasses
 import http.client
@@ -16,17 +18,6 @@ import json
 import sys
 import time
 import urllib.parse
-
-from absl import app
-from absl import flags
-
-_QUERY = flags.DEFINE_string('query', None, 'The query whose titles are ranked.')
-_TITLES = flags.DEFINE_multi_string('titles', [], 'A title; repeat it for more, - reads lines of stdin.')
-_TEXTS = flags.DEFINE_multi_string('texts', [], 'For a model of single texts: as --titles, no query.')
-_ADDRESS = flags.DEFINE_string('address', 'localhost:8501', 'host:port, for gRPC also unix:path.')
-_GRPC = flags.DEFINE_bool('grpc', False, 'Whether --address speaks gRPC instead of REST.')
-_MODEL_NAME = flags.DEFINE_string('model_name', 'default', 'The model\'s name.')
-_TIMEOUT_SECS = flags.DEFINE_float('timeout_secs', 10, 'How long to wait for an answer.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,27 +108,39 @@ def rank(query: str | None, texts: Sequence[str], *, model_name: str = 'default'
   return sorted(scored, key=lambda item: item.probability, reverse=True)
 
 
-def _lines(values):
-  if values == ['-']:
-    return [line.strip() for line in sys.stdin if line.strip()]
-  return values
+def _arguments():
+  parser = argparse.ArgumentParser(prog='python -m serving.query', description='Scores, best first.')
+  parser.add_argument('--query', help='the query whose titles are ranked')
+  parser.add_argument('--titles', nargs='+', action='extend', help='titles; - reads lines of stdin')
+  parser.add_argument('--texts', nargs='+', action='extend', help='for a model of single texts')
+  parser.add_argument('--address', default='localhost:8501', help='host:port, for gRPC also unix:path')
+  parser.add_argument('--grpc', action='store_true', help='--address speaks gRPC')
+  parser.add_argument('--model_name', default='default')
+  parser.add_argument('--timeout_secs', type=float, default=10)
+  arguments = parser.parse_args()
+  if bool(arguments.titles) == bool(arguments.texts) or (
+      bool(arguments.titles) != (arguments.query is not None)):
+    parser.error('set --query and --titles, or --texts alone')
+  return arguments
 
 
-def main(argv: list[str]) -> None:
-  texts = _lines(_TITLES.value or _TEXTS.value)
-  if len(argv) > 1 or not texts or bool(_TITLES.value) != (_QUERY.value is not None):
-    raise app.UsageError('Set --query and --titles, or --texts; repeat the flag for each text.')
+def main() -> None:
+  arguments = _arguments()
+  texts = arguments.titles or arguments.texts
+  if texts == ['-']:
+    texts = [line.strip() for line in sys.stdin if line.strip()]
   started = time.monotonic()
   try:
-    ranked = rank(_QUERY.value, texts, model_name=_MODEL_NAME.value, address=_ADDRESS.value,
-                  grpc=_GRPC.value, timeout_secs=_TIMEOUT_SECS.value)
+    ranked = rank(arguments.query, texts, model_name=arguments.model_name,
+                  address=arguments.address, grpc=arguments.grpc,
+                  timeout_secs=arguments.timeout_secs)
   except (ValueError, OSError) as error:
-    sys.exit(f'serving.query: {_ADDRESS.value}: {error}')
+    sys.exit(f'serving.query: {arguments.address}: {error}')
+  milliseconds = (time.monotonic() - started) * 1000
   for item in ranked:
     print(f'{item.probability:.4f}\t{item.text}')
-  milliseconds = (time.monotonic() - started) * 1000
   print(f'{len(ranked)} scored in {milliseconds:.1f} ms, connecting included', file=sys.stderr)
 
 
 if __name__ == '__main__':
-  app.run(main)
+  main()

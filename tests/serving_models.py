@@ -6,6 +6,7 @@ The rule is easy to check by hand: `logit = (bytes(title) - bytes(query)) / 8 + 
 
 import math
 import os
+import sys
 
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
@@ -86,3 +87,13 @@ def _signatures(columns, version):
       'classify': tf.function(classify, input_signature=[examples]),
       'regress': tf.function(regress, input_signature=[examples]),
   }
+
+
+def main(argv):
+  """python -m tests.serving_models FOLDER: the models that serving_conformance_test expects."""
+  for version in (1, 2):
+    save(os.path.join(argv[1], 'pair'), version)
+
+
+if __name__ == '__main__':
+  main(sys.argv)

@@ -1,0 +1,1 @@
+"""Latency of exported students against the models that a user would pick instead."""
