@@ -43,7 +43,11 @@ def evaluate(run_config: config.Evaluate) -> dict:
   Raises:
     ValueError: rows, models or run folder are not what the configuration says.
   """
-  folders = _folders(run_config.models)
+  folders = _folders(run_config.models, run_config.reference)
+  if run_config.output_dir and runs.finished(run_config.output_dir):
+    folder = runs.start(run_config, 'evaluate')
+    logging.info('%s: finished before, nothing to do', folder)
+    return runs.read_json(os.path.join(folder, 'metrics.json'))
   files = rows.expand(run_config.files)
   scorers = {name: scoring.load(folder) for name, folder in folders.items()}
   for name, scorer in scorers.items():
@@ -52,7 +56,7 @@ def evaluate(run_config: config.Evaluate) -> dict:
                        f'{", ".join(run_config.rows.fields)}; set --text_columns')
   folder = runs.start(run_config, 'evaluate')
   targets, queries, logits, seconds = _score(scorers, files, run_config.rows)
-  calibrations = {name: scorer.calibration for name, scorer in scorers.items() if scorer.calibration}
+  calibrations = {name: scorer.platt for name, scorer in scorers.items() if scorer.platt}
   compared = comparison.compare(
       targets, queries, logits, run_config.rows, reference=run_config.reference,
       num_repeats=run_config.bootstrap, calibrations=calibrations)
@@ -68,14 +72,16 @@ def evaluate(run_config: config.Evaluate) -> dict:
   return result
 
 
-def _folders(models: tuple[str, ...]) -> dict[str, str]:
-  """{name: folder} of 'name=folder' items."""
+def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
+  """{name: folder} of 'name=folder' items, one of which is the reference (if not '')."""
   folders = {}
   for item in models:
     name, _, folder = item.partition('=')
     if not name or not folder or name in folders:
       raise ValueError(f'--models: expected name=folder with different names, found {item!r}')
     folders[name] = folder
+  if reference and reference not in folders:
+    raise ValueError(f'--reference={reference}: expected one of the models {", ".join(folders)}')
   return folders
 
 

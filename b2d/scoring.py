@@ -28,12 +28,12 @@ class Scorer:
     name_kind: 'teacher', 'student' or 'saved_model'.
     fields: the texts that it reads, ('text',) or ('query', 'title').
     predict_logits: batch of n rows → float32 [n, num_classes].
-    calibration: of the probability, where one was fitted.
+    platt: calibration of the probability, where one was fitted.
   """
   name_kind: str
   fields: tuple[str, ...]
   predict_logits: Callable[[rows.Batch], np.ndarray]
-  calibration: calibration.Calibration | None = None
+  platt: calibration.Calibration | None = None
 
 
 def load(folder: str) -> Scorer:

@@ -1,0 +1,93 @@
+"""b2d.evaluate from flags to table, over SavedModels that count words."""
+
+import os
+from unittest import mock
+
+from absl import app
+from absl import flags
+from absl.testing import absltest
+from absl.testing import flagsaver
+import tensorflow as tf
+
+from b2d import evaluate
+from b2d import runs
+
+
+class _WordsInCommon(tf.Module):
+  """Logit: a factor times (whether the title begins as the query does, less a half)."""
+
+  def __init__(self, factor):
+    super().__init__()
+    self.factor = tf.Variable(float(factor))
+
+  @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='query'),
+                                tf.TensorSpec([None], tf.string, name='title')])
+  def serve(self, query, title):
+    same = tf.strings.substr(query, 0, 1) == tf.strings.substr(title, 0, 1)
+    logit = self.factor * (tf.cast(same, tf.float32) - 0.5)
+    return {'logit': logit, 'probability': tf.sigmoid(logit)}
+
+
+_FILE = ('query\ttitle\tgrade\n'
+         'red shoe\tred boot\t3\nred shoe\tblue boot\t1\nred shoe\tround hat\t1.5\n'
+         'blue hat\tblue cap\t2.5\nblue hat\tred cap\t1\n'
+         'saw\tdrill\t1\nsaw\tcap\t3\n')
+
+
+class EvaluateTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    for name, factor in (('good', 4), ('inverse', -4)):
+      model = _WordsInCommon(factor)
+      tf.saved_model.save(model, os.path.join(self.folder, name), {'serving_default': model.serve})
+    self.file = self.create_tempfile('rows.tsv', _FILE).full_path
+
+  def _flags(self, **changes):
+    values = {'models': [f'{name}={self.folder}/{name}' for name in ('good', 'inverse')],
+              'reference': 'good', 'files': [self.file], 'text_columns': ['query', 'title'],
+              'label_column': 'grade', 'label_range': ['1', '3'], 'relevant_from': 2.5, 'bootstrap': 20,
+              'output_dir': os.path.join(self.folder, 'evaluation')} | changes
+    return flagsaver.flagsaver(**values)
+
+  def test_from_flags_to_table(self):
+    with self._flags(), mock.patch('builtins.print') as printed:
+      evaluate.main([])
+    output = os.path.join(self.folder, 'evaluation')
+    result = runs.read_json(os.path.join(output, 'metrics.json'))
+    self.assertEqual((result['rows'], result['queries']), (7, 3))
+    good, inverse = result['models']['good'], result['models']['inverse']
+    self.assertAlmostEqual(good['accuracy'], 5 / 7)
+    self.assertAlmostEqual(good['auc_by_query'], (3 / 4 + 1 + 1 / 2) / 3)
+    self.assertEqual(inverse['agreement'], 0)
+    self.assertAlmostEqual(inverse['recovered_auc'], inverse['auc'] / good['auc'])
+    self.assertGreater(good['rows_per_sec'], 0)
+    with open(os.path.join(output, 'table.md'), encoding='utf-8') as file:
+      table = file.read()
+    printed.assert_called_once_with(table, end='')
+    self.assertIn('|  | good | inverse |', table)
+    self.assertIn('auc − good', table)
+    self.assertTrue(os.path.exists(os.path.join(output, 'reliability.png')))
+
+  def test_bad_input_is_a_value_error(self):
+    good = f'good={self.folder}/good'
+    for changes, message in (
+        ({'models': ['good']}, "expected name=folder with different names, found 'good'"),
+        ({'models': [good, good]}, 'different names'),
+        ({'models': [f'good={self.folder}/none']}, 'expected a run folder'),
+        ({'reference': 'bert'}, 'expected one of the models good, inverse'),
+        ({'files': [f'{self.folder}/no.tsv']}, 'no.tsv'),
+        ({'text_columns': ['title']}, 'the model reads query, title, the rows have text'),
+    ):
+      with self.subTest(message), self._flags(**changes), self.assertRaisesRegex(ValueError, message):
+        evaluate.main([])
+
+  def test_no_label_column_is_a_usage_error(self):
+    with self._flags(label_column=''), self.assertRaisesRegex(app.UsageError, 'label_column'):
+      evaluate.main([])
+
+
+if __name__ == '__main__':
+  flags.FLAGS.mark_as_parsed()
+  absltest.main()
