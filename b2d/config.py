@@ -18,6 +18,7 @@ POOLINGS = ('cls', 'mean')
 RULES = ('paper', 'hinton')
 SCORES = ('probability', 'logit')
 PRECISIONS = ('float32', 'bfloat16')
+COMBINATIONS = ('logits', 'probabilities', 'weights')
 OPTIMIZERS = ('lazy_adam', 'adagrad')
 TABLE_DTYPES = ('float32', 'float16', 'int8')
 
@@ -197,6 +198,29 @@ class Label(Config):
     _require(self.num_workers >= 0, '--num_workers must not be negative')
     _require(not self.phrases_per_row or len(self.rows.text_columns) == 1,
              '--phrases_per_row works on single texts')
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack(Config):
+  """`python -m b2d.stack`: soft labels of several teachers over the same rows → one soft label a row."""
+  soft_labels: tuple[str, ...] = option(
+      (), 'Folders of soft labels, one a teacher. Texts and hard labels come from the first.')
+  valid_soft_labels: tuple[str, ...] = option(
+      (), 'Folders of soft labels of a labelled split that no teacher was trained on, in the same order: to fit '
+      'the weights, and to measure the stack against its members.')
+  output_dir: str = option('', 'Folder of the stacked soft labels.')
+  combination: str = option(
+      'logits', "Mean of the teachers' 'logits' or 'probabilities', or 'weights' fitted by a logistic regression.",
+      COMBINATIONS)
+  relevant_target: float = option(0.5, 'Target in [0, 1] from which a graded row counts as relevant when measured.')
+
+  def validate(self) -> None:
+    _require(len(self.soft_labels) > 1, 'set --soft_labels: expected at least two folders, comma-separated')
+    _require(not self.valid_soft_labels or len(self.valid_soft_labels) == len(self.soft_labels),
+             f'--valid_soft_labels: expected {len(self.soft_labels)} folders as --soft_labels has, found '
+             f'{len(self.valid_soft_labels)}')
+    _require(self.combination != 'weights' or bool(self.valid_soft_labels),
+             '--combination=weights needs --valid_soft_labels')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Engines: who runs tasks that are independent of each other — this process, or local worker processes.
+"""Engines: who runs independent tasks — this process, or local worker processes.
 
-A task is run by `work(task, state)`, where `state = make_state()` is made once in every worker (a loaded model, say).
-A worker that dies is replaced and its task is given out once more; a second death is reported with the task.
+A task is run by `work(task, state)`, where `state = make_state()` is made once in every worker (a
+loaded model, say). A worker that dies is replaced and its task given out once more; a second death
+is reported with the task.
 """
 
 import collections
@@ -22,12 +23,13 @@ def num_cores() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def run_tasks(tasks: Sequence[Any], work: Callable[[Any, Any], int], make_state: Callable[[], Any], num_workers: int,
-              start_method: str = 'spawn') -> Iterator[int]:
+def run_tasks(tasks: Sequence[Any], work: Callable[[Any, Any], int], make_state: Callable[[], Any],
+              num_workers: int, start_method: str = 'spawn') -> Iterator[int]:
   """Runs every task once, in any order.
 
-  One worker is this process; more are processes, each pinned to its share of the cores with as many TensorFlow
-  threads: two pinned one-thread processes label a quarter faster than one process with two threads.
+  One worker is this process; more are processes, each pinned to its share of the cores with as many
+  TensorFlow threads: two pinned one-thread processes label a quarter faster than one process with
+  two threads.
 
   Args:
     tasks: picklable.
@@ -79,8 +81,9 @@ class _Pool:
           logging.error('worker %d died (exit code %s) at %s', number, process.exitcode, task)
           if deaths[task] >= _MAX_DEATHS:
             raise ChildProcessError(
-                f'{task}: its worker died {_MAX_DEATHS} times (exit code {process.exitcode}); if memory ran out, lower '
-                '--num_workers or --label_batch_tokens. What is done is kept: run the command again') from None
+                f'{task}: expected a result, its worker died {_MAX_DEATHS} times (exit code '
+                f'{process.exitcode}); if memory ran out, lower --num_workers or '
+                '--label_batch_tokens. What is done is kept: run the command again') from None
           self._start(number, task)
           continue
         if error:
@@ -98,7 +101,8 @@ class _Pool:
 
   def _start(self, number: int, task: Any) -> None:
     pipe, theirs = self._context.Pipe()
-    process = self._context.Process(target=_serve, args=(theirs, number, *self._arguments), daemon=True)
+    arguments = (theirs, number, *self._arguments)
+    process = self._context.Process(target=_serve, args=arguments, daemon=True)
     process.start()
     theirs.close()  # So that the worker's death is an EOF here.
     self._give(pipe, process, number, task)
@@ -109,8 +113,8 @@ class _Pool:
       pipe.send(task)
 
 
-def _serve(pipe: connection.Connection, number: int, work: Callable[[Any, Any], int], make_state: Callable[[], Any],
-           num_workers: int) -> None:
+def _serve(pipe: connection.Connection, number: int, work: Callable[[Any, Any], int],
+           make_state: Callable[[], Any], num_workers: int) -> None:
   """A worker: answers each task with (error, count), until it gets None."""
   try:
     _claim_cores(number, num_workers)

@@ -1,15 +1,15 @@
 """Files of any supported format → blocks of raw columns, streamed.
 
-A format is known by the name: .tsv (one header line, no quoting), .csv (RFC 4180), .txt (one text a line, no
-header), .parquet, .tfrecord (tf.Example); each also .gz, and all but TFRecord also .bz2 and .zst. Shard suffixes
-(-00000-of-00010) are ignored. What the columns mean (texts, labels) is left to `rows`.
+A format is known by the name: .tsv (one header line, no quoting), .csv (RFC 4180), .txt (one text a
+line, no header), .parquet, .tfrecord (tf.Example); each also .gz, and all but TFRecord also .bz2
+and .zst. Shard suffixes (-00000-of-00010) are ignored. What the columns mean is left to `rows`.
 """
 
 import io
 import re
 import shutil
 import tempfile
-from typing import Any, Iterator, NamedTuple, Sequence
+from typing import Iterator, NamedTuple, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ def read(path: str, columns: Sequence[str]) -> Iterator[Block]:
   """Streams the named columns of a file; files of plain lines have one, whatever its name.
 
   Raises:
-    ValueError: what is wrong, with file and line (or row), what was expected and found, and the remedy.
+    ValueError: bad input, with file, line (or row), what was expected and found, and the remedy.
   """
   file_format, compression = _split_name(path)
   readers = {'tsv': _read_tsv, 'csv': _read_csv, 'txt': _read_txt, 'parquet': _read_parquet}
@@ -47,17 +47,18 @@ def read(path: str, columns: Sequence[str]) -> Iterator[Block]:
         yield from readers[file_format](path, stream, columns)
   except (pa.ArrowInvalid, tf.errors.OpError, OSError) as error:
     message = getattr(error, 'message', str(error)).strip().replace('\n', ' ')
-    raise ValueError(f'{path}: expected a whole {"compressed " if compression else ""}{file_format} file, '
-                     f'found: {message}; copy or write the file again') from error
+    kind = f'compressed {file_format}' if compression else file_format
+    raise ValueError(f'{path}: expected a whole {kind} file, found: {message}; copy or write the '
+                     'file again') from error
 
 
 def where(path: str, number: int) -> str:
-  """Names a row in a message: the line in a TSV or TXT file, else the row (1 is the first after a header)."""
+  """Names a row in a message: the line in a TSV or TXT file, else the row, from 1, header apart."""
   return f'{path}:{number}' if _split_name(path)[0] in ('tsv', 'txt') else f'{path}: row {number}'
 
 
 def num_rows(path: str, column: str) -> int:
-  """Counts the rows: Parquet from its metadata, other formats by one streaming pass over a column."""
+  """Counts the rows: Parquet from its metadata, else by one streaming pass over a column."""
   if _split_name(path) == ('parquet', ''):
     return open_parquet(path).metadata.num_rows
   return sum(len(block.columns[0]) for block in read(path, [column]))
@@ -110,8 +111,8 @@ class _RawFile(io.RawIOBase):
 def _split_name(path: str) -> tuple[str, str]:
   match = _NAME.search(path)
   if not match:
-    raise ValueError(f'{path}: expected a file named .tsv, .csv, .txt, .parquet or .tfrecord (.gz, .bz2 or .zst '
-                     'behind it if compressed); rename it')
+    raise ValueError(f'{path}: expected a file named .tsv, .csv, .txt, .parquet or .tfrecord (and '
+                     '.gz, .bz2 or .zst behind it if compressed); rename it')
   return match[1].rstrip('s'), match[3] or ''
 
 
@@ -159,8 +160,8 @@ def _check_utf8(path: str, line: int, block: bytes) -> None:
 
 
 def _invalid_utf8(path: str, number: int, found: bytes) -> ValueError:
-  return ValueError(f'{where(path, number)}: expected UTF-8, found the bytes {found!r}; convert the file, e.g. with '
-                    'iconv -f latin1 -t utf-8')
+  return ValueError(f'{where(path, number)}: expected UTF-8, found the bytes {found!r}; convert '
+                    'the file, e.g. with iconv -f latin1 -t utf-8')
 
 
 def _objects(values: list[bytes]) -> np.ndarray:
@@ -171,8 +172,9 @@ def _objects(values: list[bytes]) -> np.ndarray:
 
 def _read_txt(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Iterator[Block]:
   if len(columns) != 1:
-    raise ValueError(f'{path}: expected one column, a text a line, was asked for {", ".join(columns)}; give '
-                     '--text_columns one name and clear --id_column and --label_column, or use a .tsv file')
+    raise ValueError(f'{path}: expected one column, a text a line, was asked for '
+                     f'{", ".join(columns)}; give --text_columns one name and clear --id_column '
+                     'and --label_column, or use a .tsv file')
   for line, block in _lines(path, stream):
     yield Block(line, [_objects(block[:-1].split(b'\n'))])
 
@@ -196,7 +198,7 @@ def _read_tsv(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Itera
 
 
 def _check_columns(path: str, line: int, block: bytes, expected: int) -> None:
-  """Every line must have `expected` columns: each `expected`-th separator, and no other, is a newline."""
+  """Checks that every `expected`-th separator, and no other, is a newline."""
   characters = np.frombuffer(block, dtype=np.uint8)
   is_newline = characters[(characters == ord('\t')) | (characters == ord('\n'))] == ord('\n')
   if is_newline.size % expected == 0:
@@ -206,23 +208,26 @@ def _check_columns(path: str, line: int, block: bytes, expected: int) -> None:
   for number, row in enumerate(block.split(b'\n'), line):
     found = row.count(b'\t') + 1
     if found != expected:
-      raise ValueError(f'{path}:{number}: expected {expected} columns as in the header, found {found}; columns are '
-                       'parted by tabs and there is no quoting, correct the line')
+      raise ValueError(f'{path}:{number}: expected {expected} columns as in the header, found '
+                       f'{found}; columns are parted by tabs, without quoting: correct the line')
 
 
 def _arrow_column(path: str, name: str, first: int, array: pa.Array) -> np.ndarray:
-  """A numpy column: numbers as they are, strings as bytes that are valid UTF-8; nulls are errors."""
+  """Numbers as float64, strings as bytes that are valid UTF-8; nulls are errors."""
   if pa.types.is_dictionary(array.type):
     array = array.dictionary_decode()
   if array.null_count:
     number = first + pc.index(array.is_null(), True).as_py()
-    raise ValueError(f'{where(path, number)}: expected a value in {name!r}, found null; fill it in or drop the row')
-  if pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type):
+    raise ValueError(f'{where(path, number)}: expected a value in {name!r}, found null; fill it in '
+                     'or drop the row')
+  types = pa.types
+  if types.is_integer(array.type) or types.is_floating(array.type) or types.is_boolean(array.type):
     return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
   try:
     array = array.cast(pa.large_binary())
   except pa.ArrowNotImplementedError as error:
-    raise ValueError(f'{path}: expected strings or numbers in {name!r}, found {array.type}; {_REMEDY}') from error
+    raise ValueError(f'{path}: expected strings or numbers in {name!r}, found {array.type}; '
+                     f'{_REMEDY}') from error
   values = array.to_numpy(zero_copy_only=False)
   try:
     array.cast(pa.large_string())
@@ -231,6 +236,10 @@ def _arrow_column(path: str, name: str, first: int, array: pa.Array) -> np.ndarr
       _check_utf8_value(path, number, value)
     raise error
   return values
+
+
+def _arrow_block(path: str, first: int, batch: pa.RecordBatch, columns: Sequence[str]) -> Block:
+  return Block(first, [_arrow_column(path, name, first, batch.column(name)) for name in columns])
 
 
 def _check_utf8_value(path: str, number: int, value: bytes) -> None:
@@ -249,7 +258,7 @@ def _read_csv(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Itera
 
   reading = pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
   parsing = pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note)
-  converting = pa_csv.ConvertOptions(check_utf8=False, column_types={name: pa.binary() for name in columns})
+  converting = pa_csv.ConvertOptions(column_types={name: pa.binary() for name in columns})
   try:
     reader = pa_csv.open_csv(stream, reading, parsing, converting)
     for column in columns:
@@ -257,14 +266,15 @@ def _read_csv(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Itera
         raise _missing(path, column, reader.schema.names)
     first = 1
     for batch in reader:
-      yield Block(first, [_arrow_column(path, name, first, batch.column(name)) for name in columns])
+      yield _arrow_block(path, first, batch, columns)
       first += batch.num_rows
   except pa.ArrowInvalid as error:
     if not wrong:
       raise
     number = wrong[0].number - 1  # pyarrow counts the header.
-    raise ValueError(f'{where(path, number)}: expected {wrong[0].expected_columns} columns as in the header, found '
-                     f'{wrong[0].actual_columns}; quote cells that hold a comma') from error
+    raise ValueError(f'{where(path, number)}: expected {wrong[0].expected_columns} columns as in '
+                     f'the header, found {wrong[0].actual_columns}; quote cells with '
+                     'commas') from error
 
 
 def _read_parquet(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Iterator[Block]:
@@ -281,15 +291,16 @@ def _read_parquet(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> I
   for group in range(file.num_row_groups):
     try:
       for batch in file.iter_batches(_BLOCK_ROWS, row_groups=[group], columns=list(columns)):
-        yield Block(first, [_arrow_column(path, name, first, batch.column(name)) for name in columns])
+        yield _arrow_block(path, first, batch, columns)
         first += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
-      raise ValueError(f'{path}: row group {group}: cannot be read ({error}); write the file again') from error
+      raise ValueError(f'{path}: row group {group}: expected to read it, found: {error}; write the '
+                       'file again') from error
 
 
 def _read_tfrecord(path: str, compression: str, columns: Sequence[str]) -> Iterator[Block]:
   if compression not in ('', 'gz'):
-    raise ValueError(f'{path}: expected TFRecord plain or .gz, found .{compression}; compress it with gzip')
+    raise ValueError(f'{path}: expected TFRecord plain or .gz, found .{compression}; use gzip')
   dataset = tf.data.TFRecordDataset(path, 'GZIP' if compression else '')
   first, features = 1, {}
   for records in dataset.batch(_BLOCK_ROWS).as_numpy_iterator():
@@ -300,7 +311,7 @@ def _read_tfrecord(path: str, compression: str, columns: Sequence[str]) -> Itera
     except tf.errors.InvalidArgumentError as error:
       raise _bad_example(path, first, records, features) from error
     arrays = [pa.array(parsed[name].numpy()) for name in columns]
-    yield Block(first, [_arrow_column(path, name, first, array) for name, array in zip(columns, arrays)])
+    yield _arrow_block(path, first, pa.record_batch(arrays, list(columns)), columns)
     first += len(records)
   if first == 1:
     raise ValueError(f'{path}: expected rows, found an empty file; remove it or write it again')
@@ -309,20 +320,21 @@ def _read_tfrecord(path: str, compression: str, columns: Sequence[str]) -> Itera
 def _feature(path: str, name: str, record: bytes) -> tf.io.FixedLenFeature:
   """The type of a feature as the first record has it."""
   example = tf.train.Example.FromString(record)
-  kind = example.features.feature[name].WhichOneof('kind') if name in example.features.feature else None
+  features = example.features.feature
+  kind = features[name].WhichOneof('kind') if name in features else None
   if kind is None:
-    raise _missing(path, name, sorted(example.features.feature))
+    raise _missing(path, name, sorted(features))
   types = {'bytes_list': tf.string, 'int64_list': tf.int64, 'float_list': tf.float32}
   return tf.io.FixedLenFeature([], types[kind])
 
 
-def _bad_example(path: str, first: int, records: np.ndarray, features: dict[str, Any]) -> ValueError:
+def _bad_example(path, first, records, features) -> ValueError:
   """Finds the record that `parse_example` refuses."""
   for number, record in enumerate(records, first):
     try:
       tf.io.parse_single_example(record, features)
     except tf.errors.InvalidArgumentError as error:
       wanted = ', '.join(f'{name} ({feature.dtype.name})' for name, feature in features.items())
-      return ValueError(f'{where(path, number)}: expected one value each of {wanted}, found: {error.message}; write '
-                        'all records with the features of the first')
+      return ValueError(f'{where(path, number)}: expected one value each of {wanted}, found: '
+                        f'{error.message}; write all records with the features of the first')
   return ValueError(f'{path}: rows from {first} cannot be parsed; write the file again')

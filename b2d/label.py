@@ -5,7 +5,7 @@
     python -m b2d.label --input_files=llm.csv --text_columns=query,title \\
         --scores_columns=p_relevant --output_dir=runs/mine/llm_labels
 
-A killed run goes on where it was when the command is repeated: it labels only the shards that are missing.
+A killed run goes on where it was when the command is repeated: it labels only the missing shards.
 The folder holds the soft labels (see `soft_labels`), the configuration and metrics.json.
 """
 
@@ -33,7 +33,8 @@ def label(run_config: config.Label) -> dict[str, float]:
   Raises:
     ValueError: rows, teacher, or run folder are not what the configuration says.
   """
-  rows.expand(run_config.input_files)  # A wrong path leaves no folder behind.
+  next(rows.read(rows.expand(run_config.input_files), run_config.rows, 1,
+                 run_config.scores_columns))  # A wrong path or column leaves no folder behind.
   folder = runs.start(run_config, 'label')
   finished = runs.finished(folder)
   result = labeling.label(run_config)

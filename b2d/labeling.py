@@ -1,9 +1,9 @@
 """Labelling: rows → soft labels, one task a shard; a killed run costs at most the shards in flight.
 
-1. plan: the input files are streamed once into `inputs/part-*.parquet`; `plan.json`, written last, records
-   their rows and what they were made from.
-2. one task a shard: read inputs/part-k, score it, write part-k under a temporary name, rename. A shard that is
-   there is finished, so a rerun labels only what is missing.
+1. plan: the input files are streamed once into `inputs/part-*.parquet`; `plan.json`, written last,
+   records their rows and what they were made from.
+2. one task a shard: read inputs/part-k, score it, write part-k under a temporary name, rename. A
+   shard that is there is finished, so a rerun labels only what is missing.
 3. when all shards are there: `manifest.json`, checked against the plan, and inputs/ goes.
 
 `label_shard` knows nothing of who calls it: `engines` runs the tasks, here or in local processes.
@@ -51,12 +51,13 @@ class ShardTask:
     return os.path.join(self.output_dir, soft_labels.shard_name(self.index))
 
 
-def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None = None) -> dict[str, float]:
+def label(label_config: config.Label,
+          make_scorer: Callable[[], Scorer] | None = None) -> dict[str, float]:
   """Labels what is missing in `output_dir`, which `runs.start` has opened.
 
   Args:
     label_config: the configuration.
-    make_scorer: picklable; called once in every worker. None: the teacher of the configuration, or the import.
+    make_scorer: picklable; called once in every worker. None: as the configuration says.
 
   Returns:
     rows of the folder; seconds and rows_per_sec of this run.
@@ -72,12 +73,14 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
   started = time.time()
   _remove_temporary(folder)
   shards = _plan(label_config, files, fingerprint)
-  tasks = [ShardTask(index, num_rows, num_classes, folder) for index, num_rows in enumerate(shards.values())]
+  tasks = [ShardTask(index, num_rows, num_classes, folder)
+           for index, num_rows in enumerate(shards.values())]
   missing = [task for task in tasks if not tf.io.gfile.exists(task.output_path)]
   if not tf.io.gfile.exists(os.path.join(folder, 'manifest.json')):
     _run(label_config, make_scorer, missing, sum(shards.values()))
     name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
-    soft_labels.write_manifest(folder, soft_labels.Manifest((name,), num_classes, label_config.rows.fields, shards))
+    soft_labels.write_manifest(folder, soft_labels.Manifest(
+        (name,), num_classes, label_config.rows.fields, shards))
   if tf.io.gfile.exists(os.path.join(folder, 'inputs')):
     tf.io.gfile.rmtree(os.path.join(folder, 'inputs'))
   seconds = time.time() - started
@@ -100,9 +103,11 @@ def label_shard(task: ShardTask, score: Scorer) -> int:
                      f'remove {task.output_dir} and label again')
   logits = score(batch)
   if logits.shape != (task.num_rows, task.num_classes) or not np.isfinite(logits).all():
-    raise ValueError(f'{task.input_path}: expected finite logits of shape {(task.num_rows, task.num_classes)}, found '
-                     f'shape {logits.shape}; is the teacher sound? With --precision=float32?')
-  return soft_labels.write_shard(task.output_dir, task.index, {**batch, 'logits': logits[:, None, :]})
+    raise ValueError(f'{task.input_path}: expected finite logits [{task.num_rows}, '
+                     f'{task.num_classes}], found {np.isnan(logits).sum()} NaN in '
+                     f'{list(logits.shape)}; evaluate the teacher, try --precision=float32')
+  batch['logits'] = logits[:, np.newaxis, :]
+  return soft_labels.write_shard(task.output_dir, task.index, batch)
 
 
 def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
@@ -126,8 +131,9 @@ def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
     wrong = ((scores < 0) | (scores > 1)).any(axis=1)
     if wrong.any():
       index = int(wrong.argmax())
-      raise ValueError(f'row {batch["id"][index].decode()}: expected probabilities in [0, 1] in --scores_columns, '
-                       f'found {", ".join("%g" % p for p in scores[index])}; set --scores_kind=logit if they are logits')
+      raise ValueError(f'row {batch["id"][index].decode()}: expected probabilities in [0, 1] in '
+                       f'--scores_columns, found {", ".join("%g" % p for p in scores[index])}; set '
+                       '--scores_kind=logit if they are logits')
     clipped = np.clip(scores, 1e-6, 1 - 1e-6)
     scores = np.log(clipped) - np.log1p(-clipped) if scores.shape[1] == 1 else np.log(clipped)
   if scores.shape[1] == 1:
@@ -166,16 +172,17 @@ def _num_classes(label_config: config.Label) -> int:
   if not label_config.teacher_dir:
     return label_config.rows.num_classes
   trained = runs.load_config(label_config.teacher_dir, config.Finetune, 'finetune').rows
-  for name, expected, found in (('num_classes', trained.num_classes, label_config.rows.num_classes),
-                                ('text_columns', len(trained.fields), len(label_config.rows.fields))):
+  given = label_config.rows
+  for name, expected, found in (('num_classes', trained.num_classes, given.num_classes),
+                                ('text_columns', len(trained.fields), len(given.fields))):
     if expected != found:
-      raise ValueError(f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found {found}; '
-                       f'correct --{name}')
+      raise ValueError(f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found '
+                       f'{found}; correct --{name}')
   return trained.num_classes
 
 
 def _fingerprint(label_config: config.Label, files: list[str]) -> dict[str, Any]:
-  """What the labels depend on beside the configuration: sizes of the files, the teacher's result."""
+  """What the labels depend on beside the configuration: the files' sizes, the teacher's result."""
   fingerprint = {path: tf.io.gfile.stat(path).length for path in files}
   if label_config.teacher_dir:
     path = os.path.join(label_config.teacher_dir, 'metrics.json')
@@ -190,7 +197,8 @@ def _remove_temporary(folder: str) -> None:
     tf.io.gfile.remove(path)
 
 
-def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, Any]) -> dict[str, int]:
+def _plan(label_config: config.Label, files: list[str],
+          fingerprint: dict[str, Any]) -> dict[str, int]:
   """Writes the shards of inputs, or takes up a plan that is there: {shard: rows}."""
   folder = label_config.output_dir
   path = os.path.join(folder, 'plan.json')
@@ -198,8 +206,8 @@ def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, A
     plan = runs.read_json(path)
     for name in sorted(set(plan['made_from']) | set(fingerprint)):
       if plan['made_from'].get(name) != fingerprint.get(name):
-        raise ValueError(f'{name}: has changed since {folder} was begun; remove that folder or choose another '
-                         '--output_dir')
+        raise ValueError(f'{name}: has changed since {folder} was begun; remove that folder or '
+                         'choose another --output_dir')
     return plan['shards']
   inputs = os.path.join(folder, 'inputs')
   if tf.io.gfile.exists(inputs):
@@ -207,7 +215,8 @@ def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, A
   tf.io.gfile.makedirs(inputs)
   shards = {}
   started = time.time()
-  for index, batch in enumerate(rows.rebatch(_inputs(label_config, files), label_config.rows_per_shard)):
+  batches = rows.rebatch(_inputs(label_config, files), label_config.rows_per_shard)
+  for index, batch in enumerate(batches):
     shards[soft_labels.shard_name(index)] = soft_labels.write_shard(inputs, index, batch)
   runs.write_text(path, json.dumps({'made_from': fingerprint, 'shards': shards}, indent=1) + '\n')
   num_rows = sum(shards.values())
@@ -217,7 +226,7 @@ def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, A
 
 
 def _inputs(label_config: config.Label, files: list[str]) -> Iterator[rows.Batch]:
-  """The rows to label: 'id', texts, 'label', from an import 'logits' too; each batch followed by its phrases."""
+  """The rows to label, each batch followed by its phrases; an import's have logits already."""
   for batch in rows.read(files, label_config.rows, scores_columns=label_config.scores_columns):
     unknown = np.full(rows.size(batch), np.nan, np.float32)
     batch = {'label': unknown, **batch}
@@ -230,17 +239,19 @@ def _inputs(label_config: config.Label, files: list[str]) -> Iterator[rows.Batch
       yield {**phrases, 'label': np.full(rows.size(phrases), np.nan, np.float32)}
 
 
-def _run(label_config: config.Label, make_scorer: Callable[[], Scorer] | None, missing: list[ShardTask],
-         num_rows: int) -> None:
+def _run(label_config: config.Label, make_scorer: Callable[[], Scorer] | None,
+         missing: list[ShardTask], num_rows: int) -> None:
   num_workers = min(label_config.num_workers or engines.num_cores(), len(missing))
   if make_scorer is None and label_config.scores_columns:
     make_scorer, num_workers = _imported_scorer, 1
   elif make_scorer is None:
-    make_scorer = functools.partial(_teacher_scorer, label_config.teacher_dir, label_config.precision,
-                                    label_config.label_batch_tokens)
+    make_scorer = functools.partial(_teacher_scorer, label_config.teacher_dir,
+                                    label_config.precision, label_config.label_batch_tokens)
   done = num_rows - sum(task.num_rows for task in missing)
-  with tqdm.tqdm(total=num_rows, initial=done, unit='row', unit_scale=True, desc='label') as progress:
-    for labelled in engines.run_tasks(missing, label_shard, make_scorer, num_workers):
+  results = engines.run_tasks(missing, label_shard, make_scorer, num_workers)
+  with tqdm.tqdm(total=num_rows, initial=done, unit='row', unit_scale=True,
+                 desc='label') as progress:
+    for labelled in results:
       progress.update(labelled)
 
 

@@ -1,9 +1,9 @@
 """Rows: text files of any supported format → batches of named text columns and labels.
 
-A batch is a dict of numpy arrays of one length n: the texts ('text', or 'query' and 'title'; object arrays of
-UTF-8 bytes), 'id' (object, bytes), 'label' where a label column is set (float32: a class index, or a target in
-[0, 1]), and from soft labels 'logits' (float32 [n, num_teachers, num_classes]). How bytes become columns is in
-`file_formats`.
+A batch is a dict of numpy arrays of one length n: the texts ('text', or 'query' and 'title';
+object arrays of UTF-8 bytes), 'id' (object, bytes), 'label' where a label column is set (float32: a
+class index, or a target in [0, 1]), and from soft labels 'logits' (float32 [n, num_teachers,
+num_classes]). How bytes become columns is in `file_formats`.
 """
 
 import os
@@ -29,7 +29,8 @@ def expand(patterns: Sequence[str]) -> list[str]:
   for pattern in patterns:
     found = [path for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path)]
     if not found and tf.io.gfile.exists(pattern):
-      raise ValueError(f'{pattern}: expected a file, found a folder; name its files, e.g. {pattern.rstrip("/")}/*.tsv')
+      raise ValueError(f'{pattern}: expected a file, found a folder; name its files, e.g. '
+                       f'{pattern.rstrip("/")}/*.tsv')
     if not found:
       what = 'a pattern that matches no file' if set(pattern) & set('*?[') else 'no such file'
       raise ValueError(f'{pattern}: expected a file, found {what}; correct the path')
@@ -52,7 +53,8 @@ def read(paths: Sequence[str], rows: config.Rows, batch_size: int = 8192,
     empty = False
     yield batch
   if empty:
-    raise ValueError(f'{", ".join(paths) or "no files"}: expected rows, found none; name files that have some')
+    raise ValueError(f'{", ".join(paths) or "no files"}: expected rows, found none; name files '
+                     'that have some')
 
 
 def read_column(paths: Sequence[str], column: str | None) -> Iterator[str]:
@@ -113,7 +115,8 @@ def shuffle(batches: Iterable[Batch], batch_size: int, window_rows: int, seed: i
             group: str = '') -> Iterator[Batch]:
   """Permutes within windows of `window_rows` consecutive rows; full batches, the last one short.
 
-  With `group`, the name of a text, rows that share it stand together (in the window) and the groups are permuted.
+  With `group`, the name of a text, rows that share it stand together (in the window) and the
+  groups are permuted.
   The order depends on `seed` and the rows alone, not on the sizes of the incoming batches.
   """
   generator = np.random.default_rng(seed)
@@ -126,7 +129,8 @@ def _permutation(window: Batch, generator: np.random.Generator, group: str) -> n
   if not group:
     return generator.permutation(size(window))
   codes, groups = pd.factorize(window[group])
-  return np.lexsort((generator.permutation(size(window)), generator.permutation(len(groups))[codes]))
+  group_order = generator.permutation(len(groups))
+  return np.lexsort((generator.permutation(size(window)), group_order[codes]))
 
 
 def _read_blocks(paths, rows, scores_columns) -> Iterator[Batch]:
@@ -141,7 +145,8 @@ def _read_blocks(paths, rows, scores_columns) -> Iterator[Batch]:
       if rows.id_column:
         batch['id'] = _as_bytes(values[rows.id_column])
       else:
-        batch['id'] = np.array([b'%b:%d' % (name, block.first + i) for i in range(size(batch))], dtype=object)
+        numbers = range(block.first, block.first + size(batch))
+        batch['id'] = np.array([b'%b:%d' % (name, number) for number in numbers], dtype=object)
       if rows.label_column:
         batch['label'] = _targets(path, block.first, values[rows.label_column], rows)
       if scores_columns:
@@ -154,13 +159,14 @@ def _as_bytes(values: np.ndarray) -> np.ndarray:
   """Identifiers may be numbers in the file."""
   if values.dtype == object:
     return values
-  return np.array([b'%d' % value if value == int(value) else b'%r' % float(value) for value in values], dtype=object)
+  return np.array([b'%d' % value if value == int(value) else b'%r' % float(value)
+                   for value in values], dtype=object)
 
 
 def _texts(path: str, first: int, column: str, values: np.ndarray) -> np.ndarray:
   if values.dtype != object:
-    raise ValueError(f'{file_formats.where(path, first)}: expected a text in {column!r}, found the number {values[0]}; '
-                     'correct --text_columns')
+    raise ValueError(f'{file_formats.where(path, first)}: expected a text in {column!r}, found the '
+                     f'number {values[0]:g}; correct --text_columns')
   return values
 
 
@@ -176,8 +182,9 @@ def _targets(path: str, first: int, values: np.ndarray, rows: config.Rows) -> np
     found = values[index].decode('utf-8') if values.dtype == object else f'{values[index]:g}'
     expected, remedy = (('a grade', 'set --label_range') if rows.label_range else
                         ('a class', 'set --num_classes, or --label_range if it is a grade'))
-    raise ValueError(f'{file_formats.where(path, first + index)}: expected {expected} from {low:g} to {high:g} in '
-                     f'{rows.label_column!r}, found {found!r}; correct it or {remedy}')
+    raise ValueError(f'{file_formats.where(path, first + index)}: expected {expected} from {low:g} '
+                     f'to {high:g} in {rows.label_column!r}, found {found!r}; correct it or '
+                     f'{remedy}')
   return ((numbers - low) / (high - low) if rows.label_range else numbers).astype(np.float32)
 
 

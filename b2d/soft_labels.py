@@ -4,7 +4,7 @@
                          logits (list of float32, [num_teachers, num_classes] flattened)
     manifest.json        teachers, num_classes, fields, shards: {name: rows}; written last
 
-The logits of all classes are kept: a single number could not be re-tempered. Anyone may write this format.
+The logits of all classes are kept: a single number could not be re-tempered.
 """
 
 import dataclasses
@@ -53,8 +53,9 @@ def read_manifest(folder: str) -> Manifest:
     return Manifest(tuple(values['teachers']), int(values['num_classes']), tuple(values['fields']),
                     {name: int(num_rows) for name, num_rows in values['shards'].items()})
   except (KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f'{path}: expected teachers, num_classes, fields and shards, found {", ".join(values)}; '
-                     'name a folder that b2d.label or b2d.stack wrote') from error
+    raise ValueError(f'{path}: expected teachers, num_classes, fields and shards, found '
+                     f'{", ".join(values)}; name a folder that b2d.label or b2d.stack '
+                     'wrote') from error
 
 
 def write_manifest(folder: str, manifest: Manifest) -> None:
@@ -65,7 +66,8 @@ def write_manifest(folder: str, manifest: Manifest) -> None:
   """
   for name in manifest.shards:
     _open_shard(folder, manifest, name)
-  runs.write_text(os.path.join(folder, 'manifest.json'), json.dumps(dataclasses.asdict(manifest), indent=1) + '\n')
+  text = json.dumps(dataclasses.asdict(manifest), indent=1) + '\n'
+  runs.write_text(os.path.join(folder, 'manifest.json'), text)
 
 
 def write_shard(folder: str, index: int, batch: rows.Batch) -> int:
@@ -74,8 +76,8 @@ def write_shard(folder: str, index: int, batch: rows.Batch) -> int:
   Args:
     folder: an existing folder.
     index: number of the shard.
-    batch: 'id', the texts, 'label' (NaN or missing: unknown) and 'logits' float [n, num_teachers, num_classes];
-      rows that are yet to be labelled have no 'logits'.
+    batch: 'id', the texts, 'label' (NaN: unknown) and 'logits' float [n, num_teachers,
+      num_classes]; rows that are yet to be labelled have no 'logits'.
 
   Returns:
     The number of rows.
@@ -99,7 +101,7 @@ def write_shard(folder: str, index: int, batch: rows.Batch) -> int:
 
 
 def read_shard(path: str, num_teachers: int = 0, num_classes: int = 0) -> rows.Batch:
-  """Reads one whole shard; without numbers of teachers and classes, one of rows that are yet to be labelled."""
+  """Reads one whole shard; of rows yet to be labelled no teachers and classes need be given."""
   return _batch(path, file_formats.open_parquet(path).read(), num_teachers, num_classes)
 
 
@@ -112,8 +114,8 @@ def read(folders: Sequence[str], batch_size: int = 8192, seed: int | None = None
          max_rows: int = 0) -> Iterator[rows.Batch]:
   """Streams the soft labels of several folders.
 
-  With a seed, groups of 4,096 rows come in a random order across all shards and folders; pass the result to
-  `rows.shuffle` to mix the rows of neighbouring groups as well.
+  With a seed, groups of 4,096 rows come in a random order across all shards and folders; pass the
+  result to `rows.shuffle` to mix the rows of neighbouring groups as well.
 
   Args:
     folders: folders of soft labels of the same fields, classes and number of teachers.
@@ -127,18 +129,19 @@ def read(folders: Sequence[str], batch_size: int = 8192, seed: int | None = None
   manifests = [read_manifest(folder) for folder in folders]
   _check_alike(folders, manifests)
   groups = _groups(folders, manifests, max_rows)
-  order = np.arange(len(groups)) if seed is None else np.random.default_rng(seed).permutation(len(groups))
-  yield from rows.rebatch((_read_group(*groups[i]) for i in order), batch_size)
+  if seed is not None:
+    groups = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
+  yield from rows.rebatch((_read_group(*group) for group in groups), batch_size)
 
 
 def _check_alike(folders: Sequence[str], manifests: Sequence[Manifest]) -> None:
-  for folder, manifest in zip(folders[1:], manifests[1:]):
-    for name, first, other in (('fields', manifests[0].fields, manifest.fields),
-                               ('num_classes', manifests[0].num_classes, manifest.num_classes),
-                               ('number of teachers', len(manifests[0].teachers), len(manifest.teachers))):
-      if first != other:
-        raise ValueError(f'{folder}: expected {name} {first} as in {folders[0]}, found {other}; use folders of the '
-                         'same task together')
+  kinds = [{'fields': manifest.fields, 'num_classes': manifest.num_classes,
+            'number of teachers': len(manifest.teachers)} for manifest in manifests]
+  for folder, kind in zip(folders, kinds):
+    for name, expected in kinds[0].items():
+      if kind[name] != expected:
+        raise ValueError(f'{folder}: expected {name} {expected} as in {folders[0]}, found '
+                         f'{kind[name]}; use folders of the same task together')
 
 
 def _groups(folders, manifests, max_rows) -> list[tuple[str, Manifest, str, int, int]]:
@@ -165,12 +168,14 @@ def _open_shard(folder: str, manifest: Manifest, name: str) -> pq.ParquetFile:
   """Opens a shard and holds it against the manifest."""
   path = os.path.join(folder, name)
   if not tf.io.gfile.exists(path):
-    raise ValueError(f'{path}: expected a shard of {manifest.shards[name]} rows, found no such file; label again')
+    raise ValueError(f'{path}: expected a shard of {manifest.shards[name]} rows, found no such '
+                     'file; label again')
   file = file_formats.open_parquet(path)
   found = file.metadata.num_rows
   if found != manifest.shards[name] or file.num_row_groups != -(-found // _GROUP_ROWS):
-    raise ValueError(f'{path}: expected {manifest.shards[name]} rows in groups of {_GROUP_ROWS}, found {found} in '
-                     f'{file.num_row_groups} groups; remove the folder and label again')
+    raise ValueError(f'{path}: expected {manifest.shards[name]} rows in groups of {_GROUP_ROWS}, '
+                     f'found {found} in {file.num_row_groups} groups; remove the folder and '
+                     'label again')
   return file
 
 
@@ -181,8 +186,9 @@ def _batch(path: str, table: pa.Table, num_teachers: int, num_classes: int) -> r
     if name == 'logits':
       flat = column.flatten().to_numpy()
       if flat.size != len(column) * num_teachers * num_classes:
-        raise ValueError(f'{path}: expected logits of {num_teachers} teachers and {num_classes} classes, found '
-                         f'{flat.size} numbers in {len(column)} rows; remove the folder and label again')
+        raise ValueError(f'{path}: expected logits of {num_teachers} teachers and {num_classes} '
+                         f'classes, found {flat.size} numbers in {len(column)} rows; remove the '
+                         'folder and label again')
       batch[name] = flat.astype(np.float32).reshape(len(column), num_teachers, num_classes)
     elif name == 'label':
       batch[name] = column.to_numpy(zero_copy_only=False).astype(np.float32)  # Null → NaN.

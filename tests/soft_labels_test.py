@@ -17,7 +17,7 @@ def _batch(start, num_rows, num_teachers=2, num_classes=3):
   logits += np.arange(num_teachers * num_classes).reshape(num_teachers, num_classes) / 10
   return {
       'id': np.array([b'%d' % n for n in numbers], dtype=object),
-      'text': np.array(['t\u00e9xt {}'.format(n).encode() if n else b'' for n in numbers], dtype=object),
+      'text': np.array([f'téxt {n}'.encode() if n else b'' for n in numbers], dtype=object),
       'label': np.where(numbers % 2 == 0, np.nan, numbers % 3).astype(np.float32),
       'logits': logits.astype(np.float32),
   }
@@ -82,7 +82,8 @@ class SoftLabelsTest(absltest.TestCase):
   def test_max_rows_takes_the_first_rows_whatever_the_seed(self):
     _write(self.folder, [_GROUP_ROWS + 10, 20])
     for max_rows in (1, 15, _GROUP_ROWS + 12):
-      self.assertCountEqual(_ids(soft_labels.read([self.folder], seed=3, max_rows=max_rows)), range(max_rows))
+      found = _ids(soft_labels.read([self.folder], seed=3, max_rows=max_rows))
+      self.assertCountEqual(found, range(max_rows))
     self.assertLen(_ids(soft_labels.read([self.folder], max_rows=10**6)), _GROUP_ROWS + 30)
 
   def test_refuses_folders_of_different_tasks(self):
@@ -108,7 +109,8 @@ class SoftLabelsTest(absltest.TestCase):
   def test_refuses_logits_of_another_shape(self):
     _write(self.folder, [4])
     path = os.path.join(self.folder, 'part-00000.parquet')
-    with self.assertRaisesRegex(ValueError, 'expected logits of 1 teachers and 3 classes, found 24 numbers in 4 rows'):
+    with self.assertRaisesRegex(ValueError,
+                                'expected logits of 1 teachers .*, found 24 numbers in 4'):
       soft_labels.read_shard(path, num_teachers=1, num_classes=3)
 
   def test_refuses_a_folder_without_or_with_a_foreign_manifest(self):
