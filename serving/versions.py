@@ -183,17 +183,18 @@ class Manager:
     for name in set(self._serving) - set(self._configs):
       self._retire(name, set(self._serving[name]))
     for name, config in self._configs.items():
-      aspired = _aspired_versions(config)
+      found = _found_versions(config.base_path)
+      aspired = _aspired_versions(found, config.model_version_policy)
       # A broken version is tried again only after it was taken away: it may come back mended.
       broken = {version: state for version, state in self._statuses.get(name, {}).items()
                 if state.status.error_code}
-      for version in set(broken) - set(aspired):
+      for version in set(broken) - set(found):
         self._set_state(name, version, _State.END)
-      for version in sorted(set(aspired) - set(broken) - set(self._serving.get(name, {}))):
-        self._load(name, version, os.path.join(config.base_path, aspired[version]))
+      for version in sorted(aspired - set(broken) - set(self._serving.get(name, {}))):
+        self._load(name, version, os.path.join(config.base_path, found[version]))
       loaded = set(self._serving.get(name, {}))
-      if loaded & set(aspired) or not aspired:
-        self._retire(name, loaded - set(aspired))
+      if loaded & aspired or not aspired:
+        self._retire(name, loaded - aspired)
     self._runtime.unload_released()
 
   def _load(self, name, version, path):
@@ -232,17 +233,19 @@ class Manager:
     self._statuses = {**self._statuses, name: states}
 
 
-def _aspired_versions(config):
-  """Version → the name of its folder, for the versions that the policy wants."""
-  if not tf.io.gfile.isdir(config.base_path):
+def _found_versions(base_path):
+  """Version → the name of its folder."""
+  if not tf.io.gfile.isdir(base_path):
     return {}
-  names = [name.rstrip('/') for name in tf.io.gfile.listdir(config.base_path)]
-  found = {int(name): name for name in names if name.isascii() and name.isdigit()}
-  policy = config.model_version_policy
+  names = [name.rstrip('/') for name in tf.io.gfile.listdir(base_path)]
+  return {int(name): name for name in names if name.isascii() and name.isdigit()}
+
+
+def _aspired_versions(found, policy):
+  """Those of the found versions that the policy wants loaded."""
   choice = policy.WhichOneof('policy_choice')
   if choice == 'all':
-    return found
+    return set(found)
   if choice == 'specific':
-    return {version: name for version, name in found.items() if version in policy.specific.versions}
-  newest = sorted(found)[-(policy.latest.num_versions or 1):]
-  return {version: found[version] for version in newest}
+    return set(found) & set(policy.specific.versions)
+  return set(sorted(found)[-(policy.latest.num_versions or 1):])

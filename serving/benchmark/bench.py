@@ -3,9 +3,9 @@
     python -m serving.benchmark.bench --students=student=exported/1 --auc=student=0.74 \
         --texts=valid.tsv.gz --text_columns=query,title --vocab=vocab.txt --output=benchmark
 
-Every model is measured alone, in a process of its own: SavedModels in the C++ harness, students from Python
-as well. Rivals are built once, into `--models`. It needs the environment of requirements.txt, and a
-machine that does nothing else. docs/benchmark.md tells how to read the result.
+Every model is measured alone, in a process of its own: SavedModels in the C++ harness, students
+from Python as well. Rivals are built once, into `--models`. It needs the environment of
+requirements.txt and a machine that does nothing else. docs/benchmark.md tells how to read it.
 """
 
 import dataclasses
@@ -86,10 +86,10 @@ def build_subjects(texts: timing.Columns) -> list[Subject]:
   models.mkdir(parents=True, exist_ok=True)
   lengths = [int(length) for length in _LENGTHS.value]
   for name in _ENCODERS.value:
-    folder, onnx_folder = str(models / name), str(models / f'{name}-onnx')
-    encoders.build(name, _VOCAB.value, list(texts), lengths, folder, onnx_folder)
-    subjects += [Subject(name, 'C++', 'harness', folder, length) for length in lengths]
-    subjects += [Subject(name, 'ONNX int8', 'onnx', onnx_folder, length) for length in lengths]
+    folder = str(models / name)
+    encoders.build(name, _VOCAB.value, list(texts), lengths, folder)
+    subjects += [Subject(name, 'C++', 'harness', f'{folder}/saved_model', n) for n in lengths]
+    subjects += [Subject(name, 'ONNX int8', 'onnx', f'{folder}/onnx', n) for n in lengths]
   for kind in _PEERS.value:
     peers.build(kind, str(models / kind), texts, _VOCAB.value)
     subjects.append(Subject(kind, 'Python', kind, str(models / kind)))
@@ -112,7 +112,7 @@ def measure(subject: Subject, binary: str, texts: str) -> dict:
 
 
 def others_cpu_secs() -> float:
-  """Returns the processor seconds that processes other than this one's children have used so far."""
+  """Returns the processor seconds used so far by processes other than this one's children."""
   with open('/proc/stat', encoding='utf-8') as file:
     user, nice, system, _, _, irq, soft_irq, steal = map(int, file.readline().split()[1:9])
   total = (user + nice + system + irq + soft_irq + steal) / os.sysconf('SC_CLK_TCK')
@@ -145,8 +145,8 @@ def run() -> str:
     result['disk_mb'] = sum(path.stat().st_size for path in files) / 2**20
     result['others_cores'] = (others_cpu_secs() - used_secs) / (time.time() - start)
     results.append(result)
-    logging.info('%d of %d: %s, %s, %s tokens: %.1f us', number, len(subjects), subject.name,
-                 subject.runtime, subject.tokens, result['cells'][0]['median_us'])
+    logging.info('%d of %d: %s, %s, tokens %s: %.1f us', number, len(subjects), subject.name,
+                 subject.runtime, subject.tokens or 'all', result['cells'][0]['median_us'])
     (output / 'results.json').write_text(json.dumps(
         {'machine': machine(), 'command': sys.argv, 'auc': auc_of, 'results': results}, indent=1))
   texts_path.unlink()  # the texts may not be ours to keep

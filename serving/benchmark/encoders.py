@@ -1,10 +1,10 @@
-"""BERT-family encoders to compare with: random weights, real WordPiece, in TensorFlow and in ONNX int8.
+"""BERT-family encoders to compare with: random weights, real WordPiece, TensorFlow and ONNX int8.
 
-Time does not depend on the weights' values. `build_saved_model` exports tf-models-official's encoder with
-tokenising and packing inside, a signature `tokens_<n>` for each length; every request is padded to that
-length. `build_onnx` writes the same weights as an ONNX graph of ONNX Runtime's own fused BERT operators
-(what its optimiser makes of an exported BERT), quantised to int8: its best case, not a straw man. It
-takes ids; `peers.py` tokenises for it.
+Time does not depend on the weights' values. The SavedModel is tf-models-official's encoder with
+tokenising and packing inside, a signature `tokens_<n>` for each length; every request is padded to
+that length. The ONNX graph has the same weights in ONNX Runtime's own fused BERT operators (what
+its optimiser makes of an exported BERT), quantised to int8: its best case, not a straw man. It takes
+ids; `peers.py` tokenises for it.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ class Encoder(tf.Module):
   """Texts → WordPiece → BERT → one logit."""
 
   def __init__(self, size: Size, vocab: Sequence[str]):
-    """Makes an encoder of `size` with random weights; `vocab` holds [CLS], [SEP], [PAD] and [UNK]."""
+    """Makes an encoder with random weights; `vocab` is BERT's, [PAD] first."""
     super().__init__()
     self.cls_id, self.sep_id = vocab.index('[CLS]'), vocab.index('[SEP]')
     self.tokenizer = tf_text.FastBertTokenizer(
@@ -80,38 +80,37 @@ class Encoder(tf.Module):
     return tf.function(score).get_concrete_function(*specs)
 
 
-def build(name: str, vocab_file: str, inputs: Sequence[str], lengths: Sequence[int], model_dir: str,
-          onnx_dir: str) -> None:
-  """Writes one encoder to both runtimes, unless both folders are there.
+def build(name: str, vocab_file: str, inputs: Sequence[str], lengths: Sequence[int],
+          folder: str) -> None:
+  """Writes one encoder for both runtimes, unless it is there.
 
   Args:
     name: one of `SIZES`.
     vocab_file: a BERT vocab.txt.
     inputs: the signature's inputs: `text`, or `query` and `title`.
-    lengths: tokens a request is padded to; a signature each.
-    model_dir: folder of the SavedModel.
-    onnx_dir: folder of model.onnx and vocab.txt.
+    lengths: tokens that a request is padded to; a signature each.
+    folder: where to; `saved_model` and `onnx` in it.
 
   Raises:
     ValueError: there is no such encoder.
   """
   if name not in SIZES:
     raise ValueError(f'--encoders: expected some of {", ".join(SIZES)}, found {name}')
-  if os.path.exists(model_dir) and os.path.exists(onnx_dir):
+  if os.path.exists(folder):
     return
   logging.info('building %s', name)
   with open(vocab_file, encoding='utf-8') as file:
     encoder = Encoder(SIZES[name], file.read().splitlines())
   signatures = {f'tokens_{length}': encoder.signature(inputs, length) for length in lengths}
-  tf.saved_model.save(encoder, f'{model_dir}.unfinished', signatures=signatures)
-  os.rename(f'{model_dir}.unfinished', model_dir)
-  build_onnx(encoder, SIZES[name], vocab_file, f'{onnx_dir}.unfinished')
-  os.rename(f'{onnx_dir}.unfinished', onnx_dir)
+  unfinished = f'{folder}.unfinished'
+  tf.saved_model.save(encoder, f'{unfinished}/saved_model', signatures=signatures)
+  build_onnx(encoder, SIZES[name], vocab_file, f'{unfinished}/onnx')
+  os.rename(unfinished, folder)
 
 
 def build_onnx(encoder: Encoder, size: Size, vocab_file: str, onnx_dir: str) -> None:
   """Writes `encoder` quantised to int8 as `onnx_dir`/model.onnx, beside its vocabulary."""
-  os.makedirs(onnx_dir)
+  os.makedirs(onnx_dir, exist_ok=True)
   shutil.copy(vocab_file, os.path.join(onnx_dir, 'vocab.txt'))
   unquantised = os.path.join(onnx_dir, 'float.onnx')
   onnx.save(onnx_graph(encoder, size), unquantised)

@@ -2,13 +2,13 @@
 //
 // The server's Predict looks the signature up, turns the request into tensors and calls
 // Session::Run(run_options, inputs, output names, {}, &outputs, &run_metadata, thread_pool_options)
-// with every output of the signature (servables/tensorflow/predict_util.cc). This does the same call.
-// The clock covers Session::Run alone, which is what the server's own `runtime_latency` metric covers;
+// with every output of the signature (servables/tensorflow/predict_util.cc). So does this.
+// The clock covers Session::Run alone, as the server's own `runtime_latency` metric does;
 // protocol buffers, gRPC and HTTP come on top of it. One thread a call is the default, as
 // `--intra_op=1 --inter_op=-1 --executor=SINGLE_THREADED_EXECUTOR`.
 //
-// Texts are a TSV whose header names the signature's inputs. Every call takes the next rows, so no call
-// repeats the texts of the one before it.
+// Texts are a TSV whose header names the signature's inputs. Every call takes the next rows, so no
+// call repeats the texts of the one before it.
 
 #include <dlfcn.h>
 

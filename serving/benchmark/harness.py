@@ -1,7 +1,7 @@
 """Builds the C++ harness against the installed TensorFlow and runs it on a SavedModel.
 
-`libtensorflow_cc` and its headers ship in the TensorFlow wheel, so a C++17 compiler is all it needs.
-The binary is kept in a cache folder under a hash of its source and TensorFlow's version and path.
+`libtensorflow_cc` and its headers ship in the TensorFlow wheel: a C++17 compiler is all it needs.
+The binary is cached under a hash of its source and of TensorFlow's version and path.
 """
 
 import hashlib
@@ -74,8 +74,9 @@ def run(binary: str, model_dir: str, texts: str, **flags) -> dict:
     **flags: further flags of the harness, by name.
 
   Returns:
-    load_secs, first_call_secs, first_outputs (of the first row, by name), resident_mb (after the first
-    call), peak_resident_mb, and cells: a list of {workload, rows, threads, calls, median_us, p99_us, min_us, calls_per_sec, rows_per_sec}.
+    load_secs, first_call_secs, first_outputs (of the first row, by name), resident_mb (after the
+    first call), peak_resident_mb, and cells: a list of {workload, rows, threads, calls, median_us,
+    p99_us, min_us, calls_per_sec, rows_per_sec}.
 
   Raises:
     ValueError: the harness fails; with the end of what it printed.

@@ -2,9 +2,10 @@
 
     python -m serving.benchmark.ops --model=exported/1 --texts=valid.tsv --text_columns=query,title
 
-Nodes are those left after the session's graph optimisations. Times are the kernels' own, from step statistics;
-tracing itself and the executor's work between the kernels are not in them, and the single-threaded
-executor keeps no statistics, so the default one runs here. Read shares from this, latency from `bench`.
+Nodes are those left after the session's graph optimisations. Times are the kernels' own, from step
+statistics; the executor's work between the kernels is not in them, tracing slows them a little, and
+the single-threaded executor keeps no statistics, so the default one runs here. Read shares from
+this, latency from `bench`.
 """
 
 import collections

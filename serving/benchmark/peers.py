@@ -1,8 +1,9 @@
-"""Models called from Python: ONNX Runtime, fastText, model2vec, hashing + logistic regression, SavedModel.
+"""Models called from Python: SavedModel, ONNX Runtime, fastText, model2vec, hashed n-grams.
 
-`build` writes fastText, model2vec and the hashed model in sizes that people use, fitted to made-up labels:
-only their time is wanted. `bench` runs this module in a process of its own for each model, with what to measure as JSON, and reads the
-JSON of `harness.run`. A library is imported only when its model is loaded: none counts in another's memory.
+`build` writes fastText, model2vec and hashing + logistic regression in common sizes, fitted to
+made-up labels: only their time is wanted. `bench` runs this module in a process of its own for
+each model, with what to measure as JSON, and reads the JSON of `harness.run`. A library is imported
+only when its model is loaded: none counts in another's memory.
 """
 
 import json
@@ -33,14 +34,22 @@ def build(kind: str, folder: str, texts: timing.Columns, vocab_file: str) -> Non
     folder: where to.
     texts: what to fit to; labels alternate, they mean nothing.
     vocab_file: a BERT vocab.txt, model2vec's tokens.
+
+  Raises:
+    ValueError: there is no such kind.
   """
   if os.path.exists(folder):
     return
-  unfinished = f'{folder}.unfinished'
+  unfinished, examples = f'{folder}.unfinished', joined(texts)[:MAX_FITTED_ROWS]
   os.makedirs(unfinished, exist_ok=True)
-  build_kind = {'fasttext': _build_fasttext, 'hashing': _build_hashing,
-                'model2vec': lambda folder, _: _build_model2vec(folder, vocab_file)}[kind]
-  build_kind(unfinished, joined(texts)[:MAX_FITTED_ROWS])
+  if kind == 'fasttext':
+    _build_fasttext(unfinished, examples)
+  elif kind == 'hashing':
+    _build_hashing(unfinished, examples)
+  elif kind == 'model2vec':
+    _build_model2vec(unfinished, vocab_file)
+  else:
+    raise ValueError(f'--peers: expected some of fasttext, hashing, model2vec, found {kind}')
   os.rename(unfinished, folder)
 
 

@@ -48,7 +48,7 @@ def busy(results: Sequence[dict]) -> str:
 
 
 def table(results: Sequence[dict]) -> str:
-  """Returns the results as a Markdown table, one row each; see docs/benchmark.md for the columns."""
+  """Returns the results as a Markdown table, one row each; docs/benchmark.md explains it."""
   lines = ['| ' + ' | '.join(_COLUMNS) + ' |', '|---' * 3 + '|--:' * (len(_COLUMNS) - 3) + '|']
   for result in results:
     figures = [

@@ -18,7 +18,7 @@ def read_texts(path: str, names: Sequence[str] | None = None,
 
   Args:
     path: the file, compressed if it ends in `.gz`.
-    names: two columns, to become `query` and `title`, or one, to become `text`; None: all as named.
+    names: two columns, to become `query` and `title`, or one, to become `text`; None: all columns.
     max_rows: rows to draw at random (neighbours share queries); None: all, in the file's order.
 
   Returns:
@@ -34,8 +34,8 @@ def read_texts(path: str, names: Sequence[str] | None = None,
     if len(row) != len(header):
       raise ValueError(f'{path}:{number}: expected {len(header)} columns, found {len(row)}')
   if not rows or len(names or header) > 2 or not set(names or ()) <= set(header):
-    raise ValueError(f'{path}: expected rows with one or two columns {names or ""}, found {len(rows)} '
-                     f'with {header}; set --text_columns=query,title or one name')
+    raise ValueError(f'{path}: expected rows with one or two columns {names or ""}, found '
+                     f'{len(rows)} with {header}; set --text_columns=query,title or one name')
   if max_rows:
     random.Random(1).shuffle(rows)
   renamed = header if not names else ['text'] if len(names) == 1 else ['query', 'title']

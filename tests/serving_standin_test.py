@@ -1,0 +1,356 @@
+"""What the stand-in does beside answering rightly: versions, crashes, limits, slow clients, metrics, client."""
+
+import asyncio
+from concurrent import futures
+import contextlib
+import gzip
+import http.client
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+from absl import flags
+from absl.testing import absltest
+from absl.testing import flagsaver
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.apis import model_management_pb2
+from tensorflow_serving.apis import model_service_pb2_grpc
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from serving import engine
+from serving import inference
+from serving import load
+from serving import query
+from serving import session_worker
+from serving import status
+from tests import serving_models
+from tests import serving_standin
+
+_MAX_BODY_BYTES = 100_000
+_METRICS = '/monitoring/prometheus/metrics'
+_QUERY, _TITLE = 'ab', 'abcd'
+_LOGIT = serving_models.pair_logit(_QUERY, _TITLE, 0)  # plus the version
+_standin = None
+
+
+def setUpModule():
+  global _standin
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
+  folder = tempfile.mkdtemp()
+  unittest.addModuleCleanup(shutil.rmtree, folder)
+  serving_models.save(os.path.join(folder, 'pair'))
+  monitoring = os.path.join(folder, 'monitoring.config')
+  pathlib.Path(monitoring).write_text(f'prometheus_config {{ enable: true, path: "{_METRICS}" }}')
+  _standin = serving_standin.StandIn(
+      ['--model_name=pair', f'--model_base_path={folder}/pair', f'--reload_root={folder}',
+       f'--monitoring_config_file={monitoring}', f'--max_body_bytes={_MAX_BODY_BYTES}',
+       '--client_timeout_secs=2', '--file_system_poll_wait_seconds=0.2'], os.path.join(folder, 'log'))
+  unittest.addModuleCleanup(_standin.stop)
+
+
+def _wait(condition, seconds=60):
+  deadline = time.monotonic() + seconds
+  while not condition():
+    if time.monotonic() > deadline:
+      raise TimeoutError('the condition did not come true')
+    time.sleep(.1)
+
+
+class StandInCase(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = os.path.dirname(_standin.log_path)
+    self.channel = self.enter_context(grpc.insecure_channel(_standin.grpc))
+    self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+    self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+  def predict(self, model='pair', timeout=30):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    for name, text in (('query', _QUERY), ('title', _TITLE)):
+      request.inputs[name].CopyFrom(tf.make_tensor_proto([text]))
+    return self.prediction.Predict(request, timeout)
+
+  def logit(self, model):
+    return tf.make_ndarray(self.predict(model).outputs['logit']).tolist()
+
+  def post(self, body, headers=None, timeout=30):
+    connection = http.client.HTTPConnection(_standin.rest, timeout=timeout)
+    try:
+      connection.request('POST', '/v1/models/pair:predict', body, headers or {})
+      response = connection.getresponse()
+      return response.status, json.loads(response.read())
+    finally:
+      connection.close()
+
+  def states(self, model):
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = model
+    state = get_model_status_pb2.ModelVersionStatus.State
+    return {version.version: (state.Name(version.state), version.status.error_message)
+            for version in self.models.GetModelStatus(request).model_version_status}
+
+  def reload(self, *models, labels=None, base_path=None):
+    """Serves `pair`, with these labels, and the other models."""
+    request = model_management_pb2.ReloadConfigRequest()
+    for name in ('pair', *models):
+      config = request.config.model_config_list.config.add(
+          name=name, model_platform='tensorflow',
+          base_path=base_path or os.path.join(self.folder, name))
+      if name == 'pair':
+        config.version_labels.update(labels or {})
+    return self.models.HandleReloadConfigRequest(request, timeout=60)
+
+  @contextlib.contextmanager
+  def assert_rpc_error(self, code, text=''):
+    with self.assertRaises(grpc.RpcError) as raised:
+      yield
+    self.assertEqual(raised.exception.code(), code, raised.exception.details())
+    self.assertIn(text, raised.exception.details())
+
+
+class VersionsTest(StandInCase):
+
+  def test_a_new_version_replaces_the_old_one_without_a_failed_call(self):
+    serving_models.save(os.path.join(self.folder, 'changing'))
+    self.reload('changing')
+    self.addCleanup(self.reload)
+    done, answers = threading.Event(), set()
+    def call():
+      while not done.is_set():
+        answers.update(self.logit('changing'))
+    with futures.ThreadPoolExecutor(4) as clients:
+      calls = [clients.submit(call) for _ in range(4)]
+      _wait(lambda: answers)
+      serving_models.save(os.path.join(self.folder, 'changing'), 2)
+      _wait(lambda: _LOGIT + 2 in answers)
+      _wait(lambda: self.states('changing')[1][0] == 'END')
+      done.set()
+      for result in calls:
+        result.result()
+    self.assertEqual(answers, {_LOGIT + 1, _LOGIT + 2})
+    self.assertEqual(self.states('changing'), {1: ('END', ''), 2: ('AVAILABLE', '')})
+
+  def test_a_broken_version_leaves_the_old_one(self):
+    base_path = os.path.join(self.folder, 'breaking')
+    serving_models.save(base_path)
+    self.reload('breaking')
+    self.addCleanup(self.reload)
+    os.makedirs(os.path.join(base_path, '2'))
+    _wait(lambda: self.states('breaking').get(2, ('',))[0] == 'END')
+    wrong = [serving_models.predict_log(query=['a'], title=['b', 'c'])]
+    serving_models.save(base_path, 3, warmup=wrong)
+    _wait(lambda: self.states('breaking').get(3, ('',))[0] == 'END')
+    states = self.states('breaking')
+    self.assertEqual(states[1], ('AVAILABLE', ''))
+    self.assertIn('SavedModel', states[2][1])
+    self.assertIn('assertion failed', states[3][1])
+    self.assertEqual(self.logit('breaking'), [_LOGIT + 1])
+    serving_models.save(base_path, 4, warmup=[serving_models.predict_log(query=['a'], title=['b'])])
+    _wait(lambda: self.logit('breaking') == [_LOGIT + 4])
+
+  def test_reload(self):
+    with self.assert_rpc_error(grpc.StatusCode.FAILED_PRECONDITION, 'not currently available'):
+      self.reload(labels={'canary': 7})
+    self.reload(labels={'canary': 1})
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.version_label = 'pair', 'canary'
+    for name in ('query', 'title'):
+      request.inputs[name].CopyFrom(tf.make_tensor_proto(['a']))
+    self.assertEqual(self.prediction.Predict(request).model_spec.version.value, 1)
+    self.reload()
+    with self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, 'Unrecognized servable version label'):
+      self.prediction.Predict(request)
+    with self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, 'multiple times'):
+      self.reload('pair')
+    with self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, 'ServerModelConfig type'):
+      self.models.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest())
+    with self.assert_rpc_error(grpc.StatusCode.PERMISSION_DENIED, '--reload_root'):
+      self.reload(base_path=os.path.join(self.folder, '..'))
+    self.assertEqual(self.logit('pair'), [_LOGIT + 1])
+
+
+class CrashTest(StandInCase):
+
+  def test_the_model_process_is_started_again(self):
+    child, = _standin.children()
+    os.kill(child, signal.SIGKILL)
+    with self.assert_rpc_error(grpc.StatusCode.UNAVAILABLE):
+      for _ in range(1000):
+        self.predict()
+    def answers():
+      try:
+        return self.logit('pair') == [_LOGIT + 1]
+      except grpc.RpcError:
+        return False
+    _wait(answers)
+    self.assertNotEqual(_standin.children(), [child])
+
+
+class LimitsTest(StandInCase):
+
+  def test_oversize_bodies(self):
+    text = 'a' * _MAX_BODY_BYTES
+    body = json.dumps({'inputs': {'query': [text], 'title': ['']}}).encode()
+    self.assertEqual(self.post(body)[0], 413)
+    self.assertEqual(self.post(gzip.compress(body), {'Content-Encoding': 'gzip'})[0], 413)
+    self.assertEqual(self.post(b'no gzip', {'Content-Encoding': 'gzip'})[0], 400)
+    request = predict_pb2.PredictRequest()
+    request.inputs['query'].CopyFrom(tf.make_tensor_proto([text]))
+    with self.assert_rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED):
+      self.prediction.Predict(request)
+
+  def test_a_small_message_cannot_ask_for_a_large_tensor(self):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = 'pair'
+    for name in ('query', 'title'):
+      request.inputs[name].CopyFrom(tf.make_tensor_proto(['a']))
+      request.inputs[name].tensor_shape.dim[0].size = 1 << 40
+    with self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, 'tensor parsing error'):
+      self.prediction.Predict(request)
+
+  def test_deeply_nested_json(self):
+    body = b'{"inputs": {"query": ' + b'[' * 20000 + b']' * 20000 + b', "title": []}}'
+    self.assertEqual(self.post(body)[0], 400)
+    self.assertEqual(self.post(body.replace(b'[' * 20000 + b']' * 20000, b'[' * 500 + b']' * 500))[0], 400)
+
+  def test_slow_and_half_open_clients_starve_nobody(self):
+    head = b'POST /v1/models/pair:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{'
+    sockets = []
+    for sent in (b'', b'POST /v1/mod', head):
+      for port in (_standin.rest_port, _standin.grpc_port):
+        for _ in range(30):
+          client = self.enter_context(socket.create_connection(('127.0.0.1', port), 10))
+          client.sendall(sent)
+          sockets += [client] if port == _standin.rest_port else []
+    stop = threading.Event()
+    self.addCleanup(stop.set)
+    def no_message():
+      stop.wait()
+      yield from ()
+    stalled = self.channel.stream_unary('/tensorflow.serving.PredictionService/Predict')
+    calls = [stalled.future(no_message()) for _ in range(150)]
+    started = time.monotonic()
+    self.assertEqual(self.logit('pair'), [_LOGIT + 1])
+    body = json.dumps({'inputs': {'query': [_QUERY], 'title': [_TITLE]}})
+    self.assertEqual(self.post(body)[0], 200)
+    self.assertLess(time.monotonic() - started, 5)
+    for client in sockets:  # Closed by the server, or told that the body did not come.
+      self.assertIn(client.recv(12), (b'', b'HTTP/1.1 408'))
+    for call in calls:
+      call.cancel()
+
+  def test_one_request_too_many_is_unavailable(self):
+    runner = engine.Engine(_NoModels(), inference.Limits(1), timeout_secs=5, max_concurrent=1)
+    release = threading.Event()
+    async def run():
+      first = asyncio.create_task(runner.submit(lambda _: release.wait(5), 'm', 'Predict', 'GRPC'))
+      await asyncio.sleep(0)
+      with self.assertRaisesRegex(status.StatusError, 'queue .* is full') as raised:
+        await runner.submit(lambda _: None, 'm', 'Predict', 'GRPC')
+      release.set()
+      self.assertTrue(await first)
+      return raised.exception
+    error = asyncio.run(run())
+    self.assertEqual((error.code, error.http_status), (grpc.StatusCode.UNAVAILABLE, 503))
+
+  def test_work_that_comes_after_its_deadline_is_not_begun(self):
+    sent = []
+    connection = absltest.mock.Mock(send=sent.append)
+    worker = session_worker._Worker(connection, b'', 1)
+    worker.answer(5, 'run', (1, {}, (), time.monotonic() - 1))
+    self.assertEqual(sent[0][:2], (5, grpc.StatusCode.DEADLINE_EXCEEDED.value[0]))
+
+  def test_only_loopback_listens(self):
+    listening = [line.split()[1][-13:] for file in ('tcp', 'tcp6')
+                 for line in pathlib.Path(f'/proc/net/{file}').read_text().splitlines()[1:]
+                 if line.split()[3] == '0A']
+    for port in (_standin.rest_port, _standin.grpc_port):
+      self.assertEqual([a for a in listening if a.endswith(f':{port:04X}')], [f'0100007F:{port:04X}'])
+
+  def test_nothing_of_a_request_starts_a_line_of_the_log(self):
+    connection = http.client.HTTPConnection(_standin.rest, timeout=10)
+    connection.request('GET', '/v1/models/x%0Aforged')
+    self.assertEqual(connection.getresponse().status, 404)
+    connection.close()
+    self.assertNotIn('\nforged', _standin.log())
+
+
+class _NoModels:
+
+  def names(self):
+    return []
+
+
+class MetricsTest(StandInCase):
+
+  def test_counts_and_latencies(self):
+    self.predict()
+    with self.assert_rpc_error(grpc.StatusCode.NOT_FOUND):
+      self.predict('made-up')
+    connection = http.client.HTTPConnection(_standin.rest, timeout=10)
+    connection.request('GET', _METRICS)
+    page = connection.getresponse().read().decode()
+    connection.close()
+    self.assertRegex(page, r'(?m)^:tensorflow:serving:request_count\{model_name="pair",status="OK"\} \d+$')
+    self.assertRegex(page, r'request_latency_bucket\{model_name="pair",API="Predict",entrypoint="GRPC",'
+                           r'le="10"\} \d+')
+    self.assertNotIn('made-up', page)
+
+
+class ClientTest(StandInCase):
+
+  def test_rank(self):
+    titles = ['', 'a', 'abcdef', 'abc']
+    expected = ['abcdef', 'abc', 'a', '']
+    by_rest = query.rank('ab', titles, model_name='pair', address=_standin.rest)
+    by_grpc = query.rank('ab', titles, model_name='pair', address=_standin.grpc, grpc=True)
+    self.assertEqual([item.text for item in by_rest], expected)
+    np.testing.assert_allclose([item.probability for item in by_grpc],
+                               [item.probability for item in by_rest], rtol=1e-6)
+    self.assertEqual(by_rest[0].logit, serving_models.pair_logit('ab', 'abcdef'))
+
+  def test_errors(self):
+    for grpc_too, address in ((False, _standin.rest), (True, _standin.grpc)):
+      with self.assertRaisesRegex(ValueError, 'Servable not found'):
+        query.rank('a', ['b'], model_name='x', address=address, grpc=grpc_too)
+      with self.assertRaises(OSError):
+        query.rank('a', ['b'], address=f'127.0.0.1:{serving_standin.free_port()}', grpc=grpc_too)
+
+  def test_binary_without_tensorflow(self):
+    program = ('import runpy, sys; runpy.run_module("serving.query", run_name="__main__"); '
+               'assert not {"tensorflow", "numpy", "absl"} & set(sys.modules)')
+    result = subprocess.run(
+        [sys.executable, '-c', program, '--query=ab', '--titles', 'a', 'abcdef',
+         f'--address={_standin.rest}', '--model_name=pair'],
+        capture_output=True, text=True, timeout=60, cwd=pathlib.Path(__file__).parent.parent)
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertRegex(result.stdout, r'^0\.8176\tabcdef\n0\.\d{4}\ta\n$')
+    self.assertRegex(result.stderr, r'2 scored in \d+\.\d ms')
+
+  def test_load(self):
+    output = io.StringIO()
+    with flagsaver.flagsaver(address=_standin.rest, model_name='pair', concurrency=['2'], rows=['3'],
+                             seconds=.5), contextlib.redirect_stdout(output):
+      load.main([''])
+    self.assertRegex(output.getvalue().splitlines()[-1], r'^\| REST \| 3 \| 2 \| \d+ \| [\d.]+ ')
+
+
+if __name__ == '__main__':
+  absltest.main()
