@@ -157,6 +157,13 @@ def multi_class(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
   }
 
 
+def by_kind(labels: np.ndarray, logits: np.ndarray, relevant_target: float = 0.5) -> dict[str, float]:
+  """`binary` or `multi_class`, whichever logits [n, num_classes] call for."""
+  if logits.shape[1] > 2:
+    return multi_class(labels, logits)
+  return binary(labels, logits, relevant_target)
+
+
 def held_out(labels: np.ndarray, logits: np.ndarray, rows: config.Rows) -> dict[str, float]:
   """The measures of labelled rows, by what the labels are; unknown ones (NaN) don't count.
 
@@ -175,7 +182,4 @@ def held_out(labels: np.ndarray, logits: np.ndarray, rows: config.Rows) -> dict[
     raise ValueError(f'logits: expected [n, {rows.num_classes}], found {list(logits.shape)}; '
                      'does --num_classes fit the model?')
   known = ~np.isnan(labels)
-  labels, logits = labels[known], logits[known]
-  if rows.num_classes > 2:
-    return multi_class(labels, logits)
-  return binary(labels, logits, rows.relevant_target)
+  return by_kind(labels[known], logits[known], rows.relevant_target)

@@ -1,0 +1,90 @@
+"""b2d.stack from flags to a folder of soft labels."""
+
+import os
+
+from absl import app
+from absl import flags
+from absl.testing import absltest
+from absl.testing import flagsaver
+import numpy as np
+
+from b2d import runs
+from b2d import soft_labels
+from b2d import stack
+from tests import joining_test
+
+
+class StackTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    rng = np.random.default_rng(0)
+    self.soft_labels = [self._path('a'), self._path('b')]
+    joining_test.write_soft_labels(self._path('a'), rng.permutation(30), 1, labels=np.arange(30) % 2)
+    joining_test.write_soft_labels(self._path('b'), rng.permutation(30)[:25], 2)
+    self.valid = [self._path('valid_a'), self._path('valid_b')]
+    for folder in self.valid:
+      joining_test.write_soft_labels(folder, np.arange(20), 0, labels=np.arange(20) % 2)
+
+  def _path(self, name):
+    return os.path.join(self.folder, name)
+
+  def _run(self, **changes):
+    values = {'soft_labels': self.soft_labels, 'valid_soft_labels': [], 'combination': 'logits',
+              'output_dir': self._path('stack')} | changes
+    with flagsaver.flagsaver(**values):
+      stack.main([])
+    return runs.read_json(os.path.join(values['output_dir'], 'metrics.json'))
+
+  def test_one_soft_label_a_row(self):
+    result = self._run()
+    self.assertEqual(result['rows'], 25)
+    self.assertEqual(list(result['left_out'].values()), [5, 0])
+    manifest = soft_labels.read_manifest(self._path('stack'))
+    self.assertEqual(manifest.teachers, ('logits of teacher1, teacher2',))
+    batch = next(soft_labels.read([self._path('stack')]))
+    numbers = np.array([int(each[2:]) for each in batch['id']])
+    np.testing.assert_allclose(batch['logits'], joining_test.logits_of(numbers, 1.5))
+    np.testing.assert_array_equal(batch['label'], numbers % 2)
+    self.assertEqual(self._run(), result)  # Finished before.
+
+  def test_fitted_weights_and_measures_of_every_member(self):
+    result = self._run(combination='weights', valid_soft_labels=self.valid)
+    self.assertEqual(result['valid_rows'], 20)
+    self.assertLen(result['members'], 2)
+    self.assertIn('auc', result['stack'])
+    self.assertLen(result['weights']['coefficients'], 2)
+
+  def test_mean_of_probabilities(self):
+    self._run(combination='probabilities')
+    batch = next(soft_labels.read([self._path('stack')]))
+    np.testing.assert_allclose(batch['logits'][:, 0, 1] - batch['logits'][:, 0, 0], 0.1, atol=1e-4)
+
+  def test_bad_input(self):
+    other = self._path('other')
+    joining_test.write_soft_labels(other, np.arange(50, 60), 3)
+    for changes, message in (
+        ({'soft_labels': [self.soft_labels[0], other], 'output_dir': self._path('x')},
+         'expected rows of the same ids, found none'),
+        ({'combination': 'weights', 'valid_soft_labels': [other, other], 'output_dir': self._path('y')},
+         'expected labelled rows, found none'),
+        ({'soft_labels': [self.soft_labels[0], self._path('none')]}, 'none/manifest.json: no such file'),
+    ):
+      with self.subTest(message), self.assertRaisesRegex(ValueError, message):
+        self._run(**changes)
+    self.assertFalse(os.path.exists(os.path.join(self._path('x'), 'manifest.json')))
+
+  def test_contradicting_flags(self):
+    for changes, message in (
+        ({'soft_labels': self.soft_labels[:1]}, 'at least two folders'),
+        ({'combination': 'weights'}, 'needs --valid_soft_labels'),
+        ({'valid_soft_labels': self.valid[:1]}, 'expected 2 folders'),
+    ):
+      with self.subTest(message), self.assertRaisesRegex(app.UsageError, message):
+        self._run(**changes)
+
+
+if __name__ == '__main__':
+  flags.FLAGS.mark_as_parsed()
+  absltest.main()
