@@ -236,10 +236,10 @@ class Student(Config):
       '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular.")
   tokenizer_vocab: str = option('', 'Vocabulary of --tokenizer=wordpiece.')
   ngram_orders: tuple[int, ...] = option((1, 2), 'Orders of the n-grams.')
-  num_buckets: int = option(1 << 20, 'Rows of the embedding table that n-grams are hashed to.')
+  num_buckets: int = option(1 << 20, 'Table rows that n-grams are hashed to; each bag of matches has as many.')
   hash_seed: int = option(0, 'Seed of the hash.')
   match: str = option(
-      'both', 'Pairs: bags of the query n-grams that the title lacks, or of those and of the ones that it has.',
+      'both', 'Pairs: bags of the query tokens that the title lacks, or of those and of the ones that it has.',
       MATCHES)
   product: bool = option(True, 'Pairs: whether the product of the pooled fields is a feature.')
   embedding_dim: int = option(64, 'Width of a table row.')

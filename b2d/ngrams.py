@@ -1,4 +1,4 @@
-"""The student's features: hashed n-grams of each text, and the query n-grams that the title lacks or has.
+"""The student's features: hashed n-grams of each text, and the query tokens that the title lacks or has.
 
 Everything is a handful of core ops on flat vectors, with no n-gram string ever built:
 
@@ -7,7 +7,7 @@ Everything is a handful of core ops on flat vectors, with no n-gram string ever 
 2. An n-gram's hash combines the hashes of n neighbours: hash(i, n) = hash(i, n - 1) · odd + token(i + n - 1).
    A window that runs past the end of its text sees the marks of the next one, which are the same before every
    text (the last one wraps round to the first): a row's features do not depend on its neighbours.
-3. Hashes tagged with their row are compared by `ListDiff`, one hash-set pass over the batch.
+3. Token hashes tagged with their row are compared by `ListDiff`, one hash-set pass over the batch.
 
 A *bag* is a set of n-grams of one row that is pooled on its own; bags are numbered `kind * N + row`, so the
 segment ids ascend as `SparseSegmentSqrtN` wants them, and the pooled [kinds * N, dim] splits by kind for free.
@@ -22,7 +22,6 @@ from b2d import text
 
 _ODD = -7046029254386353131  # 2^64 / golden ratio: multiplying by it spreads neighbouring hashes.
 _ROW_TAG = 5871781006564002453
-_LACKED, _HAD = 6364136223846793005, -4417276706812531889  # Keep one token's rows for each bag apart.
 _HASH_RANGE = 1 << 62
 
 
@@ -30,7 +29,7 @@ class Bags(NamedTuple):
   """What a batch of N rows becomes; see the module's docstring.
 
   Attributes:
-    ids: int64 [nnz], table rows in [0, num_buckets).
+    ids: int64 [nnz], table rows in [0, table_rows).
     segment_ids: int64 [nnz], ascending, in [0, kinds * N).
     num_segments: int64 scalar, kinds * N.
   """
@@ -44,6 +43,11 @@ def kinds(settings: config.Student, fields: tuple[str, ...]) -> tuple[str, ...]:
   if len(fields) == 1:
     return fields
   return fields + {'none': (), 'unmatched': ('lacked',), 'both': ('lacked', 'had')}[settings.match]
+
+
+def table_rows(settings: config.Student, fields: tuple[str, ...]) -> int:
+  """Rows of the embedding table: a region for the n-grams, then one for each bag of matches."""
+  return settings.num_buckets * max(1, len(kinds(settings, fields)) - 1)
 
 
 def bags(texts: list[tf.Tensor], settings: config.Student) -> Bags:
@@ -61,13 +65,13 @@ def bags(texts: list[tf.Tensor], settings: config.Student) -> Bags:
   """
   num_rows = tf.size(texts[0], out_type=tf.int64)
   strings = _one_behind_the_other(texts)
-  hashes, segment_ids = _hashed_ngrams(strings, settings)
-  if len(texts) == 2 and settings.match != 'none':
-    hashes, segment_ids = _add_matches(hashes, segment_ids, num_rows, settings.match)
-    num_kinds = 3 if settings.match == 'unmatched' else 4
-  else:
-    num_kinds = len(texts)
-  ids = tf.math.floormod(hashes, tf.constant(settings.num_buckets, tf.int64))
+  unigrams, row_ids = _unigrams(strings, settings)
+  ids, segment_ids = _ngrams(unigrams, row_ids, settings)
+  num_kinds = len(kinds(settings, ('text',) if len(texts) == 1 else ('query', 'title')))
+  if num_kinds > 2:
+    matches = _matches(unigrams, row_ids, num_rows, settings)
+    ids = tf.concat([ids, *matches[0]], axis=0)
+    segment_ids = tf.concat([segment_ids, *matches[1]], axis=0)
   return Bags(ids, segment_ids, num_rows * num_kinds)
 
 
@@ -81,43 +85,56 @@ def _one_behind_the_other(texts: list[tf.Tensor]) -> tf.Tensor:
 
 def unigram_ids(words: tf.Tensor, settings: config.Student) -> tf.Tensor:
   """Table rows int64 [W] of single tokens, string [W]."""
-  return tf.math.floormod(_hash(words, settings), tf.constant(settings.num_buckets, tf.int64))
+  return _bucket(_hash(words, settings), settings)
 
 
 def _hash(tokens: tf.Tensor, settings: config.Student) -> tf.Tensor:
   return tf.strings.to_hash_bucket_strong(tokens, _HASH_RANGE, key=[settings.hash_seed, 0x62326462])
 
 
-def _hashed_ngrams(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
-  """Hashes int64 [nnz] of all n-grams, text by text, and the text each belongs to, int64 [nnz]."""
-  longest = max(settings.ngram_orders)
+def _bucket(hashes: tf.Tensor, settings: config.Student) -> tf.Tensor:
+  """hash modulo num_buckets; for powers of two by a mask, which spares a division for every n-gram."""
+  num_buckets = settings.num_buckets
+  if num_buckets & (num_buckets - 1) == 0:
+    return tf.bitwise.bitwise_and(hashes, tf.constant(num_buckets - 1, tf.int64))
+  return tf.math.floormod(hashes, tf.constant(num_buckets, tf.int64))
+
+
+def _unigrams(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
+  """Hashes int64 [T] of the tokens, text by text, and the text each belongs to, int64 [T]."""
   tokens, row_ids = text.split(
-      text.normalize(strings, settings.normalization), settings.tokenizer, marks=max(1, longest - 1),
-      delimiters=settings.delimiters, strip_suffix=settings.strip_suffix,
-      vocab_file=settings.tokenizer_vocab)
-  unigrams = _hash(tokens, settings)
+      text.normalize(strings, settings.normalization), settings.tokenizer,
+      marks=max(1, max(settings.ngram_orders) - 1), delimiters=settings.delimiters,
+      strip_suffix=settings.strip_suffix, vocab_file=settings.tokenizer_vocab)
+  return _hash(tokens, settings), row_ids
+
+
+def _ngrams(unigrams: tf.Tensor, row_ids: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
+  """Table rows int64 [nnz] of all n-grams, text by text, and the text each belongs to, int64 [nnz]."""
   by_order = {1: unigrams}
-  for order in range(2, longest + 1):
+  for order in range(2, max(settings.ngram_orders) + 1):
     by_order[order] = by_order[order - 1] * _ODD + tf.roll(unigrams, 1 - order, axis=0)
-  if settings.ngram_orders == (1,):
-    return unigrams, row_ids
   chosen = [by_order[order] for order in settings.ngram_orders]
+  if len(chosen) == 1:
+    return _bucket(chosen[0], settings), row_ids
   hashes = tf.reshape(tf.stack(chosen, axis=1), [-1])
-  return hashes, tf.reshape(tf.stack([row_ids] * len(chosen), axis=1), [-1])
+  return _bucket(hashes, settings), tf.reshape(tf.stack([row_ids] * len(chosen), axis=1), [-1])
 
 
-def _add_matches(hashes: tf.Tensor, segment_ids: tf.Tensor, num_rows: tf.Tensor,
-                 match: str) -> tuple[tf.Tensor, tf.Tensor]:
-  """Appends the bags of query n-grams that the row's title lacks and, for 'both', has."""
-  tagged = hashes + tf.math.floormod(segment_ids, num_rows) * _ROW_TAG
-  num_query = tf.searchsorted(segment_ids, tf.reshape(num_rows, [1]), out_type=tf.int64)
+def _matches(unigrams: tf.Tensor, row_ids: tf.Tensor, num_rows: tf.Tensor,
+             settings: config.Student) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+  """Table rows and segments of the query's tokens that the row's title lacks and, for 'both', has."""
+  # The op itself: tf.searchsorted spends three more nodes on shapes.
+  num_query = tf.reshape(tf.raw_ops.LowerBound(
+      sorted_inputs=tf.reshape(row_ids, [1, -1]), values=tf.reshape(num_rows, [1, 1]), out_type=tf.int64), [1])
+  tagged = unigrams + tf.math.floormod(row_ids, num_rows) * _ROW_TAG
   in_query = tf.slice(tagged, tf.constant([0], tf.int64), num_query)
   in_title = tf.slice(tagged, num_query, tf.constant([-1], tf.int64))
   lacked, lacked_at = tf.raw_ops.ListDiff(x=in_query, y=in_title, out_idx=tf.int64)
-  all_hashes = [hashes, tf.gather(hashes, lacked_at) * _LACKED]
-  all_segments = [segment_ids, tf.gather(segment_ids, lacked_at) + 2 * num_rows]
-  if match == 'both':
-    _, had_at = tf.raw_ops.ListDiff(x=in_query, y=lacked, out_idx=tf.int64)
-    all_hashes.append(tf.gather(hashes, had_at) * _HAD)
-    all_segments.append(tf.gather(segment_ids, had_at) + 3 * num_rows)
-  return tf.concat(all_hashes, axis=0), tf.concat(all_segments, axis=0)
+  positions = [lacked_at]
+  if settings.match == 'both':
+    positions.append(tf.raw_ops.ListDiff(x=in_query, y=lacked, out_idx=tf.int64).idx)
+  ids = [_bucket(tf.gather(unigrams, at), settings) + region * settings.num_buckets
+         for region, at in enumerate(positions, start=1)]
+  segments = [tf.gather(row_ids, at) + kind * num_rows for kind, at in enumerate(positions, start=2)]
+  return ids, segments

@@ -21,6 +21,7 @@ from b2d import teacher
 from b2d import training
 
 _PREDICT_ROWS = 1024
+_INITIAL_STDDEV = 0.01
 
 
 class StudentModel(tf_keras.Model):
@@ -33,7 +34,7 @@ class StudentModel(tf_keras.Model):
     seed: of the initial weights.
 
   Attributes:
-    table: float32 variable [num_buckets, embedding_dim].
+    table: float32 variable [ngrams.table_rows, embedding_dim].
     dense: the feed-forward layers, the last one linear.
   """
 
@@ -41,9 +42,7 @@ class StudentModel(tf_keras.Model):
     super().__init__(name='student')
     self.settings, self.fields, self.num_classes = settings, fields, num_classes
     self.kinds = ngrams.kinds(settings, fields)
-    initial = tf.random.stateless_normal(
-        [settings.num_buckets, settings.embedding_dim], seed=[seed, 0], stddev=settings.embedding_dim**-0.5)
-    self.table = tf.Variable(initial, name='table')
+    self.table = tf.Variable(_initial_table(settings, fields, seed), name='table')
     units = (*settings.hidden_layers, 1 if num_classes == 2 else num_classes)
     last = len(units) - 1
     self.dense = [
@@ -146,6 +145,18 @@ class StudentModel(tf_keras.Model):
   @tf.function(reduce_retracing=True)
   def _predict(self, *texts):
     return self(dict(zip(self.fields, texts)))
+
+
+def _initial_table(settings: config.Student, fields: tuple[str, ...], seed: int) -> tf.Tensor:
+  """Near zero, so that n-grams never seen in training add no noise; but all rows of one kind of match start from
+  one vector, so that their *count* is visible from the first step and for words never seen."""
+  num_regions = ngrams.table_rows(settings, fields) // settings.num_buckets
+  rows = tf.random.stateless_normal(
+      [num_regions, settings.num_buckets, settings.embedding_dim], seed=[seed, 0], stddev=_INITIAL_STDDEV)
+  common = tf.random.stateless_normal([num_regions, 1, settings.embedding_dim], seed=[seed, 1],
+                                      stddev=settings.embedding_dim**-0.5)
+  is_match = tf.reshape(tf.cast(tf.range(num_regions) > 0, tf.float32), [-1, 1, 1])
+  return tf.reshape(rows + is_match * common, [-1, settings.embedding_dim])
 
 
 def load(folder: str) -> StudentModel:

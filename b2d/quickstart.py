@@ -1,0 +1,112 @@
+"""The whole method on a generated shop, in minutes: teacher, soft labels, student, baseline, SavedModel.
+
+    python -m b2d.quickstart --output_dir=runs/quickstart
+
+Each step is one of the binaries, run with a flagfile of flags/recipes/quickstart/ and the paths of the shop; the
+command is printed, so that it can be repeated by hand. What is finished is not run again.
+"""
+
+import os
+import subprocess
+import sys
+
+from absl import flags
+import tensorflow as tf
+
+from b2d import runs
+from b2d import synthetic
+from flags import quickstart_flags
+
+flags.adopt_module_key_flags(quickstart_flags)
+
+_RECIPE = 'flags/recipes/quickstart'
+_SHOWN_QUERIES = 3
+_TITLES_SHOWN = 3
+
+
+def steps(shop: dict[str, str], folder: str) -> list[list[str]]:
+  """The command line of every step, in order.
+
+  Args:
+    shop: paths by name, from `synthetic.write_shop`.
+    folder: of the runs.
+  """
+  run = {name: os.path.join(folder, name) for name in (
+      'teacher', 'soft_labels', 'student', 'baseline', 'evaluation', 'export')}
+  rows = f'--flagfile={_RECIPE}/rows.flags'
+  held_out = f'--valid_files={shop["valid"]}'
+  return [
+      ['b2d.finetune', rows, f'--flagfile={_RECIPE}/finetune.flags', f'--train_files={shop["train"]}', held_out,
+       f'--output_dir={run["teacher"]}'],
+      ['b2d.label', f'--input_files={shop["unlabeled"]}', '--text_columns=query,title',
+       f'--teacher_dir={run["teacher"]}', f'--output_dir={run["soft_labels"]}'],
+      ['b2d.distill', rows, f'--flagfile={_RECIPE}/distill.flags', f'--soft_labels={run["soft_labels"]}', held_out,
+       f'--output_dir={run["student"]}'],
+      ['b2d.distill', rows, f'--flagfile={_RECIPE}/baseline.flags', f'--train_files={shop["train"]}', held_out,
+       f'--output_dir={run["baseline"]}'],
+      ['export', f'--model={run["student"]}', f'--output_dir={run["export"]}'],
+      ['b2d.evaluate', rows, f'--files={shop["test"]}', '--reference=teacher', '--models=' + ','.join(
+          f'{name}={run[name]}' for name in ('teacher', 'student', 'baseline')),
+       f'--output_dir={run["evaluation"]}'],
+  ]
+
+
+def run_step(arguments: list[str]) -> None:
+  """Prints and runs `python -m <step> <flags>`; its summary goes to stderr with its progress.
+
+  Raises:
+    ValueError: the step failed (it has said why).
+  """
+  module, *step_flags = arguments
+  print(f'\n$ python -m {module} ' + ' \\\n    '.join(step_flags), file=sys.stderr, flush=True)
+  status = subprocess.run([sys.executable, '-m', *arguments], stdout=sys.stderr, check=False).returncode
+  if status:
+    raise ValueError(f'python -m {module} ended with exit code {status}; mend what it says and repeat: finished '
+                     'steps are kept')
+
+
+def table(evaluation: str) -> str:
+  """Teacher, student and baseline side by side, from `metrics.json` of `b2d.evaluate`."""
+  models = runs.read_json(os.path.join(evaluation, 'metrics.json'))['models']
+  names = {'teacher': 'teacher (BERT)', 'student': 'student, distilled', 'baseline': 'student, hard labels alone'}
+  lines = ['| model | AUC | accuracy | of the teacher\'s accuracy | µs a pair |', '|---|---|---|---|---|']
+  for name, shown in names.items():
+    values = models[name]
+    lines.append(f'| {shown} | {values["auc"]:.3f} | {values["accuracy"]:.1%} | '
+                 f'{values["accuracy"] / models["teacher"]["accuracy"]:.1%} | {1e6 / values["rows_per_sec"]:,.0f} |')
+  return '\n'.join(lines)
+
+
+def score_some(export: str, test_file: str) -> str:
+  """Ranks the titles of a few unseen queries by the exported SavedModel, as a server would call it."""
+  with tf.io.gfile.GFile(test_file) as file:
+    rows = [line.rstrip('\n').split('\t') for line in list(file)[1:400]]
+  version = max(tf.io.gfile.listdir(export), key=lambda name: int(name.strip('/')) if name.strip('/').isdigit() else 0)
+  model = tf.saved_model.load(os.path.join(export, version))
+  lines = []
+  for query in list(dict.fromkeys(row[1] for row in rows))[:_SHOWN_QUERIES]:
+    titles = [row[2] for row in rows if row[1] == query]
+    scores = model.signatures['serving_default'](
+        query=tf.constant([query] * len(titles)), title=tf.constant(titles))['probability'].numpy()
+    lines.append(f'{query!r}')
+    lines += [f'  {score:.3f}  {title}' for score, title in sorted(zip(scores, titles), reverse=True)[:_TITLES_SHOWN]]
+  return '\n'.join(lines)
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  folder = quickstart_flags.OUTPUT_DIR.value
+  shop = synthetic.write_shop(os.path.join(folder, 'shop'), synthetic.ShopConfig())
+  for arguments in steps(shop, folder):
+    run_step(arguments)
+  print('\nA few queries of the test split, which no step has seen, ranked by the exported SavedModel:\n')
+  print(score_some(os.path.join(folder, 'export'), shop['test']))
+  print(f'\nOn {shop["test"]} (unseen queries; time: batches, in this process, on this machine):\n')
+  print(table(os.path.join(folder, 'evaluation')))
+  print(f'\nEverything lies in {folder}: teacher/ soft_labels/ student/ baseline/ evaluation/ export/\n'
+        f'  watch:  tensorboard --logdir={folder}\n'
+        f'  serve:  python -m serving.server --model_name=student --model_base_path={folder}/export')
+
+
+if __name__ == '__main__':
+  runs.run(main)
