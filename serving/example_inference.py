@@ -19,7 +19,8 @@ _REGRESS = 'tensorflow/serving/regress'
 
 
 def classify(servable: runtime.Servable, request: classification_pb2.ClassificationRequest,
-             limits: inference.Limits, deadline: float) -> classification_pb2.ClassificationResponse:
+             limits: inference.Limits, deadline: float
+             ) -> classification_pb2.ClassificationResponse:
   """PredictionService.Classify; raises StatusError."""
   name, signature = _signature(servable, request.model_spec, _CLASSIFY, 'classification')
   response = classification_pb2.ClassificationResponse()
@@ -43,8 +44,8 @@ def multi_inference(servable: runtime.Servable, request: inference_pb2.MultiInfe
                     ) -> inference_pb2.MultiInferenceResponse:
   """PredictionService.MultiInference; raises StatusError.
 
-  As in the server, all tasks must read one and the same input tensor. tf.saved_model.save gives each
-  signature a placeholder of its own, so that a classify and a regress task together are refused.
+  As in the server, all tasks must read one and the same input tensor. tf.saved_model.save gives
+  each signature a placeholder of its own, so a classify and a regress task together are refused.
   """
   tasks = [(task, *_task_signature(servable, task)) for task in request.tasks]
   names = [name for _, name, _ in tasks]
@@ -95,7 +96,7 @@ def _task_signature(servable, task):
 
 
 def _run(servable, signature, examples, aliases, limits, deadline):
-  """Feeds the serialised Examples, each behind the context if there is one: bytes add up as messages."""
+  """Feeds serialised Examples, behind the context if there is one: their bytes merge on parsing."""
   if examples.HasField('example_list_with_context'):
     context = examples.example_list_with_context.context.SerializeToString()
     rows = [context + example.SerializeToString()
@@ -119,7 +120,8 @@ def _classify(servable, signature, examples, limits, deadline, result):
   if not aliases:
     raise status.StatusError(
         grpc.StatusCode.FAILED_PRECONDITION,
-        'Expected classification signature outputs to contain at least one of "classes" or "scores".')
+        'Expected classification signature outputs to contain at least one of "classes" or '
+        '"scores".')
   values = _run(servable, signature, examples, aliases, limits, deadline)
   for value in values:
     if value.ndim != 2:

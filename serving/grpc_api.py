@@ -1,7 +1,7 @@
 """gRPC as TensorFlow Serving speaks it: PredictionService and ModelService.
 
-On grpc.aio: a call whose message never comes waits on the event loop, where grpcio's threaded server
-would give it a thread.
+On grpc.aio: a call whose message never comes waits on the event loop, where grpcio's threaded
+server would give it a thread.
 """
 
 import functools
@@ -52,7 +52,7 @@ async def _answer(engine, context, handle, spec, api):
     await context.abort(error.code, error.message)
   except Exception:  # pylint: disable=broad-exception-caught  # answered below, without its text
     logging.exception('%s of model %r failed', api, spec.name)
-    await context.abort(grpc.StatusCode.INTERNAL, 'Internal error of the stand-in server; see its log.')
+    await context.abort(grpc.StatusCode.INTERNAL, 'Internal error of the stand-in; see its log.')
 
 
 def _require_spec(request):

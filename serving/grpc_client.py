@@ -24,7 +24,8 @@ class GrpcClient:
     self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     self._timeout_secs = timeout_secs
 
-  def predict(self, model_name: str, columns: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+  def predict(
+      self, model_name: str, columns: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
     """As query.RestClient.predict."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model_name

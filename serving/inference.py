@@ -67,7 +67,8 @@ def metadata(servable: runtime.Servable, request: get_model_metadata_pb2.GetMode
              ) -> get_model_metadata_pb2.GetModelMetadataResponse:
   """PredictionService.GetModelMetadata; raises StatusError."""
   if not request.metadata_field:
-    raise status.invalid_argument('GetModelMetadataRequest must specify at least one metadata_field')
+    raise status.invalid_argument(
+        'GetModelMetadataRequest must specify at least one metadata_field')
   for field in request.metadata_field:
     if field != 'signature_def':
       raise status.invalid_argument(f'Metadata field {field} is not supported')

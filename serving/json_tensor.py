@@ -1,4 +1,4 @@
-"""REST's JSON ↔ TensorFlow Serving's protocol buffers, by the rules of the server's json_tensor.cc.
+"""REST's JSON ↔ TensorFlow Serving's messages, by the rules of the server's json_tensor.cc.
 
 Texts pass through as the bytes that came: JSON is decoded with `surrogateescape`, so that invalid
 UTF-8 reaches the model, as it does in the server, instead of being refused or mended here.
@@ -59,7 +59,8 @@ def fill_predict(document: dict[str, Any], infos: dict[str, Any],
   """
   if 'instances' in document and 'inputs' in document:
     raise _format_error(
-        document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
+        document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to "
+        'exist')
   if 'instances' in document:
     instances = document['instances']
     if not isinstance(instances, list):
@@ -96,7 +97,8 @@ def fill_examples(document: dict[str, Any], request: Any) -> None:
 
 def predict_answer(response: predict_pb2.PredictResponse, rows: bool) -> dict[str, Any]:
   """`predictions` (rows) or `outputs` (columns); a single output goes without its name."""
-  columns = {name: _to_json(tf.make_ndarray(proto), name) for name, proto in response.outputs.items()}
+  columns = {name: _to_json(tf.make_ndarray(proto), name)
+             for name, proto in sorted(response.outputs.items())}
   only = next(iter(columns.values())) if len(columns) == 1 else None
   if not rows:
     return {'outputs': columns if only is None else only}
@@ -129,8 +131,8 @@ def _rows_to_columns(instances, infos):
   objects = _is_row_object(instances[0])
   if not objects and len(infos) > 1:
     raise status.invalid_argument(
-        'instances is a plain list, but expecting list of objects as multiple input tensors required '
-        'as per tensorinfo_map')
+        'instances is a plain list, but expecting list of objects as multiple input tensors '
+        'required as per tensorinfo_map')
   columns = {name: [] for name in infos}
   for index, row in enumerate(instances):
     if objects != _is_row_object(row):
@@ -153,8 +155,8 @@ def _named_columns(inputs, infos):
     return {name: inputs[name] for name in infos}
   if len(infos) > 1:
     raise status.invalid_argument(
-        'inputs is a plain value/list, but expecting an object as multiple input tensors required as '
-        'per tensorinfo_map')
+        'inputs is a plain value/list, but expecting an object as multiple input tensors required '
+        'as per tensorinfo_map')
   return dict.fromkeys(infos, inputs)
 
 
@@ -169,7 +171,8 @@ def _is_row_object(value):
 def _fill_tensor(values, dtype_enum, proto):
   dtype = tf.dtypes.as_dtype(dtype_enum)
   if dtype not in _FIELDS:
-    raise status.invalid_argument(f'Conversion of JSON Value to type: {dtype.name} is not supported')
+    raise status.invalid_argument(
+        f'Conversion of JSON Value to type: {dtype.name} is not supported')
   proto.dtype = dtype_enum
   shape, first = [], values
   while isinstance(first, list):
@@ -202,7 +205,8 @@ def _scalar(value, dtype):
   wanted = _FIELDS[dtype][1]
   if not isinstance(value, wanted) or (isinstance(value, bool) and dtype != tf.bool):
     raise status.invalid_argument(
-        f'JSON Value: {_show(value)} Type: {_type_name(value)} is not of expected type: {dtype.name}')
+        f'JSON Value: {_show(value)} Type: {_type_name(value)} is not of expected type: '
+        f'{dtype.name}')
   if dtype == tf.string:
     return _to_bytes(value)
   if dtype.is_integer and not dtype.min <= value <= dtype.max:

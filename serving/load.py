@@ -1,6 +1,6 @@
 """Load: p50, p95, p99 and throughput of a server at several concurrencies, as a Markdown table.
 
-    python -m serving.load --address=localhost:8501 --model_name=student --rows=1,100 --concurrency=1,8
+    python -m serving.load --model_name=student --rows=1,100 --concurrency=1,8
 
 The clients are threads of one Python process, which shares the machine with the server if that is
 here: the figures are those of client, transport and server together. Against the stand-in they say

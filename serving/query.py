@@ -40,7 +40,8 @@ class RestClient:
   def __init__(self, address: str, timeout_secs: float = 10):
     self._connection = http.client.HTTPConnection(address, timeout=timeout_secs)
 
-  def predict(self, model_name: str, columns: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+  def predict(
+      self, model_name: str, columns: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
     """Scores rows.
 
     Args:
@@ -109,11 +110,13 @@ def rank(query: str | None, texts: Sequence[str], *, model_name: str = 'default'
 
 
 def _arguments():
-  parser = argparse.ArgumentParser(prog='python -m serving.query', description='Scores, best first.')
+  parser = argparse.ArgumentParser(
+      prog='python -m serving.query', description='Scores texts, best first.')
   parser.add_argument('--query', help='the query whose titles are ranked')
   parser.add_argument('--titles', nargs='+', action='extend', help='titles; - reads lines of stdin')
   parser.add_argument('--texts', nargs='+', action='extend', help='for a model of single texts')
-  parser.add_argument('--address', default='localhost:8501', help='host:port, for gRPC also unix:path')
+  parser.add_argument(
+      '--address', default='localhost:8501', help='host:port, for gRPC also unix:path')
   parser.add_argument('--grpc', action='store_true', help='--address speaks gRPC')
   parser.add_argument('--model_name', default='default')
   parser.add_argument('--timeout_secs', type=float, default=10)

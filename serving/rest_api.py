@@ -32,7 +32,8 @@ from serving import json_tensor
 from serving import status
 
 _PAGE_FILE = pathlib.Path(__file__).with_name('page.html')
-_MODEL = r'(?i:/v1/models/)(?P<name>[^/:]+)(?:(?i:/versions/)(?P<version>\d+)|(?i:/labels/)(?P<label>[^/:]+))?'
+_MODEL = (r'(?i:/v1/models/)(?P<name>[^/:]+)'
+          r'(?:(?i:/versions/)(?P<version>\d+)|(?i:/labels/)(?P<label>[^/:]+))?')
 _POST = re.compile(_MODEL + r':(?P<method>(?i:classify|regress|predict))')
 _GET = re.compile(_MODEL + r'(?P<metadata>(?i:/metadata))?')
 _METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']

@@ -3,7 +3,7 @@
     python -m serving.server --model_base_path=/tmp/export/student --rest_api_port=8501
 
 It takes the real server's flags and answers as it does; production is the real server. Each call
-costs 0.3 to 0.8 ms in Python that the real one does not spend: nothing measured here is its latency.
+costs 0.3 to 0.8 ms in Python that the real one does not spend: nothing seen here is its latency.
 Of --enable_batching it keeps the limits; it does not merge requests.
 """
 
@@ -36,18 +36,21 @@ from serving import versions
 
 # The real server's flags.
 _PORT = flags.DEFINE_integer('port', 8500, 'Port of gRPC; 0 for none.')
-_GRPC_SOCKET_PATH = flags.DEFINE_string('grpc_socket_path', '', 'Unix socket of gRPC; empty for none.')
+_GRPC_SOCKET_PATH = flags.DEFINE_string(
+    'grpc_socket_path', '', 'Unix socket of gRPC; empty for none.')
 _REST_API_PORT = flags.DEFINE_integer('rest_api_port', 8501, 'Port of REST; 0 for none.')
 _REST_API_TIMEOUT_IN_MS = flags.DEFINE_integer(
     'rest_api_timeout_in_ms', 30000, 'The longest that a request may take, over gRPC too.')
-_MODEL_NAME = flags.DEFINE_string('model_name', 'default', 'Name of the model at --model_base_path.')
+_MODEL_NAME = flags.DEFINE_string(
+    'model_name', 'default', 'Name of the model at --model_base_path.')
 _MODEL_BASE_PATH = flags.DEFINE_string(
     'model_base_path', '', 'Folder with a numbered subfolder for each version of the one model.')
 _MODEL_CONFIG_FILE = flags.DEFINE_string(
     'model_config_file', '', 'ModelServerConfig in text form: several models, policies and labels.')
 _POLL_SECS = flags.DEFINE_float(
     'file_system_poll_wait_seconds', 1, 'Time between two looks for new versions.')
-_ENABLE_WARMUP = flags.DEFINE_bool('enable_model_warmup', True, 'Replay the model\'s warm-up requests.')
+_ENABLE_WARMUP = flags.DEFINE_bool(
+    'enable_model_warmup', True, 'Replay the model\'s warm-up requests.')
 _ALLOW_LABELS = flags.DEFINE_bool(
     'allow_version_labels_for_unavailable_models', False,
     'Let a new label name a version that is not loaded yet, as labels in --model_config_file do.')
@@ -62,7 +65,8 @@ _INTRA_OP = flags.DEFINE_integer('tensorflow_intra_op_parallelism', 0, 'Threads 
 _INTER_OP = flags.DEFINE_integer('tensorflow_inter_op_parallelism', 0, 'Threads across ops.')
 
 # Flags of the stand-in alone.
-_HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen on: loopback unless you say so.')
+_HOST = flags.DEFINE_string(
+    'host', '127.0.0.1', 'Address to listen on: loopback unless you say so.')
 _MAX_BODY_BYTES = flags.DEFINE_integer(
     'max_body_bytes', 16 << 20, 'The longest request, over REST also when unzipped.', lower_bound=1)
 _MAX_ROWS = flags.DEFINE_integer('max_rows', 10000, 'Most rows in a request.', lower_bound=1)
@@ -102,7 +106,8 @@ def _limits():
   """--max_rows, and with batching max_batch_size: tensorflow-serving-api has no such message."""
   max_rows = _MAX_ROWS.value
   if _ENABLE_BATCHING.value and _BATCHING_FILE.value:
-    found = re.search(r'\bmax_batch_size\s*:?\s*\{\s*value\s*:\s*(\d+)', _read(_BATCHING_FILE.value))
+    found = re.search(
+        r'\bmax_batch_size\s*:?\s*\{\s*value\s*:\s*(\d+)', _read(_BATCHING_FILE.value))
     max_rows = min(max_rows, int(found.group(1))) if found else max_rows
   return inference.Limits(max_rows, _ENABLE_BATCHING.value)
 

@@ -33,12 +33,14 @@ class _LoadedModel:
     self._callables = {}
 
   def run(self, feeds, fetches):
-    # Not Session.run: in Python that compares a feed's shape with the signature's, and would hide what
-    # a request of the wrong rank does to the graph in the C++ server. It also takes twice as long.
+    # Not Session.run: in Python that compares a feed's shape with the signature's, and would hide
+    # what a request of the wrong rank does to the graph in the C++ server. It takes longer, too.
     key = (tuple(feeds), fetches)
     if key not in self._callables:
-      self._callables[key] = self._session._make_callable_from_options(  # pylint: disable=protected-access
-          config_pb2.CallableOptions(feed=feeds, fetch=fetches, run_options=self._run_options))
+      options = config_pb2.CallableOptions(
+          feed=feeds, fetch=fetches, run_options=self._run_options)
+      make_callable = self._session._make_callable_from_options  # pylint: disable=protected-access
+      self._callables[key] = make_callable(options)
     return self._callables[key](*feeds.values())
 
 
@@ -62,7 +64,8 @@ class _Worker:
 
   def run(self, handle, feeds, fetches, deadline):
     if time.monotonic() > deadline:
-      raise tf.errors.DeadlineExceededError(None, None, 'Deadline passed while waiting for a thread')
+      raise tf.errors.DeadlineExceededError(
+          None, None, 'Deadline passed while waiting for a thread')
     return self._models[handle].run(feeds, fetches)
 
   def answer(self, call_id, method, arguments):
@@ -70,7 +73,7 @@ class _Worker:
       answer = (call_id, 0, getattr(self, method)(*arguments))
     except tf.errors.OpError as error:
       answer = (call_id, error.error_code, error.message)
-    except Exception as error:  # pylint: disable=broad-exception-caught  # the parent answers with it
+    except Exception as error:  # pylint: disable=broad-exception-caught  # becomes the answer
       answer = (call_id, _INTERNAL, f'{type(error).__name__}: {error}')
     with self._sending:
       self._connection.send(answer)

@@ -1,4 +1,4 @@
-"""The error that gRPC and REST answers are made from, with TensorFlow Serving's codes and limits."""
+"""The error that gRPC and REST answers are made from, with TensorFlow Serving's codes."""
 
 import grpc
 

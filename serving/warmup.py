@@ -1,4 +1,4 @@
-"""Replays a SavedModel's warm-up requests, so that its first user does not pay for the first calls."""
+"""Replays a SavedModel's warm-up requests, so that no user pays for the first calls."""
 
 import os
 import time

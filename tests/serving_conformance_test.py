@@ -146,11 +146,14 @@ class ErrorsTest(ServingCase):
 
   @parameterized.named_parameters(
       ('model', dict(model='x'), 'NOT_FOUND', 'Servable not found for request: Latest(x)'),
-      ('version', dict(version=9), 'NOT_FOUND', 'Servable not found for request: Specific(pair, 9)'),
+      ('version', dict(version=9), 'NOT_FOUND',
+       'Servable not found for request: Specific(pair, 9)'),
       ('no_name', dict(model=''), 'INVALID_ARGUMENT', 'ModelSpec has no name specified.'),
       ('label', dict(label='L'), 'INVALID_ARGUMENT', 'Unrecognized servable version label: L'),
-      ('signature', dict(signature='s'), 'FAILED_PRECONDITION', 'Serving signature key "s" not found.'),
-      ('missing', dict(query=['a']), 'INVALID_ARGUMENT', 'input size does not match signature: 1!=2'),
+      ('signature', dict(signature='s'), 'FAILED_PRECONDITION',
+       'Serving signature key "s" not found.'),
+      ('missing', dict(query=['a']), 'INVALID_ARGUMENT',
+       'input size does not match signature: 1!=2'),
       ('extra', dict(query=['a'], title=['b'], more=['c']), 'INVALID_ARGUMENT',
        'input size does not match signature: 3!=2'),
       ('other_name', dict(query=['a'], more=['c']), 'INVALID_ARGUMENT', 'title'),
@@ -163,14 +166,17 @@ class ErrorsTest(ServingCase):
   )
   def test_grpc(self, arguments, code, text):
     self.assert_rpc_error(
-        getattr(grpc.StatusCode, code), text, self.prediction.Predict, _predict_request(**arguments))
+        getattr(grpc.StatusCode, code), text, self.prediction.Predict,
+        _predict_request(**arguments))
 
   @parameterized.named_parameters(
       ('model', '/v1/models/x:predict', {'inputs': {}}, 404, 'Servable not found'),
       ('version', _MODEL + '/versions/9:predict', {'inputs': {}}, 404, 'Specific(pair, 9)'),
-      ('label', _MODEL + '/labels/L:predict', {'inputs': {}}, 400, 'Unrecognized servable version label: L'),
+      ('label', _MODEL + '/labels/L:predict', {'inputs': {}}, 400,
+       'Unrecognized servable version label: L'),
       ('signature', _PREDICT, {'signature_name': 's', 'inputs': {}}, 400, '"s" not found'),
-      ('signature_type', _PREDICT, {'signature_name': 1, 'inputs': {}}, 400, 'must be a string value'),
+      ('signature_type', _PREDICT, {'signature_name': 1, 'inputs': {}}, 400,
+       'must be a string value'),
       ('row_missing', _PREDICT, {'instances': [{'query': 'a'}]}, 400, 'keys must be equal to: '),
       ('row_extra', _PREDICT, {'instances': [{'query': 'a', 'title': 'b', 'c': 'd'}]}, 400, ''),
       ('column_missing', _PREDICT, {'inputs': {'query': ['a']}}, 400, 'Missing named input: title'),
@@ -185,13 +191,15 @@ class ErrorsTest(ServingCase):
       ('plain_rows', _PREDICT, {'instances': ['a']}, 400, 'plain list'),
       ('ragged', _PREDICT, {'inputs': {'query': [['a'], 'b'], 'title': ['b']}}, 400, ''),
       ('b64', _PREDICT, {'instances': [{'query': {'b64': '*'}, 'title': 'b'}]}, 400, 'base64'),
-      ('b64_and_more', _PREDICT, {'instances': [{'query': {'b64': 'YQ==', 'c': 1}, 'title': 'b'}]}, 400, ''),
+      ('b64_and_more', _PREDICT,
+       {'instances': [{'query': {'b64': 'YQ==', 'c': 1}, 'title': 'b'}]}, 400, ''),
       ('empty_body', _PREDICT, b'', 400, 'JSON Parse error'),
       ('no_json', _PREDICT, b'{"instances": [', 400, 'JSON Parse error'),
       ('no_object', _PREDICT, b'[1]', 400, 'Is not object'),
       ('classify_predict', _MODEL + ':classify', {'examples': [{'query': 'a'}]}, 400,
        'Expected classification signature method_name'),
-      ('no_examples', _MODEL + ':regress', {'signature_name': 'regress', 'examples': []}, 400, 'empty'),
+      ('no_examples', _MODEL + ':regress', {'signature_name': 'regress', 'examples': []}, 400,
+       'empty'),
   )
   def test_rest(self, path, body, status, text):
     self.assert_http_error(status, text, self.post(body, path))
@@ -279,13 +287,15 @@ class AnswersTest(ServingCase):
     response = self.prediction.Predict(_predict_request(outputs=['logit']))
     self.assertEqual(list(response.outputs), ['logit'])
 
-  @parameterized.parameters((dict(version=1), '/versions/1'), (dict(label='stable'), '/labels/stable'))
+  @parameterized.parameters(
+      (dict(version=1), '/versions/1'), (dict(label='stable'), '/labels/stable'))
   def test_version_and_label(self, spec, path):
     response = self.prediction.Predict(_predict_request(**spec))
     expected = [logit - 1 for logit in _LOGITS]
     self.assertEqual(tf.make_ndarray(response.outputs['logit']).tolist(), expected)
     self.assertEqual(response.model_spec.version.value, 1)
-    _, answer = self.post({'inputs': {'query': _QUERIES, 'title': _TITLES}}, f'{_MODEL}{path}:predict')
+    _, answer = self.post(
+        {'inputs': {'query': _QUERIES, 'title': _TITLES}}, f'{_MODEL}{path}:predict')
     self.assertEqual(answer['outputs']['logit'], expected)
 
   def test_classify_and_regress(self):
@@ -323,7 +333,8 @@ class AnswersTest(ServingCase):
   def test_status_and_metadata(self):
     _, answer = self.http('GET', _MODEL)
     self.assertEqual(answer['model_version_status'], [
-        {'version': version, 'state': 'AVAILABLE', 'status': {'error_code': 'OK', 'error_message': ''}}
+        {'version': version, 'state': 'AVAILABLE',
+         'status': {'error_code': 'OK', 'error_message': ''}}
         for version in ('2', '1')])
     _, answer = self.http('GET', _MODEL + '/versions/1/metadata')
     self.assertEqual(answer['model_spec']['version'], '1')

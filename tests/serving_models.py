@@ -1,6 +1,6 @@
 """Tiny SavedModels with the exported signatures, for the serving tests.
 
-The rule is easy to check by hand: `logit = (bytes(title) - bytes(query)) / 8 + version` for pairs and
+Easy to check by hand: `logit = (bytes(title) - bytes(query)) / 8 + version` for pairs and
 `logit = bytes(text) / 8 + version` for texts; `probability` is its sigmoid.
 """
 

@@ -150,7 +150,8 @@ class PageTest(absltest.TestCase):
     self.rank('drill', ['hose'])
     urls = self.browser.requested_urls()
     self.assertNotEmpty(urls)
-    self.assertEqual([url for url in urls if not url.startswith(f'http://{self.standin.rest}/')], [])
+    home = f'http://{self.standin.rest}/'
+    self.assertEqual([url for url in urls if not url.startswith(home)], [])
 
   def test_policy_forbids_other_scripts(self):
     with urllib.request.urlopen(f'http://{self.standin.rest}/') as response:
