@@ -1,8 +1,8 @@
 """Bootstrap intervals: is a difference more than the luck of the drawn queries?
 
 Rows of one query hang together, so whole queries are drawn (rows, where there are no queries). The
-same seed draws the same queries for every model: subtracting two models' replicates gives the interval
-of their paired difference.
+same seed draws the same queries for every model: subtracting two models' replicates gives the
+interval of their paired difference.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Calibration: a scale and an offset of the logit, so that a probability of 0.8 means 80 %.
 
-Platt scaling (Platt 1999) of the margin m, fitted on labelled rows that the model was not trained on;
-without the offset it is temperature scaling (Guo et al. 2017) with T = 1 / scale. A positive scale
-keeps every ranking.
+Platt scaling (Platt 1999) of the margin m, fitted on labelled rows that the model was not trained
+on; without the offset it is temperature scaling (Guo et al. 2017) with T = 1 / scale. A positive
+scale keeps every ranking.
 """
 
 from typing import Mapping, NamedTuple
@@ -26,8 +26,8 @@ class Calibration(NamedTuple):
 def fit(margin: np.ndarray, target: np.ndarray, *, offset: bool = True) -> Calibration:
   """Fits the scale by maximum likelihood.
 
-  The targets are drawn in as Platt does, to (N₁ + 1) / (N₁ + 2) and 1 / (N₀ + 2), so that rows which
-  the margin separates completely still give finite numbers.
+  The targets are drawn in as Platt does, to (N₁ + 1) / (N₁ + 2) and 1 / (N₀ + 2), so that rows
+  which the margin separates completely still give finite numbers.
 
   Args:
     margin: float [n], the model's logit_1 - logit_0.

@@ -32,8 +32,8 @@ def compare(targets: np.ndarray, queries: np.ndarray | None, logits: Mapping[str
   Returns:
     By the model's name: the measures of `metrics.held_out`, the means of `ranking.by_query`, and
     against the reference agreement (share of equal decisions), agreement_spearman (of the margins),
-    recovered_accuracy and recovered_auc (ratios). With repeats also 'interval', {measure: [low, high]}
-    of 95 %, and 'difference' to the reference, {measure: {'mean', 'interval'}}.
+    recovered_accuracy and recovered_auc (ratios). With repeats also 'interval' of 95 %,
+    {measure: [low, high]}, and 'difference' to the reference, {measure: {'mean', 'interval'}}.
 
   Raises:
     ValueError: the labels have no contrast, or the logits another number of classes.
@@ -109,7 +109,7 @@ def _intervals(name, reference, result, replicates) -> dict[str, Any]:
 
 
 def table(result: Mapping[str, Mapping[str, Any]], reference: str = '') -> str:
-  """The comparison as a Markdown table: a row a measure, a column a model, intervals in brackets."""
+  """The comparison in Markdown: a row a measure, a column a model, intervals in brackets."""
   names = list(result)
   keys = dict.fromkeys(key for name in names for key, value in result[name].items()
                        if not isinstance(value, dict))

@@ -5,8 +5,8 @@
         --bootstrap=1000 --output_dir=runs/mine/evaluation
 
 A model is a run folder of b2d.finetune or b2d.distill, or an exported SavedModel. The rows are
-streamed: only labels, logits and query numbers stay in memory. Writes metrics.json, table.md (also on
-stdout) and, for two classes, reliability.png.
+streamed: only labels, logits and query numbers stay in memory. Writes metrics.json, table.md (also
+on stdout) and, for two classes, reliability.png.
 """
 
 import os
@@ -52,8 +52,8 @@ def evaluate(run_config: config.Evaluate) -> dict:
   scorers = {name: scoring.load(folder) for name, folder in folders.items()}
   for name, scorer in scorers.items():
     if scorer.fields != run_config.rows.fields:
-      raise ValueError(f'{folders[name]}: the model reads {", ".join(scorer.fields)}, the rows have '
-                       f'{", ".join(run_config.rows.fields)}; set --text_columns')
+      raise ValueError(f'{folders[name]}: the model reads {", ".join(scorer.fields)}, the rows '
+                       f'have {", ".join(run_config.rows.fields)}; set --text_columns')
   folder = runs.start(run_config, 'evaluate')
   targets, queries, logits, seconds = _score(scorers, files, run_config.rows)
   calibrations = {name: scorer.platt for name, scorer in scorers.items() if scorer.platt}
@@ -67,7 +67,8 @@ def evaluate(run_config: config.Evaluate) -> dict:
     result['queries'] = int(queries.max()) + 1
   if run_config.rows.num_classes == 2:
     _draw(folder, targets, logits, calibrations, run_config.rows)
-  runs.write_text(os.path.join(folder, 'table.md'), comparison.table(compared, run_config.reference))
+  table = comparison.table(compared, run_config.reference)
+  runs.write_text(os.path.join(folder, 'table.md'), table)
   runs.write_metrics(folder, result)
   return result
 
@@ -86,7 +87,7 @@ def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
 
 
 def _score(scorers, files, row_settings):
-  """Of the rows of known label: labels [n], query numbers [n] or None, logits and seconds by model."""
+  """Of the labelled rows: labels [n], query numbers [n] or None; logits and seconds by model."""
   targets, queries = [], []
   logits, seconds = {name: [] for name in scorers}, dict.fromkeys(scorers, 0.0)
   total = rows.count(files, row_settings)

@@ -43,7 +43,7 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
     return runs.read_json(os.path.join(folder, 'metrics.json'))
   settings = run_config.training
   train_files = rows.expand(run_config.train_files)
-  num_rows = rows.count(train_files, run_config.rows)
+  num_rows = sum(map(rows.size, rows.read(train_files, run_config.rows)))  # Finds a bad row before the training.
   evaluate = _evaluation(run_config)
   tf_keras.utils.set_random_seed(settings.seed)
   model = teacher.build(run_config.teacher, run_config.rows.num_classes, run_config.rows.fields)

@@ -1,8 +1,8 @@
 """The soft labels of several teachers over the same rows, in whatever order → joined by id.
 
-The rows are dealt by a hash of their id to temporary files, then joined file by file, so that memory
-does not grow with their number. A row that one teacher lacks is left out; an id that stands for
-another text is an error.
+The rows are dealt by a hash of their id to temporary files, then joined file by file, so that
+memory does not grow with their number. A row that one teacher lacks is left out; an id that stands
+for another text is an error.
 """
 
 import os
@@ -31,7 +31,7 @@ def join(folders: Sequence[str], temporary: str) -> Iterator[rows.Batch]:
 
   Yields:
     One batch a partition (it may be empty), with the rows that every folder has; 'logits' float32
-    [n, teachers of all the folders, num_classes]. Their order is that of a hash, the same each time.
+    [n, teachers of all the folders, num_classes]. The order is that of a hash, the same each time.
 
   Raises:
     ValueError: the folders do not fit together, an id occurs twice in one, or two folders have
@@ -66,9 +66,10 @@ def _digest(batch: rows.Batch, fields: Sequence[str]) -> np.ndarray:
 def _deal(folder, temporary, num_partitions, manifest, keep_texts) -> None:
   """Writes the rows to `<temporary>/<partition>.arrow`, by the hash of their id."""
   os.makedirs(temporary)
-  schema = pa.schema(
-      [('id', pa.binary()), ('digest', pa.uint64()), ('logits', pa.list_(pa.float32()))] +
-      ([('label', pa.float32())] + [(field, pa.binary()) for field in manifest.fields]) * keep_texts)
+  columns = [('id', pa.binary()), ('digest', pa.uint64()), ('logits', pa.list_(pa.float32()))]
+  if keep_texts:
+    columns += [('label', pa.float32())] + [(field, pa.binary()) for field in manifest.fields]
+  schema = pa.schema(columns)
   writers = [pa.ipc.new_stream(_path(temporary, i), schema) for i in range(num_partitions)]
   with tqdm.tqdm(total=manifest.num_rows, unit='row', desc=f'read {folder}') as progress:
     for batch in soft_labels.read([folder], _READ_ROWS):
@@ -78,9 +79,9 @@ def _deal(folder, temporary, num_partitions, manifest, keep_texts) -> None:
       partitions = pd.util.hash_array(batch['id'], categorize=False) % np.uint64(num_partitions)
       for partition in np.unique(partitions):
         part = rows.take(batch, np.flatnonzero(partitions == partition))
-        columns = [_lists(part[name]) if name == 'logits' else pa.array(part[name], type=kind)
-                   for name, kind in zip(schema.names, schema.types)]
-        writers[int(partition)].write_batch(pa.record_batch(columns, schema=schema))
+        arrays = [_lists(part[name]) if name == 'logits' else pa.array(part[name], type=kind)
+                  for name, kind in columns]
+        writers[int(partition)].write_batch(pa.record_batch(arrays, schema=schema))
       progress.update(size)
   for writer in writers:
     writer.close()
@@ -104,8 +105,9 @@ def _read_partition(path: str, folder: str, manifest: soft_labels.Manifest) -> r
   batch['logits'] = flat.reshape(len(table), len(manifest.teachers), manifest.num_classes)
   ids = pd.Index(batch['id'])
   if not ids.is_unique:
-    raise ValueError(f'{folder}: expected each id once, found {ids[ids.duplicated()][0].decode()!r} '
-                     'again; label files of different names, or set --id_column')
+    twice = ids[ids.duplicated()][0].decode()
+    raise ValueError(f'{folder}: expected each id once, found {twice!r} again; label files of '
+                     'different names, or set --id_column')
   return batch
 
 
@@ -122,8 +124,9 @@ def _join_partition(folders, temporary, partition, manifests) -> rows.Batch:
     other = rows.take(other, place[common])
     different = np.flatnonzero(joined['digest'] != other['digest'])
     if len(different):
-      raise ValueError(f'{folder}: the id {joined["id"][different[0]].decode()!r} stands for another '
-                       f'text than in {folders[0]}; label the same files with each teacher')
+      example = joined['id'][different[0]].decode()
+      raise ValueError(f'{folder}: the id {example!r} stands for another text than in {folders[0]}; '
+                       'label the same files with each teacher')
     logits.append(other['logits'])
   del joined['digest']
   return joined | {'logits': np.concatenate(logits, axis=1)}

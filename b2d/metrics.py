@@ -1,7 +1,7 @@
 """Measures of one model on labelled rows: accuracy, AUC, log loss, calibration error, Spearman.
 
 All rows count alike, whatever query they belong to; `ranking.py` has the measures by query, and
-`bootstrap.py` the intervals. Logits of two classes count through their margin m = logit_1 - logit_0.
+`bootstrap.py` the intervals. Logits of two classes count through their margin, logit_1 - logit_0.
 """
 
 import numpy as np
@@ -95,8 +95,8 @@ def binary(targets: np.ndarray, logits: np.ndarray,
            relevant_target: float = 0.5) -> dict[str, float]:
   """Measures of a two-class or graded model.
 
-  Log loss and Spearman are against the target itself; accuracy, AUC and calibration error against the
-  target cut at `relevant_target`: a calibrated probability is that of being relevant.
+  Log loss and Spearman are against the target itself; accuracy, AUC and calibration error against
+  the target cut at `relevant_target`: a calibrated probability is that of being relevant.
 
   Args:
     targets: float [n] in [0, 1]; classes 0 and 1, or graded.
@@ -157,7 +157,8 @@ def multi_class(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
   }
 
 
-def by_kind(labels: np.ndarray, logits: np.ndarray, relevant_target: float = 0.5) -> dict[str, float]:
+def by_kind(labels: np.ndarray, logits: np.ndarray,
+            relevant_target: float = 0.5) -> dict[str, float]:
   """`binary` or `multi_class`, whichever logits [n, num_classes] call for."""
   if logits.shape[1] > 2:
     return multi_class(labels, logits)

@@ -11,6 +11,7 @@ and metrics.json: rows by source.
 from absl import flags
 from absl import logging
 
+from b2d import config
 from b2d import pairing
 from b2d import runs
 from flags import dataclass_flags
@@ -19,7 +20,7 @@ from flags import pair_up_flags
 flags.adopt_module_key_flags(dataclass_flags)
 
 
-def pair_up(settings: pairing.PairUp) -> dict[str, int]:
+def pair_up(settings: config.PairUp) -> dict[str, int]:
   """Runs the whole step, or what is left of it.
 
   Returns:

@@ -40,56 +40,6 @@ _WORD_EDGES = '.,;:()[]{}|'
 _ATTEMPTS = 4  # Cuts tried for each pseudo-query that is asked for, since short ones repeat.
 
 
-@dataclasses.dataclass(frozen=True)
-class PairUp(config.Config):
-  """`python -m b2d.pair_up`: queries and titles → pairs to label."""
-  queries: tuple[str, ...] = config.option(
-      (), 'Logged queries: file patterns. Empty: pseudo-queries alone.')
-  titles: tuple[str, ...] = config.option((), 'The catalogue of titles: file patterns.')
-  output_dir: str = config.option('', 'Folder of the pairs.')
-  query_column: str = config.option(
-      'query', 'Column of the queries; files of plain lines (.txt) need none.')
-  title_column: str = config.option(
-      'title', 'Column of the titles; files of plain lines (.txt) need none.')
-  num_neighbors: int = config.option(16, 'Best titles by BM25 for each logged query.')
-  num_lower: int = config.option(
-      8, 'Titles for each logged query from the ranks after those, drawn at random.')
-  lower_rank: int = config.option(100, 'Last rank that --num_lower draws from.')
-  num_random: int = config.option(4, 'Random titles for each logged query.')
-  num_pseudo_queries: int = config.option(
-      50000, 'Pseudo-queries in all, spread evenly over the titles; fewer if these hold no more.')
-  pseudo_neighbors: int = config.option(2, 'Best other titles by BM25 for each pseudo-query.')
-  pseudo_random: int = config.option(1, 'Random titles for each pseudo-query.')
-  max_pseudo_words: int = config.option(5, 'Words of a pseudo-query: one to this many.')
-  rows_per_shard: int = config.option(
-      32768, 'Rows a shard, about: what a killed run loses at most.')
-  seed: int = config.option(
-      1, 'Seed of the pseudo-queries, the random titles and the order of the queries.')
-
-  def validate(self) -> None:
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      least = 1 if field.name in ('max_pseudo_words', 'rows_per_shard') else 0
-      if isinstance(value, int) and value < least:
-        raise ValueError(f'--{field.name}={value}: expected at least {least}')
-    if self.num_lower and self.lower_rank < self.num_neighbors + self.num_lower:
-      raise ValueError(f'--lower_rank={self.lower_rank}: expected at least --num_neighbors + '
-                       f'--num_lower = {self.num_neighbors + self.num_lower}')
-    if not self.rows_per_query and not self.num_pseudo_queries:
-      raise ValueError('--num_neighbors, --num_lower, --num_random and --num_pseudo_queries are '
-                       'all 0: expected pairs to make; set one of them')
-
-  @property
-  def rows_per_query(self) -> int:
-    """Most rows that a logged query brings."""
-    return self.num_neighbors + self.num_lower + self.num_random
-
-  @property
-  def rows_per_pseudo_query(self) -> int:
-    """Most rows that a pseudo-query brings, its own title included."""
-    return 1 + self.pseudo_neighbors + self.pseudo_random
-
-
 class Query(NamedTuple):
   """A query and, for a pseudo-query, the index of the title that it was cut from."""
   text: str
@@ -152,7 +102,7 @@ def unique(texts: Iterable[str]) -> list[str]:
   return list(kept.values())
 
 
-def cut_pseudo_queries(titles: list[str], logged: list[str], settings: PairUp) -> list[Query]:
+def cut_pseudo_queries(titles: list[str], logged: list[str], settings: config.PairUp) -> list[Query]:
   """Cuts pseudo-queries from the titles, the titles taken in turn in random order.
 
   Returns:
@@ -186,7 +136,7 @@ def _cut(title: str, max_words: int, generator: random.Random) -> str:
   return ' '.join(words[i] for i in sorted(generator.sample(range(len(words)), count)))
 
 
-def pair(query: Query, index: TitleIndex, num_titles: int, settings: PairUp,
+def pair(query: Query, index: TitleIndex, num_titles: int, settings: config.PairUp,
          generator: np.random.Generator) -> dict[int, str]:
   """Chooses the titles of one query.
 
@@ -216,7 +166,7 @@ def pair(query: Query, index: TitleIndex, num_titles: int, settings: PairUp,
   return chosen
 
 
-def load(settings: PairUp) -> Inputs:
+def load(settings: config.PairUp) -> Inputs:
   """Reads queries and titles, cuts the pseudo-queries, shuffles.
 
   Raises:
@@ -238,7 +188,7 @@ def load(settings: PairUp) -> Inputs:
   return Inputs(queries, titles)
 
 
-def write(inputs: Inputs, settings: PairUp, folder: str) -> dict[str, int]:
+def write(inputs: Inputs, settings: config.PairUp, folder: str) -> dict[str, int]:
   """Writes the shards that `folder` lacks, then its manifest.
 
   A shard depends on the inputs, the settings and its number alone: a resumed run equals an
@@ -294,7 +244,7 @@ def _check_inputs(inputs: Inputs, folder: str) -> dict[str, int | str]:
   return found
 
 
-def _split(queries: list[Query], settings: PairUp) -> list[list[Query]]:
+def _split(queries: list[Query], settings: config.PairUp) -> list[list[Query]]:
   """Even parts that bring about `rows_per_shard` rows each."""
   num_logged = sum(query.own_title is None for query in queries)
   num_rows = (num_logged * settings.rows_per_query +
@@ -304,7 +254,7 @@ def _split(queries: list[Query], settings: PairUp) -> list[list[Query]]:
   return [queries[start:end] for start, end in zip(bounds, bounds[1:])]
 
 
-def _pairs(queries: list[Query], index: TitleIndex, titles: list[str], settings: PairUp,
+def _pairs(queries: list[Query], index: TitleIndex, titles: list[str], settings: config.PairUp,
            generator: np.random.Generator, progress: tqdm.tqdm) -> rows.Batch:
   """The rows of one shard: 'query', 'title' and 'source', object [n]."""
   found = []

@@ -1,9 +1,9 @@
 """Measures of ranking by query: AUC, NDCG@k and mean reciprocal rank.
 
 A query counts where its rows can be ranked wrongly: with a relevant and an irrelevant row for AUC
-and reciprocal rank, with two different targets for NDCG. Trivial queries would only pull every model
-towards 1. Rows of equal score share their ranks, so that a model of few distinct scores gains nothing
-from the order of the file.
+and reciprocal rank, with two different targets for NDCG. Trivial queries would only pull every
+model towards 1. Rows of equal score share their ranks, so that a model of few distinct scores gains
+nothing from the order of the file.
 """
 
 import numpy as np
@@ -59,7 +59,7 @@ def _auc_and_reciprocal_rank(queries: np.ndarray, margins: np.ndarray,
   undefined = np.full(len(positives), np.nan)
   worse = positives * (positives + 1) / 2 + positives * negatives - rank_sum
   auc = np.divide(worse, positives * negatives, out=undefined.copy(), where=countable)
-  # r positive rows among t of equal score: the first of them is expected at place (t + 1) / (r + 1).
+  # r positive rows among t of equal score: the first is expected at place (t + 1) / (r + 1).
   first = np.where(tie_positives > 0, better + (tie_rows + 1) / (tie_positives + 1), np.inf)
   rank = np.full(len(positives), np.inf)
   np.minimum.at(rank, tie_query, first)

@@ -123,7 +123,7 @@ def run(main: Callable[[list[str]], None]) -> None:
   def guarded(argv):
     try:
       main(argv)
-    except (ValueError, OSError, tf.errors.OpError) as error:
+    except (app.UsageError, ValueError, OSError, tf.errors.OpError) as error:
       message = error.message if isinstance(error, tf.errors.OpError) else str(error)
       if os.environ.get('B2D_DEBUG'):
         raise

@@ -58,7 +58,8 @@ def load(folder: str) -> Scorer:
   saved_model = _saved_model_folder(folder)
   if not saved_model:
     raise ValueError(f'{folder}: expected a run folder of b2d.finetune or b2d.distill, or a '
-                     'SavedModel (saved_model.pb, or numbered versions), found none; correct the path')
+                     'SavedModel (saved_model.pb, or numbered versions), found none; correct the '
+                     'path')
   return _load_saved_model(saved_model)
 
 

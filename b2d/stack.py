@@ -3,8 +3,9 @@
     python -m b2d.stack --soft_labels=runs/mine/soft_labels_a,runs/mine/soft_labels_b \\
         --combination=logits --output_dir=runs/mine/stack
 
-Rows are joined by id in any shard order; those that one teacher lacks are counted and left out. With
---valid_soft_labels metrics.json also has each member's and the stack's measures on that labelled split.
+Rows are joined by id in any shard order; those that one teacher lacks are counted and left out.
+With --valid_soft_labels metrics.json also has the measures of each member and of the stack on that
+labelled split (fitted weights are cross-fitted for it).
 """
 
 import os
@@ -31,8 +32,8 @@ def stack(run_config: config.Stack) -> dict:
   """Runs the whole step.
 
   Returns:
-    What metrics.json holds: rows; left_out, rows by folder that another one lacks; with a labelled split
-    members and stack, their measures, and the fitted weights.
+    What metrics.json holds: rows; left_out, rows by folder that another one lacks; with a labelled
+    split the measures of members and stack, and the fitted weights.
 
   Raises:
     ValueError: the folders do not fit together, share no row, or the labelled split has no labels.
@@ -93,7 +94,8 @@ def _learn(run_config: config.Stack) -> tuple[dict, stacking.Weights | None]:
   return measures, weights
 
 
-def _write(run_config: config.Stack, folder: str, weights: stacking.Weights | None) -> dict[str, int]:
+def _write(run_config: config.Stack, folder: str,
+           weights: stacking.Weights | None) -> dict[str, int]:
   """Joins and combines, a shard a partition; returns the rows by shard."""
   shards = {}
   with tempfile.TemporaryDirectory() as temporary:
@@ -103,8 +105,8 @@ def _write(run_config: config.Stack, folder: str, weights: stacking.Weights | No
         name = soft_labels.shard_name(len(shards))
         shards[name] = soft_labels.write_shard(folder, len(shards), batch)
   if not shards:
-    raise ValueError(f'{", ".join(run_config.soft_labels)}: expected rows of the same ids, found none; '
-                     'label the same files with each teacher')
+    raise ValueError(f'{", ".join(run_config.soft_labels)}: expected rows of the same ids, found '
+                     'none; label the same files with each teacher')
   return shards
 
 

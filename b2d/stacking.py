@@ -1,8 +1,8 @@
 """Teacher stacking: the logits of several teachers → the logits of one soft label.
 
 The paper's second way to a better student at the same cost. Three ways to combine: the mean of the
-logits, the mean of the probabilities, or weights fitted on labelled rows. Which rows belong together is
-`joining`'s part.
+logits, the mean of the probabilities, or weights fitted on labelled rows. Which rows belong together
+is `joining`'s part.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ class Weights:
   """A linear combination of the teachers: features [n, num_features] → coefficients and intercepts.
 
   Attributes:
-    coefficients: float [num_features, outputs]; for two classes one feature a teacher (its margin) and
-      one output, else num_classes features a teacher and num_classes outputs.
+    coefficients: float [num_features, outputs]; for two classes one feature a teacher (its margin)
+      and one output, else num_classes features a teacher and num_classes outputs.
     intercepts: float [outputs].
   """
   coefficients: np.ndarray

@@ -1,19 +1,27 @@
 """absl flags from a configuration dataclass: one flag a field, nested groups flattened.
 
-    dataclass_flags.define(config.Distill)              # at module level of flags/distill_flags.py
-    distill_config = dataclass_flags.parse(config.Distill)  # in main
+    parse = dataclass_flags.define(config.Distill)   # flags/distill_flags.py
+    run_config = distill_flags.parse()               # in main
 """
 
 import dataclasses
+import functools
 import typing
+from typing import Any, Callable
 
 from absl import app
 from absl import flags
 
 
-def define(config_class: type) -> None:
-  """Defines a flag for every field of `config_class`, with the field's help and default."""
+def define(config_class: type) -> Callable[[], Any]:
+  """Defines a flag for every field of `config_class`, with the field's help and default.
+
+  Returns:
+    The function that builds `config_class` from the parsed flags. It raises app.UsageError at a value of the
+    wrong type and at fields that contradict each other.
+  """
   _define_with_defaults(config_class, {})
+  return functools.partial(_parse, config_class)
 
 
 def _default(field: dataclasses.Field):
@@ -48,12 +56,7 @@ def _define_one(field: dataclasses.Field, kind: type, default) -> None:
     flags.DEFINE_list(field.name, [str(value) for value in default], text)
 
 
-def parse(config_class: type):
-  """Builds `config_class` from the parsed flags.
-
-  Raises:
-    app.UsageError: a value of the wrong type, or fields that contradict each other.
-  """
+def _parse(config_class: type):
   try:
     return _build(config_class)
   except ValueError as error:

@@ -1,15 +1,6 @@
-"""The flags of b2d.pair_up: one for each field of `pairing.PairUp`."""
+"""The flags of b2d.pair_up: one for each field of `config.PairUp`."""
 
-from b2d import pairing
+from b2d import config
 from flags import dataclass_flags
 
-dataclass_flags.define(pairing.PairUp)
-
-
-def parse() -> pairing.PairUp:
-  """The configuration that the flags describe.
-
-  Raises:
-    app.UsageError: values of a wrong type, or that contradict each other.
-  """
-  return dataclass_flags.parse(pairing.PairUp)
+parse = dataclass_flags.define(config.PairUp)

@@ -10,6 +10,7 @@ from absl.testing import flagsaver
 from absl.testing import parameterized
 import numpy as np
 
+from b2d import config
 from b2d import pair_up
 from b2d import pairing
 from b2d import rows
@@ -28,7 +29,7 @@ def _titles(count=120):
 def _settings(**changes):
   defaults = dict(num_neighbors=4, num_lower=3, lower_rank=20, num_random=2, num_pseudo_queries=30,
                   rows_per_shard=40, seed=3)
-  return pairing.PairUp(**(defaults | changes))
+  return config.PairUp(**(defaults | changes))
 
 
 def _shares_a_token(query, title):
