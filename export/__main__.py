@@ -2,7 +2,7 @@
 
     python -m export --model=runs/mine/student --output_dir=runs/mine/export
 
-Each run adds a version, complete before it has its number. What it says to the server and to you is in README.md beside it.
+Each run adds a version, complete before it has its number. How to serve it is in the README.md that is written beside it.
 """
 
 from absl import flags
@@ -15,9 +15,25 @@ from flags import export_flags
 flags.adopt_module_key_flags(dataclass_flags)
 
 
+def summary(folder: str, described: dict) -> str:
+  """What the user is told: where the SavedModel lies, and what the smaller table cost."""
+  lines = [f'{folder}: {", ".join(described["signatures"])}; TensorFlow Serving '
+           f'{described["serving"]["lowest_release"]} or later; at most {described["largest_difference"]:.1e} from the '
+           'trained model']
+  held_out, table_dtype = described['held_out'], described['export']['table_dtype']
+  if held_out:
+    lines.append('held-out rows, trained → exported: ' + ', '.join(
+        f'{name} {value:.4f} → {held_out["exported"][name]:.4f}' for name, value in held_out['trained'].items()))
+  elif table_dtype != 'float32':
+    lines.append(f'the loss through the {table_dtype} table was not measured; set --valid_files to have it measured')
+  if 'regress' not in described['signatures']:
+    lines.append('no regress signature: more than two classes have no single score')
+  return '\n'.join(lines)
+
+
 def main(argv: list[str]) -> None:
   del argv
-  print(saved_model.export(export_flags.parse()))
+  print(summary(*saved_model.export(export_flags.parse())))
 
 
 if __name__ == '__main__':

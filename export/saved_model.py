@@ -1,61 +1,103 @@
 """Writes a trained run as a versioned SavedModel, complete before it has its name.
 
-    <output_dir>/<version>/   saved_model.pb, variables/ and, in assets.extra/, warm-up requests and export.json
+    <output_dir>/<version>/   saved_model.pb, variables/ and, in assets.extra/, warm-up requests, calibration.json,
+                              export.json (where the model comes from, what it was measured at, what it needs)
     <output_dir>/             the server's configuration files and a README.md that says how to use them
 """
 
 import contextlib
 import dataclasses
 import os
-from typing import Iterator
+from typing import Any, Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from b2d import calibration
 from b2d import config
+from b2d import metrics
+from b2d import rows
 from b2d import runs
 from b2d import student
 from b2d import teacher
+from export import metadata
 from export import modules
+from export import ops
+from export import parity
+from export import serving_configs
 from export import signatures
+from export import warmup
+
+_WARMUP_ROWS = {'student': (1, 8, 64, 512), 'teacher': (1, 8, 32)}
+_MEASURED = ('auc', 'accuracy', 'log_loss')
 
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-  """A trained run: its model, configuration, and calibration where one was fitted."""
+  """A trained run: 'student' or 'teacher', its model, configuration, and calibration where one was fitted."""
+  kind: str
   model: student.StudentModel | teacher.TeacherModel
   run: config.Distill | config.Finetune
   calibration: calibration.Calibration | None
 
+  def logits(self, texts: dict[str, np.ndarray]) -> np.ndarray:
+    """As the SavedModel gives them: float32 [n], [n, num_classes] for more than two classes."""
+    logits = self.model.predict_logits(texts)
+    return metrics.margin(logits) if self.model.num_classes == 2 else logits
 
-def export(settings: config.Export) -> str:
+
+def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
   """Exports the run folder `settings.model`.
 
   Returns:
-    The folder of the new version.
+    The folder of the new version, and what its export.json holds.
 
   Raises:
-    ValueError: no trained run lies there.
+    ValueError: no trained run lies there, the SavedModel disagrees with it, or no stock server could run it.
   """
-  source = _load(settings.model)
-  if isinstance(source.model, student.StudentModel):
+  source = _load(settings)
+  held_out = _held_out(settings, source.run)
+  texts = parity.sample(source.model.fields, held_out)
+  if source.kind == 'student':
     module = modules.StudentModule(source.model, settings.table_dtype)
   else:
     module = modules.TeacherModule(source.model)
   with _new_version(settings.output_dir) as (partial, final):
-    _save(module, source.calibration, partial)
-  return final
+    names = _save(module, source.calibration, partial)
+    report = ops.check(partial)
+    exact = settings.table_dtype == 'float32'
+    difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCE if exact else np.inf)
+    num_requests = warmup.write(partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
+    described = _describe(settings, source) | {
+        'signatures': names, 'warmup_requests': num_requests, 'largest_difference': difference,
+        'held_out': _measure(partial, source, held_out), 'serving': report._asdict()}
+    _write_assets(os.path.join(partial, warmup.ASSETS), source, described)
+  serving_configs.write(settings.output_dir, settings.model_name, source.model.fields, source.model.num_classes,
+                        report.lowest_release, source.kind)
+  return final, described
 
 
-def _load(folder: str) -> _Source:
+def _load(settings: config.Export) -> _Source:
+  folder = settings.model
   step = runs.read_json(os.path.join(folder, 'config.json')).get('step')
   if step == 'distill':
     path = student.calibration_path(folder)
     fitted = calibration.Calibration(**runs.read_json(path)) if tf.io.gfile.exists(path) else None
-    return _Source(student.load(folder), runs.load_config(folder, config.Distill, step), fitted)
-  if step == 'finetune':
-    return _Source(teacher.load(folder), runs.load_config(folder, config.Finetune, step), None)
-  raise ValueError(f'--model={folder}: expected a run of b2d.distill or b2d.finetune, found one of b2d.{step}')
+    return _Source('student', student.load(folder), runs.load_config(folder, config.Distill, step), fitted)
+  if step != 'finetune':
+    raise ValueError(f'--model={folder}: expected a run of b2d.distill or b2d.finetune, found one of b2d.{step}')
+  if settings.table_dtype != 'float32':
+    raise ValueError(f'--table_dtype={settings.table_dtype}: {folder} is a teacher, which has no table; leave it out')
+  return _Source('teacher', teacher.load(folder), runs.load_config(folder, config.Finetune, step), None)
+
+
+def _held_out(settings: config.Export, run: config.Distill | config.Finetune) -> rows.Batch | None:
+  if not settings.valid_files:
+    return None
+  if not run.rows.label_column:
+    raise ValueError(f'--valid_files: {settings.model} was trained without --label_column, so none of their columns '
+                     'is known to hold labels; leave the flag out')
+  return rows.concatenate(list(rows.read(rows.expand(settings.valid_files), run.rows)))
 
 
 @contextlib.contextmanager
@@ -74,11 +116,40 @@ def _new_version(folder: str) -> Iterator[tuple[str, str]]:
       tf.io.gfile.rmtree(partial)
 
 
-def _save(module, fitted: calibration.Calibration | None, folder: str) -> None:
+def _save(module, fitted: calibration.Calibration | None, folder: str) -> list[str]:
+  """Writes the SavedModel; returns the names of its signatures."""
   made = signatures.make(module, fitted)
   tf.saved_model.save(module, folder, signatures=made)
   updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
-  for name in made:
-    if name in signatures.METHODS:
-      updater.replace_method_name(name, signatures.METHODS[name])
+  for name in signatures.METHODS.keys() & made.keys():
+    updater.replace_method_name(name, signatures.METHODS[name])
   updater.save()
+  return list(made)
+
+
+def _measure(folder: str, source: _Source, held_out: rows.Batch | None) -> dict[str, dict[str, float]] | None:
+  """Metrics of trained model and SavedModel on the held-out rows."""
+  if held_out is None:
+    return None
+  texts = {field: held_out[field] for field in source.model.fields}
+  saved = parity.saved_logits(folder, texts, batch_size=1024)
+  if saved.ndim == 1:
+    saved = np.stack([np.zeros_like(saved), saved], axis=1)
+  measured = {'trained': source.model.predict_logits(texts), 'exported': saved}
+  return {name: {key: value for key, value in metrics.held_out(held_out['label'], logits, source.run.rows).items()
+                 if key in _MEASURED} for name, logits in measured.items()}
+
+
+def _describe(settings: config.Export, source: _Source) -> dict[str, Any]:
+  trained = os.path.join(settings.model, 'metrics.json')
+  return {
+      'kind': source.kind, 'export': dataclasses.asdict(settings), 'run': dataclasses.asdict(source.run),
+      'metrics': runs.read_json(trained) if tf.io.gfile.exists(trained) else None,
+      'training_data': metadata.training_data(source.run), 'git_revision': metadata.git_revision(),
+      'tensorflow': tf.__version__}
+
+
+def _write_assets(folder: str, source: _Source, described: dict[str, Any]) -> None:
+  metadata.write(os.path.join(folder, 'export.json'), described)
+  if source.calibration is not None:
+    metadata.write(os.path.join(folder, 'calibration.json'), source.calibration._asdict())

@@ -1,0 +1,109 @@
+"""The README.md beside the versions: commands that work as pasted, made for the model's inputs."""
+
+import json
+import string
+
+_EXAMPLES = {'text': ('a visually stunning film', 'a dull film'),
+             'query': ('cordless drill', 'cordless drill'),
+             'title': ('18V Cordless Drill Driver Kit', 'Claw Hammer, 16 oz')}
+
+_TEXT = string.Template('''# $name: a $kind for TensorFlow Serving
+
+Numbered folders are versions of a SavedModel; the server loads the highest one and takes up a new one by itself. Needed: a
+stock TensorFlow Serving, release $release or later. The commands below start in this folder. They were made for this
+model from the server's documented interface; the export does not run the C++ server.
+
+## Start the server
+
+```sh
+docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 -v "$$PWD:/models/$name:ro"$environment \\
+    tensorflow/serving --model_config_file=/models/$name/model.config \\
+    --monitoring_config_file=/models/$name/monitoring.config \\
+    --tensorflow_session_config_file=/models/$name/session_latency.config \\
+    --tensorflow_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=-1
+```
+
+- The two `parallelism` flags must stay beside `session_latency.config`: the server overwrites the file's numbers of threads with
+  its flags, also with their default 0. Never add `--tensorflow_session_parallelism`.
+- For large requests instead: `--tensorflow_session_config_file=/models/$name/session_throughput.config`, without the two
+  `parallelism` flags.
+- To merge the requests of many clients: `--enable_batching --batching_parameters_file=/models/$name/batching.config`.
+$note
+## Call it
+
+```sh
+curl -s http://127.0.0.1:8501/v1/models/$name                       # its state
+curl -s http://127.0.0.1:8501/v1/models/$name/metadata              # its signatures
+curl -s http://127.0.0.1:8501/monitoring/prometheus/metrics         # its counters
+curl -s -d '$columns' \\
+    http://127.0.0.1:8501/v1/models/$name:predict
+curl -s -d '$examples' \\
+    http://127.0.0.1:8501/v1/models/$name:classify
+```
+
+Python, with nothing installed:
+
+```python
+import json
+import urllib.request
+
+body = json.dumps($python).encode()
+with urllib.request.urlopen('http://127.0.0.1:8501/v1/models/$name:predict', body) as response:
+  print(json.load(response)['outputs']['probability'])
+```
+
+Python over gRPC (`pip install tensorflow-serving-api`):
+
+```python
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+request = predict_pb2.PredictRequest()
+request.model_spec.name = '$name'
+for name, texts in $inputs.items():
+  request.inputs[name].CopyFrom(tf.make_tensor_proto(texts, dtype=tf.string))
+channel = grpc.insecure_channel('127.0.0.1:8500')
+response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=1.0)
+print(tf.make_ndarray(response.outputs['probability']))
+```
+
+## Signatures
+
+$signatures
+
+Every signature was called for the warm-up at several batch sizes when the version was loaded. `<version>/assets.extra/export.json`
+says where the model comes from: configuration, metrics, training data, ops and their lowest release.
+''')
+
+_PAIR_NOTE = '''Inputs are columns of equal length: repeat the query for each of its titles.'''
+
+
+def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str, kind: str) -> str:
+  """The README, Markdown; arguments as of `serving_configs.write`."""
+  inputs = {field: list(_EXAMPLES[field]) for field in fields}
+  rows = [dict(zip(fields, row)) for row in zip(*inputs.values())]
+  student = kind == 'student'
+  return _TEXT.substitute(
+      name=model_name, kind=kind, release=lowest_release,
+      environment=' -e TF_ENABLE_ONEDNN_OPTS=0' if student else '', note=_ONEDNN_NOTE if student else '',
+      columns=json.dumps({'inputs': inputs}),
+      examples=json.dumps({'signature_name': 'classify', 'examples': rows}),
+      python={'inputs': inputs}, inputs=inputs, signatures=_signatures(fields, num_classes))
+
+
+_ONEDNN_NOTE = '''- `TF_ENABLE_ONEDNN_OPTS=0` keeps small matrix products on Eigen: at one row, oneDNN's own preparation takes longer than
+  the product.
+'''
+
+
+def _signatures(fields: tuple[str, ...], num_classes: int) -> str:
+  shape = '[N]' if num_classes == 2 else f'[N, {num_classes}]'
+  takes = ' and '.join(f'`{field}`' for field in fields)
+  lines = [
+      f'- `serving_default`: {takes}, strings [N] → `probability` and `logit`, floats {shape}.'
+      + (f' {_PAIR_NOTE}' if len(fields) == 2 else ''),
+      f'- `classify`: serialised `tf.Example` with {takes} → `classes` and `scores` [N, {num_classes}].']
+  if num_classes == 2:
+    lines.append(f'- `regress`: serialised `tf.Example` with {takes} → the probability.')
+  return '\n'.join(lines)

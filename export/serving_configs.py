@@ -1,0 +1,66 @@
+"""The files beside the versions that tell TensorFlow Serving, and people, how to serve them.
+
+All of them are protocol buffers in text form, named by the server's flags; `readme` shows the command lines.
+"""
+
+import os
+
+from b2d import runs
+from export import readme
+
+_MODEL = '''model_config_list {{
+  config {{
+    name: "{name}"
+    base_path: "/models/{name}"
+    model_platform: "tensorflow"
+    model_version_policy {{ latest {{ num_versions: 1 }} }}
+  }}
+}}
+'''
+
+_MONITORING = '''prometheus_config {
+  enable: true
+  path: "/monitoring/prometheus/metrics"
+}
+'''
+
+# For --enable_batching. No waiting: only what queues up while all threads are busy is merged, so that a lone request
+# pays nothing. A larger request is split, not refused.
+_BATCHING = '''max_batch_size { value: 512 }
+batch_timeout_micros { value: 0 }
+num_batch_threads { value: 4 }
+max_enqueued_batches { value: 256 }
+enable_large_batch_splitting { value: true }
+max_execution_batch_size { value: 512 }
+'''
+
+# Each request runs on the thread that brought it: nothing is handed over between threads.
+_LATENCY = '''intra_op_parallelism_threads: 1
+inter_op_parallelism_threads: -1
+experimental { executor_type: "SINGLE_THREADED_EXECUTOR" }
+'''
+
+# Large batches: an op may use every core.
+_THROUGHPUT = '''intra_op_parallelism_threads: 0
+inter_op_parallelism_threads: 0
+'''
+
+
+def write(folder: str, model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str,
+          kind: str) -> None:
+  """Writes the server's configuration files and README.md.
+
+  Args:
+    folder: of the versions.
+    model_name: under which the server shall serve them.
+    fields: names of the text inputs.
+    num_classes: number of classes.
+    lowest_release: of TensorFlow Serving that can.
+    kind: 'student' or 'teacher'.
+  """
+  files = {
+      'model.config': _MODEL.format(name=model_name), 'monitoring.config': _MONITORING, 'batching.config': _BATCHING,
+      'session_latency.config': _LATENCY, 'session_throughput.config': _THROUGHPUT,
+      'README.md': readme.text(model_name, fields, num_classes, lowest_release, kind)}
+  for name, content in files.items():
+    runs.write_text(os.path.join(folder, name), content)
