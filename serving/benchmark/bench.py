@@ -93,6 +93,8 @@ def build_subjects(texts: timing.Columns) -> list[Subject]:
   for kind in _PEERS.value:
     peers.build(kind, str(models / kind), texts, _VOCAB.value)
     subjects.append(Subject(kind, 'Python', kind, str(models / kind)))
+  if not subjects:
+    raise ValueError('--students, --encoders, --peers: expected a model to measure, found none')
   return subjects
 
 
