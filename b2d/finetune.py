@@ -11,7 +11,6 @@ TensorBoard events (events/).
 import functools
 import os
 
-from absl import flags
 from absl import logging
 import numpy as np
 import tf_keras
@@ -22,10 +21,7 @@ from b2d import rows
 from b2d import runs
 from b2d import teacher
 from b2d import training
-from flags import dataclass_flags
 from flags import finetune_flags
-
-flags.adopt_module_key_flags(dataclass_flags)
 
 
 def finetune(run_config: config.Finetune) -> dict[str, float]:
@@ -87,4 +83,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  finetune_flags.parse.adopt()
   runs.run(main)

@@ -1,0 +1,153 @@
+"""b2d.finetune end to end on a tiny BERT: learns, resumes, is loaded again; bad input is one line."""
+
+import os
+
+from absl import app
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from b2d import config
+from b2d import finetune
+from b2d import metrics
+from b2d import runs
+from b2d import teacher
+from b2d import training
+from flags import finetune_flags
+from tests import flag_values
+from tests import tiny_bert
+
+_GOOD, _BAD = ('good', 'funny', 'very good'), ('bad', 'dull', 'not good')
+
+
+def _rows(num_rows, seed):
+  rng = np.random.default_rng(seed)
+  for _ in range(num_rows):
+    label = int(rng.integers(2))
+    yield f'the film was {rng.choice((_BAD, _GOOD)[label])} ' + 'it is a film ' * rng.integers(3), label
+
+
+class FinetuneTest(absltest.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.folder = os.path.join(absltest.TEST_TMPDIR.value, 'finetune_test')
+    tf.io.gfile.makedirs(cls.folder)
+    cls.train = cls._write('train.tsv', _rows(96, 1))
+    cls.valid = cls._write('valid.tsv', _rows(32, 2))
+    cls.checkpoint = tiny_bert.write_hugging_face(os.path.join(cls.folder, 'bert'))
+    cls.output_dir = os.path.join(cls.folder, 'whole')
+    if tf.io.gfile.exists(cls.output_dir):
+      tf.io.gfile.rmtree(cls.output_dir)
+    cls.whole = finetune.finetune(cls._config(output_dir=cls.output_dir))
+
+  def setUp(self):
+    super().setUp()
+    self.new_dir = os.path.join(self.create_tempdir().full_path, 'teacher')
+
+  @classmethod
+  def _write(cls, name, rows, header=('text', 'label')):
+    path = os.path.join(cls.folder, name)
+    with open(path, 'w', encoding='utf-8') as file:
+      file.writelines('\t'.join(str(cell) for cell in row) + '\n' for row in (header, *rows))
+    return path
+
+  @classmethod
+  def _config(cls, rows=None, teacher_settings=None, **changes):
+    return config.Finetune(
+        train_files=(changes.get('train', cls.train),), valid_files=changes.get('valid', (cls.valid,)),
+        output_dir=changes['output_dir'], rows=config.Rows(**{'label_column': 'label', **(rows or {})}),
+        teacher=config.Teacher(**{'init_checkpoint': cls.checkpoint, 'max_seq_length': 16, 'dropout': 0.0,
+                                  'num_layers': 1, **(teacher_settings or {})}),
+        training=config.Training(train_batch_size=16, learning_rate=changes.get('learning_rate', 1e-2),
+                                 num_train_epochs=changes.get('epochs', 4), eval_every=5))
+
+  def test_learns_and_is_loaded_again(self):
+    self.assertGreater(self.whole['auc'], 0.9)
+    loaded = teacher.load(self.output_dir)
+    logits = loaded.predict_logits({'text': np.array([b'the film was funny', b'the film was dull'], object)})
+    self.assertGreater(logits[0, 1] - logits[0, 0], logits[1, 1] - logits[1, 0])
+    self.assertEqual(runs.read_json(os.path.join(self.output_dir, 'metrics.json')), self.whole)
+
+  def test_run_folder_needs_no_checkpoint(self):
+    copy = os.path.join(self.folder, 'moved')
+    tf.io.gfile.rename(self.checkpoint, copy)
+    self.addCleanup(tf.io.gfile.rename, copy, self.checkpoint)
+    self.assertEqual(teacher.load(self.output_dir).num_classes, 2)
+
+  def test_main_reuses_a_finished_run(self):
+    values = config.to_flat(self._config(output_dir=self.output_dir))
+    lists = {name: [str(item) for item in value] for name, value in values.items() if isinstance(value, tuple)}
+    with flag_values.given(finetune_flags.parse, **{**values, **lists}), absltest.mock.patch.object(training, 'fit') as fit:
+      finetune.main([])
+    fit.assert_not_called()
+
+  def test_resumed_run_equals_uninterrupted(self):
+    run_config = self._config(output_dir=self.new_dir)
+    held_out = metrics.held_out
+    killed = absltest.mock.Mock(side_effect=[{}, held_out, KeyboardInterrupt])  # First comes the check of the labels.
+
+    def until_killed(*args):
+      step = killed()
+      return step(*args) if callable(step) else step
+
+    with absltest.mock.patch.object(metrics, 'held_out', until_killed), self.assertRaises(KeyboardInterrupt):
+      finetune.finetune(run_config)
+    self.assertFalse(runs.finished(self.new_dir))
+    resumed = finetune.finetune(run_config)
+    for name in ('step', 'auc', 'log_loss'):
+      self.assertAlmostEqual(resumed[name], self.whole[name], places=5)
+
+  def test_graded_pairs(self):
+    lines = [('red shoe', f'red shoe {i}', 1 + i % 3 * 0.75) for i in range(40)]
+    path = self._write('pairs.tsv', lines, ('query', 'title', 'grade'))
+    rows = {'text_columns': ('query', 'title'), 'label_column': 'grade', 'label_range': (1.0, 3.0),
+            'relevant_from': 2.5}
+    self.assertIn('spearman', finetune.finetune(self._config(
+        rows, train=path, valid=(path,), epochs=1, output_dir=self.new_dir)))
+    self.assertEqual(teacher.load(self.new_dir).fields, ('query', 'title'))
+
+  def test_three_classes_without_held_out_rows(self):
+    path = self._write('classes.tsv', [('good bad dull'.split()[i % 3], i % 3) for i in range(40)])
+    result = finetune.finetune(self._config(
+        {'num_classes': 3}, train=path, valid=(), epochs=1, output_dir=self.new_dir))
+    self.assertEqual(set(result), {'step', 'seconds', 'rows_per_sec'})
+    self.assertEqual(teacher.load(self.new_dir).num_classes, 3)
+
+  def _assert_refused(self, message, rows=None, **changes):
+    with self.assertRaisesRegex(ValueError, message):
+      finetune.finetune(self._config(rows, output_dir=self.new_dir, **changes))
+    self.assertFalse(tf.io.gfile.exists(self.new_dir))  # The corrected command finds nothing in its way.
+
+  def test_bad_rows(self):
+    self._assert_refused("train.tsv.*'polarity'", {'label_column': 'polarity'})
+    self._assert_refused('nothing-.*tsv', train=os.path.join(self.folder, 'nothing-*.tsv'))
+    self._assert_refused('bad.tsv:2: expected a class from 0 to 1', train=self._write('bad.tsv', [('good', 7)]))
+    one_class = self._write('one.tsv', [('good', 1)] * 3)
+    self._assert_refused('labels: expected rows on both sides', valid=(one_class,))
+
+  def test_bad_checkpoint(self):
+    vocab_file = tiny_bert.write_vocab(os.path.join(self.folder, 'other'), tiny_bert.VOCAB + ('more',))
+    self._assert_refused('expected the 40 word pieces of .*, found 41', teacher_settings={'vocab_file': vocab_file})
+    other = tiny_bert.write_hugging_face(os.path.join(self.folder, 'wide'), hidden_size=32)
+    self._assert_refused('the checkpoint is of another shape', teacher_settings={'init_checkpoint': other})
+
+  def test_folder_of_another_configuration(self):
+    with self.assertRaisesRegex(ValueError, 'holds a run of another --learning_rate; remove it or choose'):
+      finetune.finetune(self._config(output_dir=self.output_dir, learning_rate=1e-3))
+
+  def test_needs_labels_and_a_vocabulary(self):
+    with self.assertRaisesRegex(ValueError, 'set --label_column'):
+      self._config({'label_column': ''}, output_dir='x')
+    with self.assertRaisesRegex(ValueError, 'set --init_checkpoint, or --vocab_file'):
+      self._config(teacher_settings={'init_checkpoint': ''}, output_dir='x')
+
+  def test_flags_that_contradict(self):
+    with flag_values.given(finetune_flags.parse, output_dir='x', label_column='', init_checkpoint='y'), self.assertRaisesRegex(
+        app.UsageError, 'set --label_column'):
+      finetune_flags.parse()
+
+
+if __name__ == '__main__':
+  absltest.main()
