@@ -7,25 +7,17 @@ here: the figures are those of client, transport and server together. Against th
 nothing about TensorFlow Serving.
 """
 
+import argparse
 from concurrent import futures
 import itertools
 import sys
 import time
 
-from absl import app
-from absl import flags
 import numpy as np
 
 from serving import query
 
-_ADDRESS = flags.DEFINE_string('address', 'localhost:8501', 'host:port, for gRPC also unix:path.')
-_GRPC = flags.DEFINE_bool('grpc', False, 'Whether --address speaks gRPC instead of REST.')
-_MODEL_NAME = flags.DEFINE_string('model_name', 'default', 'The model\'s name.')
-_CONCURRENCY = flags.DEFINE_list('concurrency', ['1', '4', '16'], 'Clients at a time, in turn.')
-_ROWS = flags.DEFINE_list('rows', ['1', '100'], 'Rows a request, in turn.')
-_SECONDS = flags.DEFINE_float('seconds', 5, 'Time for each line of the table.')
-_QUERY = flags.DEFINE_string('query', 'cordless drill', 'The query; empty for a model of texts.')
-_TEXTS_FILE = flags.DEFINE_string('texts_file', '', 'Titles or texts to send, one a line.')
+_THINGS = ['drill kit', 'hammer drill', 'garden hose', 'wall anchor', 'paint roller']
 
 
 def measure(columns_of_request: list[dict[str, list[str]]], concurrency: int, seconds: float,
@@ -59,40 +51,59 @@ def measure(columns_of_request: list[dict[str, list[str]]], concurrency: int, se
   return np.array(latencies), time.monotonic() - started
 
 
-def _requests(texts, rows):
-  """A request for each start in `texts`, up to 100 of them."""
+def _requests(query_text, texts, rows):
+  """Up to 100 requests of `rows` rows, each with other texts."""
   texts = texts * (rows // len(texts) + 2)
-  for start in range(0, min(len(texts) - rows, 100)):
+  for start in range(min(len(texts) - rows, 100)):
     chosen = texts[start:start + rows]
-    yield {'query': [_QUERY.value] * rows, 'title': chosen} if _QUERY.value else {'text': chosen}
+    yield {'query': [query_text] * rows, 'title': chosen} if query_text else {'text': chosen}
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'Expected flags only, got {argv[1:]}.')
-  texts = [f'{brand} {thing} {volts}V' for brand, thing, volts in itertools.product(
-      ['acme', 'dewalt', 'northwind'], ['drill kit', 'hammer drill', 'garden hose'], [12, 18, 20])]
-  if _TEXTS_FILE.value:
-    with open(_TEXTS_FILE.value, encoding='utf-8') as lines:
-      texts = [line.strip() for line in lines if line.strip()]
+def _arguments():
+  parser = argparse.ArgumentParser(prog='python -m serving.load', description='Measures a server.')
+  parser.add_argument(
+      '--address', default='localhost:8501', help='host:port, for gRPC also unix:path')
+  parser.add_argument('--grpc', action='store_true', help='--address speaks gRPC')
+  parser.add_argument('--model_name', default='default')
+  parser.add_argument('--rows', default='1,100', help='rows a request, in turn')
+  parser.add_argument('--concurrency', default='1,4,16', help='clients at a time, in turn')
+  parser.add_argument('--seconds', type=float, default=5, help='time for each line of the table')
+  parser.add_argument('--query', default='cordless drill', help='empty for a model of texts')
+  parser.add_argument('--texts_file', help='titles or texts to send, one a line')
+  return parser.parse_args()
+
+
+def _texts(file):
+  if not file:
+    return [f'{brand} {thing} {volts}V' for brand, thing, volts in itertools.product(
+        ['acme', 'northwind'], _THINGS, [12, 18, 20])]
+  with open(file, encoding='utf-8') as lines:
+    return [line.strip() for line in lines if line.strip()]
+
+
+def main() -> None:
+  arguments = _arguments()
 
   def connect():
-    client = query.connect(_ADDRESS.value, grpc=_GRPC.value)
-    return lambda columns: client.predict(_MODEL_NAME.value, columns)
+    client = query.connect(arguments.address, grpc=arguments.grpc)
+    return lambda columns: client.predict(arguments.model_name, columns)
 
   print('| transport | rows | clients | requests/s | p50 ms | p95 ms | p99 ms |')
   print('|---|---|---|---|---|---|---|')
+  transport = 'gRPC' if arguments.grpc else 'REST'
   try:
-    for rows, concurrency in itertools.product(map(int, _ROWS.value), map(int, _CONCURRENCY.value)):
-      requests = list(_requests(texts, rows))
+    texts = _texts(arguments.texts_file)
+    for rows, concurrency in itertools.product(
+        map(int, arguments.rows.split(',')), map(int, arguments.concurrency.split(','))):
+      requests = list(_requests(arguments.query, texts, rows))
       connect()(requests[0])
-      latencies, seconds = measure(requests, concurrency, _SECONDS.value, connect)
+      latencies, seconds = measure(requests, concurrency, arguments.seconds, connect)
       p50, p95, p99 = np.percentile(latencies * 1000, [50, 95, 99])
-      print(f'| {"gRPC" if _GRPC.value else "REST"} | {rows} | {concurrency} '
-            f'| {len(latencies) / seconds:.0f} | {p50:.2f} | {p95:.2f} | {p99:.2f} |', flush=True)
+      print(f'| {transport} | {rows} | {concurrency} | {len(latencies) / seconds:.0f} '
+            f'| {p50:.2f} | {p95:.2f} | {p99:.2f} |', flush=True)
   except (ValueError, OSError) as error:
-    sys.exit(f'serving.load: {_ADDRESS.value}: {error}')
+    sys.exit(f'serving.load: {arguments.address}: {error}')
 
 
 if __name__ == '__main__':
-  app.run(main)
+  main()

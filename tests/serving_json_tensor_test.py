@@ -34,7 +34,8 @@ class JsonTensorTest(parameterized.TestCase):
     np.testing.assert_array_equal(_fill(values, dtype), np.array(values, dtype.as_numpy_dtype))
 
   def test_nan_and_infinity_are_read(self):
-    self.assertEqual(str(json_tensor.parse(b'{"inputs": [NaN, -Infinity]}')['inputs']), '[nan, -inf]')
+    document = json_tensor.parse(b'{"inputs": [NaN, -Infinity]}')
+    self.assertEqual(str(document['inputs']), '[nan, -inf]')
 
   @parameterized.parameters(
       ([True], tf.int32), ([1.5], tf.int32), ([1 << 31], tf.int32), ([1], tf.bool),

@@ -19,9 +19,7 @@ import threading
 import time
 import unittest
 
-from absl import flags
 from absl.testing import absltest
-from absl.testing import flagsaver
 import grpc
 import numpy as np
 import tensorflow as tf
@@ -49,8 +47,6 @@ _standin = None
 
 def setUpModule():
   global _standin
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()
   folder = tempfile.mkdtemp()
   unittest.addModuleCleanup(shutil.rmtree, folder)
   serving_models.save(os.path.join(folder, 'pair'))
@@ -64,7 +60,7 @@ def setUpModule():
   unittest.addModuleCleanup(_standin.stop)
 
 
-def _wait(condition, seconds=60):
+def _wait(condition, seconds=300):
   deadline = time.monotonic() + seconds
   while not condition():
     if time.monotonic() > deadline:
@@ -351,11 +347,11 @@ class ClientTest(StandInCase):
     self.assertRegex(result.stderr, r'2 scored in \d+\.\d ms')
 
   def test_load(self):
+    arguments = ['load', f'--address={_standin.rest}', '--model_name=pair', '--concurrency=2',
+                 '--rows=3', '--seconds=.5']
     output = io.StringIO()
-    with flagsaver.flagsaver(
-        address=_standin.rest, model_name='pair', concurrency=['2'], rows=['3'],
-                             seconds=.5), contextlib.redirect_stdout(output):
-      load.main([''])
+    with absltest.mock.patch.object(sys, 'argv', arguments), contextlib.redirect_stdout(output):
+      load.main()
     self.assertRegex(output.getvalue().splitlines()[-1], r'^\| REST \| 3 \| 2 \| \d+ \| [\d.]+ ')
 
 
