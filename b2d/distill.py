@@ -12,7 +12,6 @@ import functools
 import json
 import os
 
-from absl import flags
 from absl import logging
 import numpy as np
 import tensorflow as tf
@@ -27,10 +26,7 @@ from b2d import runs
 from b2d import soft_labels
 from b2d import student
 from b2d import training
-from flags import dataclass_flags
 from flags import distill_flags
-
-flags.adopt_module_key_flags(dataclass_flags)
 
 
 def distill(run_config: config.Distill) -> dict[str, float]:
@@ -152,4 +148,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  distill_flags.parse.adopt()
   runs.run(main)

@@ -12,7 +12,6 @@ on stdout) and, for two classes, reliability.png.
 import os
 import time
 
-from absl import flags
 from absl import logging
 import numpy as np
 import pandas as pd
@@ -26,10 +25,7 @@ from b2d import metrics
 from b2d import rows
 from b2d import runs
 from b2d import scoring
-from flags import dataclass_flags
 from flags import evaluate_flags
-
-flags.adopt_module_key_flags(dataclass_flags)
 
 _WARM_UP_ROWS = 8  # Scored once before the clock starts: the first call traces the graph.
 
@@ -136,4 +132,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  evaluate_flags.parse.adopt()
   runs.run(main)

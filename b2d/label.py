@@ -11,17 +11,13 @@ The folder holds the soft labels (see `soft_labels`), the configuration and metr
 
 import os
 
-from absl import flags
 from absl import logging
 
 from b2d import config
 from b2d import labeling
 from b2d import rows
 from b2d import runs
-from flags import dataclass_flags
 from flags import label_flags
-
-flags.adopt_module_key_flags(dataclass_flags)
 
 
 def label(run_config: config.Label) -> dict[str, float]:
@@ -53,4 +49,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  label_flags.parse.adopt()
   runs.run(main)

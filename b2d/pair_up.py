@@ -8,16 +8,12 @@ this: they go straight to b2d.label. The folder holds the shards, manifest.json,
 and metrics.json: rows by source.
 """
 
-from absl import flags
 from absl import logging
 
 from b2d import config
 from b2d import pairing
 from b2d import runs
-from flags import dataclass_flags
 from flags import pair_up_flags
-
-flags.adopt_module_key_flags(dataclass_flags)
 
 
 def pair_up(settings: config.PairUp) -> dict[str, int]:
@@ -45,4 +41,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  pair_up_flags.parse.adopt()
   runs.run(main)

@@ -11,7 +11,6 @@ labelled split (fitted weights are cross-fitted for it).
 import os
 import tempfile
 
-from absl import flags
 from absl import logging
 import numpy as np
 
@@ -22,10 +21,7 @@ from b2d import rows
 from b2d import runs
 from b2d import soft_labels
 from b2d import stacking
-from flags import dataclass_flags
 from flags import stack_flags
-
-flags.adopt_module_key_flags(dataclass_flags)
 
 
 def stack(run_config: config.Stack) -> dict:
@@ -121,4 +117,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  stack_flags.parse.adopt()
   runs.run(main)

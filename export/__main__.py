@@ -5,14 +5,10 @@
 Each run adds a version, complete before it has its number. How to serve it is in the README.md that is written beside it.
 """
 
-from absl import flags
 
 from b2d import runs
 from export import saved_model
-from flags import dataclass_flags
 from flags import export_flags
-
-flags.adopt_module_key_flags(dataclass_flags)
 
 
 def summary(folder: str, described: dict) -> str:
@@ -37,4 +33,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  export_flags.parse.adopt()
   runs.run(main)

@@ -1,77 +1,95 @@
 """absl flags from a configuration dataclass: one flag a field, nested groups flattened.
 
     parse = dataclass_flags.define(config.Distill)   # flags/distill_flags.py
-    run_config = distill_flags.parse()               # in main
+    run_config = distill_flags.parse()               # in main of b2d/distill.py
+    distill_flags.parse.adopt()                      # under its __main__
 """
 
 import dataclasses
-import functools
+import sys
 import typing
-from typing import Any, Callable
+from typing import Any
 
 from absl import app
 from absl import flags
 
 
-def define(config_class: type) -> Callable[[], Any]:
-  """Defines a flag for every field of `config_class`, with the field's help and default.
+class Parser:
+  """The flags of one step, apart from those of the others until its binary adopts them.
 
-  Returns:
-    The function that builds `config_class` from the parsed flags. It raises app.UsageError at a value of the
-    wrong type and at fields that contradict each other.
+  Attributes:
+    flag_values: one flag for every field, with the field's help and default.
   """
-  _define_with_defaults(config_class, {})
-  return functools.partial(_parse, config_class)
+
+  def __init__(self, config_class: type):
+    self._config_class = config_class
+    self.flag_values = flags.FlagValues()
+    _define(self.flag_values, config_class, {})
+
+  def __call__(self) -> Any:
+    """Builds the configuration from the parsed flags.
+
+    Raises:
+      app.UsageError: a value of the wrong type, or fields that contradict each other.
+    """
+    try:
+      return _build(self.flag_values, self._config_class)
+    except ValueError as error:
+      raise app.UsageError(str(error)) from error
+
+  def adopt(self) -> None:
+    """Makes them the flags of this process, and lists them under --help."""
+    flags.FLAGS.append_flag_values(self.flag_values)
+    for name in self.flag_values:
+      flags.FLAGS.register_key_flag_for_module(sys.argv[0], self.flag_values[name])
+
+
+def define(config_class: type) -> Parser:
+  """The flags of a configuration; called once for each, at module level of its flags/*_flags.py."""
+  return Parser(config_class)
 
 
 def _default(field: dataclasses.Field):
   return None if field.default is dataclasses.MISSING else field.default
 
 
-def _define_with_defaults(config_class: type, overrides: dict) -> None:
+def _define(flag_values: flags.FlagValues, config_class: type, overrides: dict) -> None:
   hints = typing.get_type_hints(config_class)
   for field in dataclasses.fields(config_class):
     kind = hints[field.name]
     default = overrides.get(field.name, _default(field))
     if dataclasses.is_dataclass(kind):
       values = {f.name: getattr(default, f.name) for f in dataclasses.fields(kind)}
-      _define_with_defaults(kind, values)
+      _define(flag_values, kind, values)
     else:
-      _define_one(field, kind, default)
+      _define_one(flag_values, field, kind, default)
 
 
-def _define_one(field: dataclasses.Field, kind: type, default) -> None:
+def _define_one(flag_values: flags.FlagValues, field: dataclasses.Field, kind: type, default) -> None:
   text = field.metadata['help']
   if field.metadata['choices']:
-    flags.DEFINE_enum(field.name, default, list(field.metadata['choices']), text)
+    flags.DEFINE_enum(field.name, default, list(field.metadata['choices']), text, flag_values=flag_values)
   elif kind is bool:
-    flags.DEFINE_bool(field.name, default, text)
+    flags.DEFINE_bool(field.name, default, text, flag_values=flag_values)
   elif kind is int:
-    flags.DEFINE_integer(field.name, default, text)
+    flags.DEFINE_integer(field.name, default, text, flag_values=flag_values)
   elif kind is float:
-    flags.DEFINE_float(field.name, default, text)
+    flags.DEFINE_float(field.name, default, text, flag_values=flag_values)
   elif kind is str:
-    flags.DEFINE_string(field.name, default, text)
+    flags.DEFINE_string(field.name, default, text, flag_values=flag_values)
   else:  # tuple[int, ...] and its like: one comma-separated flag.
-    flags.DEFINE_list(field.name, [str(value) for value in default], text)
+    flags.DEFINE_list(field.name, [str(value) for value in default], text, flag_values=flag_values)
 
 
-def _parse(config_class: type):
-  try:
-    return _build(config_class)
-  except ValueError as error:
-    raise app.UsageError(str(error)) from error
-
-
-def _build(config_class: type):
+def _build(flag_values: flags.FlagValues, config_class: type) -> Any:
   hints = typing.get_type_hints(config_class)
   values = {}
   for field in dataclasses.fields(config_class):
     kind = hints[field.name]
     if dataclasses.is_dataclass(kind):
-      values[field.name] = _build(kind)
+      values[field.name] = _build(flag_values, kind)
       continue
-    value = flags.FLAGS[field.name].value
+    value = flag_values[field.name].value
     if typing.get_origin(kind) is tuple:
       item = typing.get_args(kind)[0]
       try:

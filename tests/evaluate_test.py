@@ -6,11 +6,12 @@ from unittest import mock
 from absl import app
 from absl import flags
 from absl.testing import absltest
-from absl.testing import flagsaver
 import tensorflow as tf
 
 from b2d import evaluate
 from b2d import runs
+from flags import evaluate_flags
+from tests import flag_values
 
 
 class _WordsInCommon(tf.Module):
@@ -47,9 +48,10 @@ class EvaluateTest(absltest.TestCase):
   def _flags(self, **changes):
     values = {'models': [f'{name}={self.folder}/{name}' for name in ('good', 'inverse')],
               'reference': 'good', 'files': [self.file], 'text_columns': ['query', 'title'],
-              'label_column': 'grade', 'label_range': ['1', '3'], 'relevant_from': 2.5, 'bootstrap': 20,
+              'label_column': 'grade', 'label_range': ['1', '3'], 'relevant_from': 2.5,
+              'bootstrap': 20,
               'output_dir': os.path.join(self.folder, 'evaluation')} | changes
-    return flagsaver.flagsaver(**values)
+    return flag_values.given(evaluate_flags.parse, **values)
 
   def test_from_flags_to_table(self):
     with self._flags(), mock.patch('builtins.print') as printed:
@@ -80,8 +82,9 @@ class EvaluateTest(absltest.TestCase):
         ({'files': [f'{self.folder}/no.tsv']}, 'no.tsv'),
         ({'text_columns': ['title']}, 'the model reads query, title, the rows have text'),
     ):
-      with self.subTest(message), self._flags(**changes), self.assertRaisesRegex(ValueError, message):
-        evaluate.main([])
+      with self.subTest(message), self._flags(**changes):
+        with self.assertRaisesRegex(ValueError, message):
+          evaluate.main([])
 
   def test_no_label_column_is_a_usage_error(self):
     with self._flags(label_column=''), self.assertRaisesRegex(app.UsageError, 'label_column'):

@@ -1,6 +1,7 @@
 """b2d.finetune end to end on a tiny BERT: learns, resumes, is loaded again; bad input is one line."""
 
 import os
+import tempfile
 
 from absl import app
 from absl.testing import absltest
@@ -32,14 +33,12 @@ class FinetuneTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.folder = os.path.join(absltest.TEST_TMPDIR.value, 'finetune_test')
-    tf.io.gfile.makedirs(cls.folder)
+    cls.folder = tempfile.mkdtemp(dir=absltest.TEST_TMPDIR.value)
+    cls.addClassCleanup(tf.io.gfile.rmtree, cls.folder)
     cls.train = cls._write('train.tsv', _rows(96, 1))
     cls.valid = cls._write('valid.tsv', _rows(32, 2))
     cls.checkpoint = tiny_bert.write_hugging_face(os.path.join(cls.folder, 'bert'))
     cls.output_dir = os.path.join(cls.folder, 'whole')
-    if tf.io.gfile.exists(cls.output_dir):
-      tf.io.gfile.rmtree(cls.output_dir)
     cls.whole = finetune.finetune(cls._config(output_dir=cls.output_dir))
 
   def setUp(self):

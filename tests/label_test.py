@@ -4,13 +4,14 @@ import os
 
 from absl import app
 from absl.testing import absltest
-from absl.testing import flagsaver
 import numpy as np
 
 from b2d import label
 from b2d import rows
 from b2d import runs
 from b2d import soft_labels
+from flags import label_flags
+from tests import flag_values
 
 
 class LabelTest(absltest.TestCase):
@@ -26,7 +27,7 @@ class LabelTest(absltest.TestCase):
   def _label(self, **changes):
     settings = {'input_files': [os.path.join(self.folder, '*.csv')], 'text_columns': ['q', 't'],
                 'scores_columns': ['p'], 'output_dir': self.output, **changes}
-    with flagsaver.flagsaver(**settings):
+    with flag_values.given(label_flags.parse, **settings):
       label.main([])
 
   def test_imports_and_leaves_the_run_on_record(self):

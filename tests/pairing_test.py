@@ -6,7 +6,6 @@ import os
 import random
 
 from absl.testing import absltest
-from absl.testing import flagsaver
 from absl.testing import parameterized
 import numpy as np
 
@@ -14,6 +13,8 @@ from b2d import config
 from b2d import pair_up
 from b2d import pairing
 from b2d import rows
+from flags import pair_up_flags
+from tests import flag_values
 
 _NOUNS = ('drill', 'saw', 'faucet', 'toilet', 'lamp', 'rug', 'mower', 'bucket')
 _BRANDS = ('Acme', 'Bolt', 'Corax', 'Delta', 'Edison')
@@ -227,7 +228,7 @@ class WriteTest(absltest.TestCase):
 
   def test_binary(self):
     output_dir = os.path.join(self.folder, 'binary')
-    with flagsaver.flagsaver(queries=[self.queries], titles=[self.titles], output_dir=output_dir,
+    with flag_values.given(pair_up_flags.parse, queries=[self.queries], titles=[self.titles], output_dir=output_dir,
                              num_pseudo_queries=5, rows_per_shard=1000, seed=1):
       pair_up.main([])
     self.assertLen(self._shards(output_dir), 1)

@@ -5,12 +5,13 @@ import os
 from absl import app
 from absl import flags
 from absl.testing import absltest
-from absl.testing import flagsaver
 import numpy as np
 
 from b2d import runs
 from b2d import soft_labels
 from b2d import stack
+from flags import stack_flags
+from tests import flag_values
 from tests import joining_test
 
 
@@ -21,7 +22,8 @@ class StackTest(absltest.TestCase):
     self.folder = self.create_tempdir().full_path
     rng = np.random.default_rng(0)
     self.soft_labels = [self._path('a'), self._path('b')]
-    joining_test.write_soft_labels(self._path('a'), rng.permutation(30), 1, labels=np.arange(30) % 2)
+    joining_test.write_soft_labels(
+        self._path('a'), rng.permutation(30), 1, labels=np.arange(30) % 2)
     joining_test.write_soft_labels(self._path('b'), rng.permutation(30)[:25], 2)
     self.valid = [self._path('valid_a'), self._path('valid_b')]
     for folder in self.valid:
@@ -33,7 +35,7 @@ class StackTest(absltest.TestCase):
   def _run(self, **changes):
     values = {'soft_labels': self.soft_labels, 'valid_soft_labels': [], 'combination': 'logits',
               'output_dir': self._path('stack')} | changes
-    with flagsaver.flagsaver(**values):
+    with flag_values.given(stack_flags.parse, **values):
       stack.main([])
     return runs.read_json(os.path.join(values['output_dir'], 'metrics.json'))
 
@@ -67,9 +69,11 @@ class StackTest(absltest.TestCase):
     for changes, message in (
         ({'soft_labels': [self.soft_labels[0], other], 'output_dir': self._path('x')},
          'expected rows of the same ids, found none'),
-        ({'combination': 'weights', 'valid_soft_labels': [other, other], 'output_dir': self._path('y')},
+        ({'combination': 'weights', 'valid_soft_labels': [other, other],
+          'output_dir': self._path('y')},
          'expected labelled rows, found none'),
-        ({'soft_labels': [self.soft_labels[0], self._path('none')]}, 'none/manifest.json: no such file'),
+        ({'soft_labels': [self.soft_labels[0], self._path('none')]},
+         'none/manifest.json: no such file'),
     ):
       with self.subTest(message), self.assertRaisesRegex(ValueError, message):
         self._run(**changes)
