@@ -125,8 +125,8 @@ def _join_partition(folders, temporary, partition, manifests) -> rows.Batch:
     different = np.flatnonzero(joined['digest'] != other['digest'])
     if len(different):
       example = joined['id'][different[0]].decode()
-      raise ValueError(f'{folder}: the id {example!r} stands for another text than in {folders[0]}; '
-                       'label the same files with each teacher')
+      raise ValueError(f'{folder}: the id {example!r} stands for another text than in '
+                       f'{folders[0]}; label the same files with each teacher')
     logits.append(other['logits'])
   del joined['digest']
   return joined | {'logits': np.concatenate(logits, axis=1)}

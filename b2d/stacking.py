@@ -1,8 +1,8 @@
 """Teacher stacking: the logits of several teachers → the logits of one soft label.
 
 The paper's second way to a better student at the same cost. Three ways to combine: the mean of the
-logits, the mean of the probabilities, or weights fitted on labelled rows. Which rows belong together
-is `joining`'s part.
+logits, the mean of the probabilities, or weights fitted on labelled rows. `joining` finds the rows
+that belong together.
 """
 
 import dataclasses

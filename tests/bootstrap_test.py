@@ -1,4 +1,4 @@
-"""Weighted measures against scikit-learn and scipy on repeated rows; intervals against closed forms."""
+"""Weighted measures against scikit-learn and scipy on repeated rows; intervals by closed forms."""
 
 from absl.testing import absltest
 import numpy as np

@@ -29,7 +29,8 @@ class CalibrationTest(absltest.TestCase):
     positive = rng.random(4000) < special.expit(margins / 3)
     fitted = calibration.fit(margins[:2000], positive[:2000])
     before, after = (
-        metrics.expected_calibration_error(calibration.apply(scale, margins[2000:]), positive[2000:])
+        metrics.expected_calibration_error(
+            calibration.apply(scale, margins[2000:]), positive[2000:])
         for scale in (calibration.Calibration(), fitted))
     self.assertGreater(before, 0.1)
     self.assertLess(after, 0.04)

@@ -36,8 +36,8 @@ class CompareTest(absltest.TestCase):
     self.assertAlmostEqual(student['recovered_accuracy'], student['accuracy'] / teacher['accuracy'])
     margins = [metrics.margin(logits) for logits in self.logits.values()]
     self.assertAlmostEqual(student['agreement_spearman'], stats.spearmanr(*margins).statistic)
-    self.assertContainsSubset(
-        {'accuracy', 'auc', 'log_loss', 'ece', 'spearman', 'auc_by_query', 'ndcg@10', 'mrr'}, student)
+    self.assertContainsSubset({'accuracy', 'auc', 'log_loss', 'ece', 'spearman', 'auc_by_query',
+                               'ndcg@10', 'mrr'}, student)
     self.assertNotIn('interval', student)
 
   def test_bootstrap_tells_the_difference_from_noise(self):
@@ -76,7 +76,8 @@ class TableTest(absltest.TestCase):
 
   def test_a_row_a_measure_and_a_column_a_model(self):
     result = {
-        'bert': {'auc': 0.9, 'rows_per_sec': 1234.4, 'kind': 'teacher', 'interval': {'auc': [0.8, 1]}},
+        'bert': {'auc': 0.9, 'rows_per_sec': 1234.4, 'kind': 'teacher',
+                 'interval': {'auc': [0.8, 1]}},
         'dnn': {'auc': 0.85, 'difference': {'auc': {'mean': -0.05, 'interval': [-0.1, 0.01]}}}}
     self.assertEqual(comparison.table(result, 'bert'), (
         '|  | bert | dnn |\n'

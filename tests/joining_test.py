@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import types
 from unittest import mock
 
 from absl.testing import absltest
@@ -12,7 +13,8 @@ from b2d import rows
 from b2d import soft_labels
 
 
-def write_soft_labels(folder, order, teacher, shard_rows=7, num_classes=2, texts=None, labels=None):
+def write_soft_labels(folder, order, teacher, shard_rows=7, num_classes=2,
+                      texts=types.MappingProxyType({}), labels=None):
   """Rows 'id0', 'id1', ... in this order, with logits that tell teacher, row and class apart."""
   os.makedirs(folder)
   order = np.asarray(order)
@@ -20,11 +22,12 @@ def write_soft_labels(folder, order, teacher, shard_rows=7, num_classes=2, texts
   for start in range(0, len(order), shard_rows):
     part = order[start:start + shard_rows]
     batch = {'id': np.array([f'id{row}'.encode() for row in part], object),
-             'text': np.array([(texts or {}).get(row, f'text {row}').encode() for row in part], object),
+             'text': np.array([texts.get(row, f'text {row}').encode() for row in part], object),
              'logits': logits_of(part, teacher, num_classes)}
     if labels is not None:
       batch['label'] = np.float32(labels)[part]
-    shards[soft_labels.shard_name(len(shards))] = soft_labels.write_shard(folder, len(shards), batch)
+    name = soft_labels.shard_name(len(shards))
+    shards[name] = soft_labels.write_shard(folder, len(shards), batch)
   soft_labels.write_manifest(
       folder, soft_labels.Manifest((f'teacher{teacher}',), num_classes, ('text',), shards))
   return folder
@@ -32,9 +35,8 @@ def write_soft_labels(folder, order, teacher, shard_rows=7, num_classes=2, texts
 
 def logits_of(row_numbers, teacher, num_classes=2):
   """float32 [n, 1, num_classes]."""
-  classes = np.arange(num_classes)
-  return (1000.0 * teacher + np.asarray(row_numbers)[:, np.newaxis] + classes / 10)[:, np.newaxis].astype(
-      np.float32)
+  row_numbers = np.reshape(row_numbers, [-1, 1, 1])
+  return (1000 * teacher + row_numbers + np.arange(num_classes) / 10).astype(np.float32)
 
 
 class JoinTest(absltest.TestCase):
@@ -64,7 +66,7 @@ class JoinTest(absltest.TestCase):
     numbers = np.array([int(each[2:]) for each in joined['id']])
     np.testing.assert_array_equal(np.sort(numbers), np.arange(40))
     np.testing.assert_array_equal(
-        joined['logits'], np.concatenate([logits_of(numbers, teacher) for teacher in (1, 2, 3)], axis=1))
+        joined['logits'], np.concatenate([logits_of(numbers, t) for t in (1, 2, 3)], axis=1))
     np.testing.assert_array_equal(joined['text'], [f'text {row}'.encode() for row in numbers])
     np.testing.assert_array_equal(joined['label'], np.float32(labels)[numbers])
 
@@ -85,7 +87,8 @@ class JoinTest(absltest.TestCase):
     self.assertEqual(joined[0]['logits'].shape, (2, 2, 3))
 
   def test_other_text_under_one_id_is_an_error(self):
-    folders = [self._write('a', np.arange(10), 1), self._write('b', np.arange(10), 2, texts={4: 'else'})]
+    folders = [self._write('a', np.arange(10), 1),
+               self._write('b', np.arange(10), 2, texts={4: 'else'})]
     with self.assertRaisesRegex(ValueError, "b: the id 'id4' stands for another text than in .*a"):
       self._join(*folders)
 

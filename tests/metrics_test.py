@@ -25,7 +25,8 @@ class BinaryTest(absltest.TestCase):
     found = metrics.binary(labels, _two_class(margins))
     probabilities = special.expit(margins)
     self.assertAlmostEqual(found['auc'], sklearn_metrics.roc_auc_score(labels, margins))
-    self.assertAlmostEqual(found['log_loss'], sklearn_metrics.log_loss(labels, probabilities), places=5)
+    self.assertAlmostEqual(
+        found['log_loss'], sklearn_metrics.log_loss(labels, probabilities), places=5)
     self.assertAlmostEqual(
         found['accuracy'], sklearn_metrics.accuracy_score(labels, probabilities >= 0.5))
     self.assertNotIn('spearman', found)
@@ -66,7 +67,8 @@ class MultiClassTest(absltest.TestCase):
     labels = rng.integers(0, 3, 200)
     found = metrics.multi_class(labels, logits)
     probabilities = special.softmax(logits.astype(np.float64), axis=1)
-    self.assertAlmostEqual(found['accuracy'], sklearn_metrics.accuracy_score(labels, logits.argmax(1)))
+    self.assertAlmostEqual(
+        found['accuracy'], sklearn_metrics.accuracy_score(labels, logits.argmax(1)))
     self.assertAlmostEqual(found['log_loss'], sklearn_metrics.log_loss(labels, probabilities))
     self.assertAlmostEqual(
         found['auc'], sklearn_metrics.roc_auc_score(labels, probabilities, multi_class='ovr'))

@@ -56,7 +56,8 @@ class WeightsTest(absltest.TestCase):
   def test_more_classes(self):
     logits, labels = self._teachers(3)
     combined = stacking.weighted(logits, stacking.fit_weights(logits, labels))
-    accuracies = [np.mean(each.argmax(1) == labels) for each in (combined, logits[:, 0], logits[:, 1])]
+    accuracies = [np.mean(each.argmax(1) == labels)
+                  for each in (combined, logits[:, 0], logits[:, 1])]
     self.assertGreaterEqual(accuracies[0], max(accuracies[1:]))
 
   def test_cross_fitted_rows_do_not_see_their_label(self):
