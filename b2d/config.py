@@ -231,7 +231,7 @@ class Student(Config):
       'and NFKC (TF Text).', NORMALIZATIONS)
   tokenizer: str = option('whitespace', 'What a token is.', TOKENIZERS)
   delimiters: str = option(
-      ' \t\n\r\v\f', 'Characters that part the tokens of --tokenizer=whitespace.')
+      '', 'Characters that part the tokens of --tokenizer=whitespace, besides white space.')
   strip_suffix: str = option(
       '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular.")
   tokenizer_vocab: str = option('', 'Vocabulary of --tokenizer=wordpiece.')

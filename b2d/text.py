@@ -44,17 +44,17 @@ def _valid_utf8(strings: tf.Tensor) -> tf.Tensor:
   return tf.strings.unicode_transcode(strings, 'UTF-8', 'UTF-8', errors='replace')
 
 
-def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str = WHITESPACE,
+def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str = '',
           strip_suffix: str = '', vocab_file: str = '') -> tuple[tf.Tensor, tf.Tensor]:
   """Cuts texts into tokens.
 
   Args:
     strings: string [N].
-    tokenizer: 'whitespace' (one core op, parts at any of `delimiters`), 'unicode_script' (also where the
+    tokenizer: 'whitespace' (one core op, parts at white space and `delimiters`), 'unicode_script' (also where the
       script changes and around punctuation), 'characters' (for Chinese and Japanese) or 'wordpiece' (ids of
       the vocabulary, as decimal strings).
     marks: how many `MARK` tokens are put before each text, so that n-grams see where it starts.
-    delimiters: the characters (one byte each) that part tokens of 'whitespace'.
+    delimiters: characters (one byte each) that part tokens of 'whitespace', besides white space.
     strip_suffix: RE2 expression dropped where it stands before a delimiter of 'whitespace'.
     vocab_file: vocabulary of 'wordpiece'.
 
@@ -66,13 +66,14 @@ def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str
     ValueError: an unknown tokenizer.
   """
   if tokenizer == 'whitespace':
+    parting = WHITESPACE + delimiters
     if marks or strip_suffix:
-      strings = tf.strings.join([f'{MARK}{delimiters[0]}' * marks, strings, delimiters[0]])
+      strings = tf.strings.join([f'{MARK} ' * marks, strings, ' '])
     if strip_suffix:
-      parting = ''.join(f'\\x{ord(char):02x}' for char in delimiters)
-      strings = tf.strings.regex_replace(strings, f'(?:{strip_suffix})[{parting}]', delimiters[0])
+      one_of = ''.join(f'\\x{ord(char):02x}' for char in parting)
+      strings = tf.strings.regex_replace(strings, f'(?:{strip_suffix})[{one_of}]', ' ')
     # The first generation of the op takes a *set* of delimiters: no regular expression is needed.
-    indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=delimiters, skip_empty=True)
+    indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=parting, skip_empty=True)
     return tokens, indices[:, 0]
   if tokenizer == 'unicode_script':
     ragged = tf_text.UnicodeScriptTokenizer().tokenize(_valid_utf8(strings))
