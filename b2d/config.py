@@ -176,7 +176,7 @@ class Label(Config):
   scores_kind: str = option('probability', 'What --scores_columns hold.', SCORES)
   output_dir: str = option('', 'Folder of the soft labels.')
   rows: Rows = Rows()
-  rows_per_shard: int = option(32768, 'Rows a shard: what a killed worker loses at most.')
+  rows_per_shard: int = option(8192, 'Rows a shard: what a killed worker loses at most.')
   label_batch_tokens: int = option(4096, 'Word pieces a batch; rows are batched by length.')
   num_workers: int = option(0, 'Local worker processes; 0: one for each core.')
   precision: str = option('bfloat16', 'Arithmetic of the matrix products.', PRECISIONS)

@@ -31,6 +31,7 @@ _CHECKPOINT_SECS = 300
 _EVALUATIONS = 10  # A run, unless --eval_every says otherwise.
 _EVENTS = 200  # A run.
 _PREFETCHED_BATCHES = 4
+_JOIN_SECS = 10
 _LOWER_IS_BETTER = ('log_loss',)
 _COUNTERS = ('step', 'epoch', 'epoch_step', 'rows', 'seconds')
 
@@ -278,7 +279,8 @@ def _prefetch(items: Iterator) -> Iterator:
     except Exception as error:  # pylint: disable=broad-exception-caught  # Handed to the consumer.
       put((None, error))
 
-  threading.Thread(target=produce, daemon=True).start()
+  thread = threading.Thread(target=produce, daemon=True)
+  thread.start()
   try:
     while True:
       item, error = ready.get()
@@ -289,3 +291,4 @@ def _prefetch(items: Iterator) -> Iterator:
       yield item
   finally:
     stopped.set()
+    thread.join(_JOIN_SECS)  # TensorFlow may crash in a thread that outlives the interpreter.

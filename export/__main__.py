@@ -2,9 +2,8 @@
 
     python -m export --model=runs/mine/student --output_dir=runs/mine/export
 
-Each run adds a version, complete before it has its number. How to serve it is in the README.md that is written beside it.
+Each run adds a version, complete before it has its number. The README.md beside it says how to serve it.
 """
-
 
 from b2d import runs
 from export import saved_model

@@ -1,6 +1,7 @@
 """Packing, batches by length, precision, and what `build` and `load` refuse."""
 
 import os
+import tempfile
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -31,7 +32,8 @@ class TeacherTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.checkpoint = tiny_bert.write_hugging_face(os.path.join(absltest.TEST_TMPDIR.value, 'teacher_test_bert'))
+    cls.checkpoint = tiny_bert.write_hugging_face(tempfile.mkdtemp(dir=absltest.TEST_TMPDIR.value))
+    cls.addClassCleanup(tf.io.gfile.rmtree, cls.checkpoint)
     cls.of_texts = teacher.build(cls._settings(), 2)
     cls.of_pairs = teacher.build(cls._settings(), 2, ('query', 'title'))
 
