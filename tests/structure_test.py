@@ -25,7 +25,7 @@ def _paths(*folders):
 
 @functools.lru_cache(maxsize=None)
 def _tree(path):
-  return ast.parse((_ROOT / path).read_text(encoding='utf-8'))
+  return ast.parse((_ROOT / path).read_text(encoding='utf-8'), filename=path)
 
 
 @functools.lru_cache(maxsize=None)
@@ -129,7 +129,7 @@ class DependenciesTest(absltest.TestCase):
     self._assert_imports(_paths('serving'), lambda name: _package(name) in ('serving', 'absl'))
 
   def test_one_keras(self):
-    """A Keras 3 model around an encoder of tf-models-official trains only its own head, silently."""
+    """Keras 3 trains only the head around an encoder of tf-models-official, silently."""
     wrong = []
     for path in _paths(*_PACKAGES, 'tests'):
       wrong += [f'{path} imports {name}' for name in _imports(path)
