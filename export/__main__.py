@@ -1,8 +1,9 @@
-"""Exports a student, or a teacher for comparison, as a SavedModel that TensorFlow Serving loads as it is.
+"""Exports a student, or a teacher for comparison, as a SavedModel for TensorFlow Serving.
 
     python -m export --model=runs/mine/student --output_dir=runs/mine/export
 
-Each run adds a version, complete before it has its number. The README.md beside it says how to serve it.
+Each run adds a version, complete before it has its number. The README.md beside it says how to
+serve it.
 """
 
 from b2d import runs
@@ -12,15 +13,21 @@ from flags import export_flags
 
 def summary(folder: str, described: dict) -> str:
   """What the user is told: where the SavedModel lies, and what the smaller table cost."""
-  lines = [f'{folder}: {", ".join(described["signatures"])}; TensorFlow Serving '
-           f'{described["serving"]["lowest_release"]} or later; at most {described["largest_difference"]:.1e} from the '
-           'trained model']
+  lines = [
+      f'{folder}: {", ".join(described["signatures"])}; TensorFlow Serving '
+      f'{described["serving"]["lowest_release"]} or later; at most '
+      f'{described["largest_difference"]:.1e} from the trained model'
+  ]
   held_out, table_dtype = described['held_out'], described['export']['table_dtype']
   if held_out:
-    lines.append('held-out rows, trained → exported: ' + ', '.join(
-        f'{name} {value:.4f} → {held_out["exported"][name]:.4f}' for name, value in held_out['trained'].items()))
+    lines.append('held-out rows, trained → exported: ' +
+                 ', '.join(f'{name} {value:.4f} → {held_out["exported"][name]:.4f}'
+                           for name, value in held_out['trained'].items()))
   elif table_dtype != 'float32':
-    lines.append(f'the loss through the {table_dtype} table was not measured; set --valid_files to have it measured')
+    lines.append(
+        f'the loss through the {table_dtype} table was not measured; '
+        'set --valid_files to have it measured'
+    )
   if 'regress' not in described['signatures']:
     lines.append('no regress signature: more than two classes have no single score')
   return '\n'.join(lines)

@@ -1,4 +1,4 @@
-"""What is written down with a SavedModel: where it comes from, what it was measured at, what it needs."""
+"""What is written down with a SavedModel: where it comes from, what it needs."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ from b2d import runs
 def training_data(run: config.Distill | config.Finetune) -> dict[str, str]:
   """A fingerprint for each source that a run was trained on, as far as it still lies where it was.
 
-  Of a folder of soft labels: SHA-256 of its manifest and of its shards' names and sizes. Of other files, which may be
-  huge: SHA-256 of their size and first megabyte.
+  Of a folder of soft labels: SHA-256 of its manifest and of its shards' names and sizes. Of other
+  files, which may be huge: SHA-256 of their size and first megabyte.
 
   Returns:
     {folder, file pattern or file: fingerprint, or 'not there any more'}.
@@ -48,9 +48,9 @@ def _fingerprint(read: list[str], sized: list[str]) -> str:
 
 
 def git_revision() -> str | None:
-  """Revision of the checkout that this code lies in, '+changes' behind it where it is edited; None outside one."""
-  command = ['git', '-C', os.path.dirname(__file__), 'describe', '--always', '--abbrev=40', '--dirty=+changes',
-             '--exclude=*']
+  """Revision of the checkout of this code, with '+changes' where it is edited; None outside one."""
+  command = ['git', '-C', os.path.dirname(__file__), 'describe', '--always', '--abbrev=40',
+             '--dirty=+changes', '--exclude=*']
   try:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
   except OSError:

@@ -1,4 +1,4 @@
-"""What is exported: a trained model reduced to its variables and one function, strings in, logits out."""
+"""What is exported: a trained model as its variables and one function, strings in, logits out."""
 
 from typing import Callable
 
@@ -16,7 +16,10 @@ _INT8_LIMIT = 127
 class StudentModule(tf.Module):
   """A student with its dense weights as constants, which the runtime fuses with their activations.
 
-  The table stays a variable: as a constant it would be copied several times on loading.
+  The table stays a variable: as a constant it would be copied several times on loading. A query
+  that repeats is prepared again for each title: `tf.unique`, tried without match features, won 7 %
+  at 1 query × 100 titles (505 → 471 µs) and lost 10 % at one row (15.5 → 17.2 µs); the match
+  features compare row by row all the same.
 
   Attributes:
     fields: names of the text inputs, ('text',) or ('query', 'title').
@@ -48,7 +51,8 @@ class TeacherModule(tf.Module):
 
   def logits(self, texts: dict[str, tf.Tensor]) -> tf.Tensor:
     """String [N] by field → float32 [N] for two classes, else [N, num_classes]."""
-    ensured = tf.ensure_shape(tf.stack([texts[field] for field in self.fields]), [len(self.fields), None])
+    stacked = tf.stack([texts[field] for field in self.fields])
+    ensured = tf.ensure_shape(stacked, [len(self.fields), None])
     logits = self._call(dict(zip(self.fields, tf.unstack(ensured))))
     return logits[:, 1] - logits[:, 0] if self.num_classes == 2 else logits
 
@@ -61,7 +65,8 @@ class _Float32Table(tf.Module):
 
   def pool(self, bags: ngrams.Bags) -> tf.Tensor:
     """float32 [num_segments, dim], each the sum of its bag's rows over the root of their number."""
-    return tf.sparse.segment_sqrt_n(self._rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
+    return tf.sparse.segment_sqrt_n(
+        self._rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
 
 
 class _Float16Table(tf.Module):
@@ -72,7 +77,8 @@ class _Float16Table(tf.Module):
 
   def pool(self, bags: ngrams.Bags) -> tf.Tensor:
     """As `_Float32Table`."""
-    pooled = tf.sparse.segment_sqrt_n(self._rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
+    pooled = tf.sparse.segment_sqrt_n(
+        self._rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
     return tf.cast(pooled, tf.float32)
 
 

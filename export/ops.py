@@ -1,7 +1,8 @@
 """Which releases of the stock TensorFlow Serving can run a graph.
 
-The server links TensorFlow's core ops and those of TF Text, of which the releases 2.15 to 2.19 have an older version.
-`tf.raw_ops` lists the core ops of the installed TensorFlow alone, whatever libraries are loaded beside it.
+The server links TensorFlow's core ops and those of TF Text, of which the releases 2.15 to 2.19
+have an older version. `tf.raw_ops` lists the core ops of the installed TensorFlow alone, whatever
+libraries are loaded beside it.
 """
 
 from typing import Iterable, NamedTuple
@@ -14,11 +15,12 @@ _OLDEST, _NEWEST = '2.15', '2.20'
 _TEXT_PREFIX = 'TFText>'
 # Core ops of TensorFlow 2.20.0 that 2.15.1 does not have, from the two wheels' `raw_ops`.
 _NEW_CORE = frozenset((
-    'CheckPinned', 'DatasetFingerprint', 'DecodeWebP', 'GlobalShuffleDataset', 'IndexFlatMapDataset',
-    'IteratorGetModelProto', 'ListSnapshotChunksDataset', 'TPUDummyInput', 'WeightedFlatMapDataset'))
+    'CheckPinned', 'DatasetFingerprint', 'DecodeWebP', 'GlobalShuffleDataset',
+    'IndexFlatMapDataset', 'IteratorGetModelProto', 'ListSnapshotChunksDataset', 'TPUDummyInput',
+    'WeightedFlatMapDataset'))
 _TEXT = frozenset((
-    'WhitespaceTokenizeWithOffsetsV2', 'UnicodeScriptTokenizeWithOffsets', 'RegexSplitWithOffsets', 'CaseFoldUTF8',
-    'NormalizeUTF8', 'FastWordpieceTokenizeWithOffsets'))
+    'WhitespaceTokenizeWithOffsetsV2', 'UnicodeScriptTokenizeWithOffsets', 'RegexSplitWithOffsets',
+    'CaseFoldUTF8', 'NormalizeUTF8', 'FastWordpieceTokenizeWithOffsets'))
 _NEW_TEXT = frozenset(('RoundRobinTrim', 'Utf8Binarize'))
 
 
@@ -28,7 +30,7 @@ class Report(NamedTuple):
   Attributes:
     ops: the core ops, sorted.
     text_ops: the ops of TF Text, sorted.
-    lowest_release: of TensorFlow Serving, e.g. '2.15': the oldest that was looked at and has them all.
+    lowest_release: of TensorFlow Serving, e.g. '2.15', the oldest that is looked at.
   """
   ops: list[str]
   text_ops: list[str]
@@ -43,7 +45,8 @@ def check(folder: str) -> Report:
   """
   with tf.io.gfile.GFile(f'{folder}/saved_model.pb', 'rb') as file:
     saved_model = saved_model_pb2.SavedModel.FromString(file.read())
-  return check_ops(op for meta_graph in saved_model.meta_graphs for op in _ops_of(meta_graph.graph_def))
+  return check_ops(
+      op for meta_graph in saved_model.meta_graphs for op in _ops_of(meta_graph.graph_def))
 
 
 def check_ops(names: Iterable[str]) -> Report:
@@ -59,8 +62,9 @@ def check_ops(names: Iterable[str]) -> Report:
     else:
       unknown.append(name)
   if unknown:
-    raise ValueError(f'the graph holds ops that no stock TensorFlow Serving is known to have: {", ".join(unknown)}; '
-                     'choose another --tokenizer or --normalization for the run')
+    raise ValueError(f'the graph holds ops that no stock TensorFlow Serving is known to have: '
+                     f'{", ".join(unknown)}; choose another --tokenizer or '
+                     '--normalization for the run')
   return Report(core, text, _NEWEST if new else _OLDEST)
 
 

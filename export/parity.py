@@ -7,13 +7,14 @@ import tensorflow as tf
 
 TOLERANCE = 1e-5
 _HOSTILE = (
-    b'', b' ', b'cordless drill', b'DeWalt 20V MAX Cordless Drill/Driver Kit (2-Tool)', b'a visually stunning film .',
-    b'Stra\xc3\x9fe \xc3\x84RGER \xc4\xb0stanbul', b'e\xcc\x81 \xc3\xa9', '電動ドリル 充電式'.encode(), b'\xf0\x9f\x94\xa8\xf0\x9f\x94\xa9',
-    b'invalid \xff\xfe\xc3( utf-8', b'nul \x00 inside', b'\x02 \x02', b'tab\tnew\nline', b'drill ' * 2000, b'x' * 20000,
-    b'3/4 in. x 8 ft. 1/2"')
+    b'', b' ', b'cordless drill', b'DeWalt 20V MAX Cordless Drill/Driver Kit (2-Tool)',
+    b'a visually stunning film .', b'3/4 in. x 8 ft. 1/2"', 'Straße ÄRGER İstanbul'.encode(),
+    'e\u0301 é'.encode(), '電動ドリル 充電式'.encode(), '🔨🔩'.encode(), b'invalid \xff\xfe\xc3( utf-8',
+    b'nul \x00 inside', b'\x02 \x02', b'tab\tnew\nline', b'drill ' * 2000, b'x' * 20000)
 
 
-def sample(fields: tuple[str, ...], rows: dict[str, np.ndarray] | None, num_rows: int = 256) -> dict[str, np.ndarray]:
+def sample(fields: tuple[str, ...], rows: dict[str, np.ndarray] | None,
+           num_rows: int = 256) -> dict[str, np.ndarray]:
   """Texts to compare on: rows of the user's, and hostile ones, each query with three titles.
 
   Args:
@@ -28,14 +29,16 @@ def sample(fields: tuple[str, ...], rows: dict[str, np.ndarray] | None, num_rows
   if len(fields) == 1:
     made = {fields[0]: hostile}
   else:
-    made = {fields[0]: np.tile(hostile, 3), fields[1]: np.concatenate([np.roll(hostile, by) for by in (0, 1, 5)])}
+    titles = np.concatenate([np.roll(hostile, by) for by in (0, 1, 5)])
+    made = {fields[0]: np.tile(hostile, 3), fields[1]: titles}
   if rows is not None:
-    made = {field: np.concatenate([rows[field][:num_rows], values]) for field, values in made.items()}
+    made = {field: np.concatenate([rows[field][:num_rows], values])
+            for field, values in made.items()}
   return made
 
 
 def saved_logits(folder: str, texts: dict[str, np.ndarray], batch_size: int = 64) -> np.ndarray:
-  """What `serving_default` of a SavedModel gives as 'logit', by batches: float32 [n] or [n, num_classes]."""
+  """'logit' of a SavedModel's `serving_default`, by batches: float32 [n] or [n, num_classes]."""
   loaded = tf.saved_model.load(folder)
   signature = loaded.signatures['serving_default']
   num_rows = len(next(iter(texts.values())))
@@ -45,7 +48,8 @@ def saved_logits(folder: str, texts: dict[str, np.ndarray], batch_size: int = 64
       for start in range(0, num_rows, batch_size)])
 
 
-def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray, tolerance: float = TOLERANCE) -> float:
+def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray,
+          tolerance: float = TOLERANCE) -> float:
   """Compares the SavedModel with the trained model.
 
   Args:
@@ -62,11 +66,13 @@ def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray, toler
   """
   found = saved_logits(folder, texts)
   difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
-  worst = int(np.argmax(np.where(np.isnan(difference), np.inf, difference)) // max(1, expected[0].size))
+  comparable = np.where(np.isnan(difference), np.inf, difference)
+  worst = int(np.argmax(comparable) // max(1, expected[0].size))
   largest = float(difference.max())
   if not largest <= tolerance:
     shown = {field: bytes(values[worst][:80]) for field, values in texts.items()}
     raise ValueError(
-        f'{os.path.dirname(folder)}: the SavedModel gives {found[worst]} where the trained model gives '
-        f'{expected[worst]} (texts {shown}, tolerance {tolerance}); this is a bug of the export, please report it')
+        f'{os.path.dirname(folder)}: the SavedModel gives {found[worst]} where the trained '
+        f'model gives {expected[worst]} (texts {shown}, tolerance {tolerance}); this is a bug of '
+        'the export, please report it')
   return largest

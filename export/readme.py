@@ -9,25 +9,30 @@ _EXAMPLES = {'text': ('a visually stunning film', 'a dull film'),
 
 _TEXT = string.Template('''# $name: a $kind for TensorFlow Serving
 
-Numbered folders are versions of a SavedModel; the server loads the highest one and takes up a new one by itself. Needed: a
-stock TensorFlow Serving, release $release or later. The commands below start in this folder. They were made for this
-model from the server's documented interface; the export does not run the C++ server.
+Numbered folders are versions of a SavedModel; the server loads the highest one and takes up a new
+one by itself. Needed: a stock TensorFlow Serving, release $release or later. The commands below
+start in this folder. They were made for this model from the server's documented interface; the
+export does not run the C++ server.
 
 ## Start the server
 
 ```sh
-docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 -v "$$PWD:/models/$name:ro"$environment \\
-    tensorflow/serving --model_config_file=/models/$name/model.config \\
+docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 \\
+    -v "$$PWD:/models/$name:ro"$environment tensorflow/serving \\
+    --model_config_file=/models/$name/model.config \\
     --monitoring_config_file=/models/$name/monitoring.config \\
     --tensorflow_session_config_file=/models/$name/session_latency.config \\
     --tensorflow_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=-1
 ```
 
-- The two `parallelism` flags must stay beside `session_latency.config`: the server overwrites the file's numbers of threads with
-  its flags, also with their default 0. Never add `--tensorflow_session_parallelism`.
-- For large requests instead: `--tensorflow_session_config_file=/models/$name/session_throughput.config`, without the two
+- The two `parallelism` flags must stay beside `session_latency.config`: the server overwrites the
+  file's numbers of threads with its flags, also with their default 0. Never add
+  `--tensorflow_session_parallelism`.
+- For large requests instead:
+  `--tensorflow_session_config_file=/models/$name/session_throughput.config`, without the two
   `parallelism` flags.
-- To merge the requests of many clients: `--enable_batching --batching_parameters_file=/models/$name/batching.config`.
+- To merge the requests of many clients:
+  `--enable_batching --batching_parameters_file=/models/$name/batching.config`.
 $note
 ## Call it
 
@@ -72,28 +77,31 @@ print(tf.make_ndarray(response.outputs['probability']))
 
 $signatures
 
-Every signature was called for the warm-up at several batch sizes when the version was loaded. `<version>/assets.extra/export.json`
-says where the model comes from: configuration, metrics, training data, ops and their lowest release.
+Every signature was called for the warm-up at several batch sizes when the version was loaded.
+`<version>/assets.extra/export.json` says where the model comes from: configuration, metrics,
+training data, ops and their lowest release.
 ''')
 
 _PAIR_NOTE = '''Inputs are columns of equal length: repeat the query for each of its titles.'''
 
 
-def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str, kind: str) -> str:
+def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str,
+         kind: str) -> str:
   """The README, Markdown; arguments as of `serving_configs.write`."""
   inputs = {field: list(_EXAMPLES[field]) for field in fields}
   rows = [dict(zip(fields, row)) for row in zip(*inputs.values())]
   student = kind == 'student'
   return _TEXT.substitute(
       name=model_name, kind=kind, release=lowest_release,
-      environment=' -e TF_ENABLE_ONEDNN_OPTS=0' if student else '', note=_ONEDNN_NOTE if student else '',
+      environment=' -e TF_ENABLE_ONEDNN_OPTS=0' if student else '',
+      note=_ONEDNN_NOTE if student else '',
       columns=json.dumps({'inputs': inputs}),
       examples=json.dumps({'signature_name': 'classify', 'examples': rows}),
       python={'inputs': inputs}, inputs=inputs, signatures=_signatures(fields, num_classes))
 
 
-_ONEDNN_NOTE = '''- `TF_ENABLE_ONEDNN_OPTS=0` keeps small matrix products on Eigen: at one row, oneDNN's own preparation takes longer than
-  the product.
+_ONEDNN_NOTE = '''- `TF_ENABLE_ONEDNN_OPTS=0` keeps small matrix products on Eigen: at one row,
+  oneDNN's own preparation takes longer than the product.
 '''
 
 
@@ -103,7 +111,8 @@ def _signatures(fields: tuple[str, ...], num_classes: int) -> str:
   lines = [
       f'- `serving_default`: {takes}, strings [N] → `probability` and `logit`, floats {shape}.'
       + (f' {_PAIR_NOTE}' if len(fields) == 2 else ''),
-      f'- `classify`: serialised `tf.Example` with {takes} → `classes` and `scores` [N, {num_classes}].']
+      f'- `classify`: serialised `tf.Example` with {takes} → `classes` and `scores` '
+      f'[N, {num_classes}].']
   if num_classes == 2:
     lines.append(f'- `regress`: serialised `tf.Example` with {takes} → the probability.')
   return '\n'.join(lines)

@@ -1,8 +1,9 @@
 """Writes a trained run as a versioned SavedModel, complete before it has its name.
 
-    <output_dir>/<version>/   saved_model.pb, variables/ and, in assets.extra/, warm-up requests, calibration.json,
-                              export.json (where the model comes from, what it was measured at, what it needs)
-    <output_dir>/             the server's configuration files and a README.md that says how to use them
+    <output_dir>/<version>/   saved_model.pb, variables/, assets.extra/
+        assets.extra/         warm-up requests; calibration.json; export.json: where the model comes
+                              from, what it was measured at, what it needs
+    <output_dir>/             the server's configuration and a README.md that says how to use it
 """
 
 import contextlib
@@ -34,7 +35,7 @@ _MEASURED = ('auc', 'accuracy', 'log_loss')
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-  """A trained run: 'student' or 'teacher', its model, configuration, and calibration where one was fitted."""
+  """A trained run: its kind ('student', 'teacher'), model, configuration, calibration if fitted."""
   kind: str
   model: student.StudentModel | teacher.TeacherModel
   run: config.Distill | config.Finetune
@@ -53,7 +54,8 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
     The folder of the new version, and what its export.json holds.
 
   Raises:
-    ValueError: no trained run lies there, the SavedModel disagrees with it, or no stock server could run it.
+    ValueError: no trained run lies there, the SavedModel disagrees with it, or no stock server
+      could run it.
   """
   source = _load(settings)
   held_out = _held_out(settings, source.run)
@@ -66,14 +68,17 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
     names = _save(module, source.calibration, partial)
     report = ops.check(partial)
     exact = settings.table_dtype == 'float32'
-    difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCE if exact else np.inf)
-    num_requests = warmup.write(partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
+    difference = parity.check(
+        partial, texts, source.logits(texts), parity.TOLERANCE if exact else np.inf)
+    num_requests = warmup.write(
+        partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
     described = _describe(settings, source) | {
         'signatures': names, 'warmup_requests': num_requests, 'largest_difference': difference,
         'held_out': _measure(partial, source, held_out), 'serving': report._asdict()}
     _write_assets(os.path.join(partial, warmup.ASSETS), source, described)
-  serving_configs.write(settings.output_dir, settings.model_name, source.model.fields, source.model.num_classes,
-                        report.lowest_release, source.kind)
+  serving_configs.write(
+      settings.output_dir, settings.model_name, source.model.fields, source.model.num_classes,
+      report.lowest_release, source.kind)
   return final, described
 
 
@@ -83,31 +88,36 @@ def _load(settings: config.Export) -> _Source:
   if step == 'distill':
     path = student.calibration_path(folder)
     fitted = calibration.Calibration(**runs.read_json(path)) if tf.io.gfile.exists(path) else None
-    return _Source('student', student.load(folder), runs.load_config(folder, config.Distill, step), fitted)
+    run = runs.load_config(folder, config.Distill, step)
+    return _Source('student', student.load(folder), run, fitted)
   if step != 'finetune':
-    raise ValueError(f'--model={folder}: expected a run of b2d.distill or b2d.finetune, found one of b2d.{step}')
+    raise ValueError(f'--model={folder}: expected a run of b2d.distill or b2d.finetune, found one '
+                     f'of b2d.{step}')
   if settings.table_dtype != 'float32':
-    raise ValueError(f'--table_dtype={settings.table_dtype}: {folder} is a teacher, which has no table; leave it out')
-  return _Source('teacher', teacher.load(folder), runs.load_config(folder, config.Finetune, step), None)
+    raise ValueError(f'--table_dtype={settings.table_dtype}: {folder} is a teacher, which has no '
+                     'table; leave it out')
+  run = runs.load_config(folder, config.Finetune, step)
+  return _Source('teacher', teacher.load(folder), run, None)
 
 
 def _held_out(settings: config.Export, run: config.Distill | config.Finetune) -> rows.Batch | None:
   if not settings.valid_files:
     return None
   if not run.rows.label_column:
-    raise ValueError(f'--valid_files: {settings.model} was trained without --label_column, so none of their columns '
-                     'is known to hold labels; leave the flag out')
+    raise ValueError(f'--valid_files: {settings.model} was trained without --label_column, so none '
+                     'of their columns is known to hold labels; leave the flag out')
   return rows.concatenate(list(rows.read(rows.expand(settings.valid_files), run.rows)))
 
 
 @contextlib.contextmanager
 def _new_version(folder: str) -> Iterator[tuple[str, str]]:
-  """Yields a temporary folder, and the next version's, to which it is renamed unless there is an error."""
+  """Yields a temporary folder and the next version's, to which it is renamed if all goes well."""
   tf.io.gfile.makedirs(folder)
   names = [name.rstrip('/') for name in tf.io.gfile.listdir(folder)]
   version = 1 + max((int(name) for name in names if name.isdecimal()), default=0)
   final = os.path.join(folder, str(version))
-  partial = os.path.join(folder, f'unfinished-{version}-{os.getpid()}')  # No number: no server looks at it.
+  # Not a number: no server looks at it.
+  partial = os.path.join(folder, f'unfinished-{version}-{os.getpid()}')
   try:
     yield partial, final
     tf.io.gfile.rename(partial, final)
@@ -127,7 +137,8 @@ def _save(module, fitted: calibration.Calibration | None, folder: str) -> list[s
   return list(made)
 
 
-def _measure(folder: str, source: _Source, held_out: rows.Batch | None) -> dict[str, dict[str, float]] | None:
+def _measure(folder: str, source: _Source,
+             held_out: rows.Batch | None) -> dict[str, dict[str, float]] | None:
   """Metrics of trained model and SavedModel on the held-out rows."""
   if held_out is None:
     return None
@@ -136,14 +147,18 @@ def _measure(folder: str, source: _Source, held_out: rows.Batch | None) -> dict[
   if saved.ndim == 1:
     saved = np.stack([np.zeros_like(saved), saved], axis=1)
   measured = {'trained': source.model.predict_logits(texts), 'exported': saved}
-  return {name: {key: value for key, value in metrics.held_out(held_out['label'], logits, source.run.rows).items()
-                 if key in _MEASURED} for name, logits in measured.items()}
+  made = {}
+  for name, logits in measured.items():
+    values = metrics.held_out(held_out['label'], logits, source.run.rows)
+    made[name] = {key: values[key] for key in _MEASURED if key in values}
+  return made
 
 
 def _describe(settings: config.Export, source: _Source) -> dict[str, Any]:
   trained = os.path.join(settings.model, 'metrics.json')
   return {
-      'kind': source.kind, 'export': dataclasses.asdict(settings), 'run': dataclasses.asdict(source.run),
+      'kind': source.kind, 'export': dataclasses.asdict(settings),
+      'run': dataclasses.asdict(source.run),
       'metrics': runs.read_json(trained) if tf.io.gfile.exists(trained) else None,
       'training_data': metadata.training_data(source.run), 'git_revision': metadata.git_revision(),
       'tensorflow': tf.__version__}

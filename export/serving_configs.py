@@ -1,6 +1,7 @@
 """The files beside the versions that tell TensorFlow Serving, and people, how to serve them.
 
-All of them are protocol buffers in text form, named by the server's flags; `readme` shows the command lines.
+All of them are protocol buffers in text form, named by the server's flags; `readme` shows the
+command lines.
 """
 
 import os
@@ -24,8 +25,8 @@ _MONITORING = '''prometheus_config {
 }
 '''
 
-# For --enable_batching. No waiting: only what queues up while all threads are busy is merged, so that a lone request
-# pays nothing. A larger request is split, not refused.
+# For --enable_batching. No waiting: only what queues up while all threads are busy is merged, so
+# that a lone request pays nothing. A larger request is split, not refused.
 _BATCHING = '''max_batch_size { value: 512 }
 batch_timeout_micros { value: 0 }
 num_batch_threads { value: 4 }
@@ -46,8 +47,8 @@ inter_op_parallelism_threads: 0
 '''
 
 
-def write(folder: str, model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str,
-          kind: str) -> None:
+def write(folder: str, model_name: str, fields: tuple[str, ...], num_classes: int,
+          lowest_release: str, kind: str) -> None:
   """Writes the server's configuration files and README.md.
 
   Args:
@@ -59,8 +60,9 @@ def write(folder: str, model_name: str, fields: tuple[str, ...], num_classes: in
     kind: 'student' or 'teacher'.
   """
   files = {
-      'model.config': _MODEL.format(name=model_name), 'monitoring.config': _MONITORING, 'batching.config': _BATCHING,
-      'session_latency.config': _LATENCY, 'session_throughput.config': _THROUGHPUT,
+      'model.config': _MODEL.format(name=model_name), 'monitoring.config': _MONITORING,
+      'batching.config': _BATCHING, 'session_latency.config': _LATENCY,
+      'session_throughput.config': _THROUGHPUT,
       'README.md': readme.text(model_name, fields, num_classes, lowest_release, kind)}
   for name, content in files.items():
     runs.write_text(os.path.join(folder, name), content)

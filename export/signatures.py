@@ -1,4 +1,4 @@
-"""The signatures that TensorFlow Serving calls: strings in, dense floats out, a row of each an answer."""
+"""The signatures that TensorFlow Serving calls: strings in, dense floats out, row by row."""
 
 from typing import Any, Callable
 
@@ -9,15 +9,16 @@ from b2d import calibration
 METHODS = {'classify': 'tensorflow/serving/classify', 'regress': 'tensorflow/serving/regress'}
 
 
-def make(module: Any, fitted: calibration.Calibration | None) -> dict[str, tf.types.experimental.GenericFunction]:
+def make(module: Any, fitted: calibration.Calibration | None) -> dict[str, Callable[..., Any]]:
   """The signatures of a module of `modules`.
 
       tf.saved_model.save(module, path, signatures=signatures.make(module, None))
 
-  - serving_default: string [N] by field → 'probability', 'logit' float [N]; [N, num_classes] for more than two.
-  - classify: serialised tf.Example string [N], a feature for each field → 'classes' string, 'scores' float, both
-    [N, num_classes].
-  - regress: the same → 'outputs' float [N], the probability. Two classes only: more have no single number.
+  - serving_default: string [N] by field → 'probability', 'logit' float [N]; [N, num_classes] for
+    more than two.
+  - classify: serialised tf.Example string [N], a feature for each field → 'classes' string,
+    'scores' float, both [N, num_classes].
+  - regress: the same → 'outputs' float [N], the probability. Two classes only.
 
   All of them refuse other ranks and unequal lengths (INVALID_ARGUMENT): the modules see to it.
 

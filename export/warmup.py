@@ -1,4 +1,4 @@
-"""Warm-up requests: the server replays them before a version takes traffic, so that no user waits for first calls."""
+"""Warm-up requests, which the server replays before a version takes traffic."""
 
 import itertools
 import os
@@ -16,8 +16,8 @@ _FILE = 'tf_serving_warmup_requests'
 _MAX_RECORDS = 1000  # More keep the version from loading.
 
 
-def write(folder: str, model_name: str, signature_names: Sequence[str], texts: dict[str, np.ndarray],
-          batch_sizes: Sequence[int]) -> int:
+def write(folder: str, model_name: str, signature_names: Sequence[str],
+          texts: dict[str, np.ndarray], batch_sizes: Sequence[int]) -> int:
   """Writes requests for every signature at several batch sizes.
 
   Args:
@@ -48,14 +48,17 @@ def examples(texts: dict[str, np.ndarray]) -> Iterator[tf.train.Example]:
   """The rows as tf.Example."""
   for row in zip(*texts.values()):
     yield tf.train.Example(features=tf.train.Features(feature={
-        field: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for field, value in zip(texts, row)}))
+        field: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for field, value in zip(texts, row)}))
 
 
-def _request(name: str, model_name: str, texts: dict[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:
+def _request(name: str, model_name: str,
+             texts: dict[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:
   log = prediction_log_pb2.PredictionLog()
   if name in signatures.METHODS:
     request = getattr(log, f'{name}_log').request
-    request.input.CopyFrom(input_pb2.Input(example_list=input_pb2.ExampleList(examples=examples(texts))))
+    rows = input_pb2.ExampleList(examples=examples(texts))
+    request.input.CopyFrom(input_pb2.Input(example_list=rows))
   else:
     request = log.predict_log.request
     for field, values in texts.items():

@@ -1,7 +1,8 @@
 """No request ends the server: an error status or finite scores, whatever the bytes.
 
-A child process plays the server: one session over one SavedModel that has a signature for every tokenizer and every
-normalization of the student. It tells each case before it tries it, so that a crash has a name.
+A child process plays the server: one session over one SavedModel that has a signature for every
+tokenizer and every normalization of the student. It tells each case before it tries it, so that a
+crash has a name.
 """
 
 import multiprocessing
@@ -25,10 +26,12 @@ _RANDOM_STRINGS = 100_000
 _BATCH = 1000
 _TEXTS = {
     'empty strings': [b'', b' ', b'\t\n'],
-    'invalid UTF-8': [b'\xff\xfe', b'\xc3(', b'drill \xe2\x82', b'\xed\xa0\x80', b'\xf4\x90\x80\x80', b'\x80' * 100],
+    'invalid UTF-8': [b'\xff\xfe', b'\xc3(', b'drill \xe2\x82', b'\xed\xa0\x80',
+                      b'\xf4\x90\x80\x80', b'\x80' * 100],
     'NULs': [b'\x00', b'a\x00b', b'\x00' * 1000, b'\x00 drill'],
     'marks and controls': [b'\x02', b'\x02 \x02', bytes(range(32)), b'\x7f\xc2\x85\xe2\x80\xa8'],
-    'Unicode': ['ＴＶ ß İ ﬁ e\u0301'.encode(), '電動ドリル'.encode(), '\u0301'.encode() * 1000, '👨‍👩‍👧'.encode() * 50,
+    'Unicode': ['ＴＶ ß İ ﬁ e\u0301'.encode(), '電動ドリル'.encode(), '\u0301'.encode() * 1000,
+                '👨‍👩‍👧'.encode() * 50,
                 '\ufdfa'.encode() * 1000, '\u202e'.encode()],
     'long': [b'drill \xff ' * 60_000 + '界'.encode() * (1 << 17), b'x' * (1 << 20)],  # 1 MB each.
 }
@@ -49,10 +52,12 @@ def _save(folder: str) -> list[str]:
     scorer = modules.StudentModule(student.StudentModel(settings, fields, 2))
     setattr(module, name, scorer)
     predict, classify, regress = signatures.make(scorer, None).values()
-    made.update({name: predict} if name != 'examples' else {'classify': classify, 'regress': regress})
+    by_example = {'classify': classify, 'regress': regress}
+    made.update(by_example if name == 'examples' else {name: predict})
 
   tiny = {'num_buckets': 64, 'embedding_dim': 4, 'hidden_layers': (4,), 'tokenizer_vocab': vocab}
-  kinds = [(tokenizer, 'none') for tokenizer in config.TOKENIZERS]  # Each sees the bytes as they came.
+  # Without normalization, each tokenizer sees the bytes as they came.
+  kinds = [(tokenizer, 'none') for tokenizer in config.TOKENIZERS]
   for tokenizer, form in [*kinds, ('whitespace', 'lower'), ('whitespace', 'casefold_nfkc')]:
     settings = config.Student(tokenizer=tokenizer, normalization=form, strip_suffix='s', **tiny)
     add(f'{tokenizer}_{form}', _PAIR, settings)
@@ -73,11 +78,13 @@ class _Child:
 
   def __init__(self, connection, folder: str):
     self._connection = connection
-    session_config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+    session_config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
     session_config.experimental.executor_type = 'SINGLE_THREADED_EXECUTOR'
     self._session = tf.compat.v1.Session(graph=tf.Graph(), config=session_config)
     with self._session.graph.as_default():
-      self._signatures = tf.compat.v1.saved_model.loader.load(self._session, ['serve'], folder).signature_def
+      loaded = tf.compat.v1.saved_model.loader.load(self._session, ['serve'], folder)
+    self._signatures = loaded.signature_def
     self._callables = {}
 
   def _call(self, name: str, inputs):
@@ -86,8 +93,8 @@ class _Child:
       feed = [signature.inputs[key].name for key in sorted(signature.inputs)]
       fetch = [info.name for key, info in sorted(signature.outputs.items()) if key != 'classes']
       # Not Session.run: in Python it checks shapes, which the C++ server does not.
-      self._callables[name] = self._session._make_callable_from_options(  # pylint: disable=protected-access
-          config_pb2.CallableOptions(feed=feed, fetch=fetch))
+      make = self._session._make_callable_from_options  # pylint: disable=protected-access
+      self._callables[name] = make(config_pb2.CallableOptions(feed=feed, fetch=fetch))
     return self._callables[name](*(np.array(value, dtype=object) for value in inputs))
 
   def attempt(self, name: str, case: str, *inputs) -> None:
@@ -97,7 +104,7 @@ class _Child:
       sizes = {len(output) for output in outputs}
       finite = all(np.isfinite(output).all() for output in outputs)
       outcome = 'finite' if finite and sizes == {len(inputs[0])} else f'{outputs}'[:200]
-    except UnicodeDecodeError:  # An error status that quotes the bytes; only Python cannot read its text.
+    except UnicodeDecodeError:  # An error status that quotes the bytes; Python cannot read it.
       outcome = 'InvalidArgumentError'
     except tf.errors.OpError as error:
       outcome = type(error).__name__
@@ -126,7 +133,8 @@ def _run(connection, folder, names) -> None:
     for case, texts in _TEXTS.items():
       child.attempt(name, case, *[texts, texts[::-1]][:count])
     for start in range(0, _RANDOM_STRINGS // len(names), _BATCH):
-      child.attempt(name, f'random bytes {start}', *(_random_strings(start + i, _BATCH) for i in range(count)))
+      texts = (_random_strings(start + i, _BATCH) for i in range(count))
+      child.attempt(name, f'random bytes {start}', *texts)
   for name in ('classify', 'regress'):
     child.attempt(name, 'scalar', b'')
     child.attempt(name, 'rank 2', [[b'']])
@@ -134,7 +142,8 @@ def _run(connection, folder, names) -> None:
     child.attempt(name, 'bytes', _random_strings(0, 8))
     child.attempt(name, 'missing feature', [b''])
     child.attempt(name, 'empty batch', [])
-    child.attempt(name, 'hostile texts', [_example(*texts) for texts in zip(_random_strings(1, 99), _random_strings(2, 99))])
+    texts = zip(_random_strings(1, 99), _random_strings(2, 99))
+    child.attempt(name, 'hostile texts', [_example(*pair) for pair in texts])
   connection.send(('', 'memory', _memory_growth_mb(child)))
 
 
@@ -163,7 +172,8 @@ class HostileRequestsTest(absltest.TestCase):
     cls.names = _save(folder)
     context = multiprocessing.get_context('spawn')
     connection, childs_end = context.Pipe()
-    process = context.Process(target=_run, args=(childs_end, os.path.join(folder, 'model'), cls.names))
+    process = context.Process(
+        target=_run, args=(childs_end, os.path.join(folder, 'model'), cls.names))
     process.start()
     childs_end.close()
     cls.outcomes = {}
