@@ -1,11 +1,12 @@
 """Fine-tunes a BERT teacher on labelled rows.
 
-    python -m b2d.finetune --init_checkpoint=FOLDER --train_files=train.tsv --valid_files=valid.tsv \\
-        --text_columns=query,title --label_column=label --output_dir=runs/mine/teacher
+    python -m b2d.finetune --init_checkpoint=FOLDER --train_files=train.tsv \\
+        --valid_files=valid.tsv --text_columns=query,title --label_column=label \\
+        --output_dir=runs/mine/teacher
 
-Single texts or pairs; classes, or grades with --label_range. A killed run goes on where it was when the command is
-repeated. The run folder holds the best weights (best/), vocabulary, configuration, metrics.json, and
-TensorBoard events (events/).
+Single texts or pairs; classes, or grades with --label_range. A killed run goes on where it was when
+the command is repeated. The run folder holds the best weights (best/), vocabulary, configuration,
+metrics.json, and TensorBoard events (events/).
 """
 
 import functools
@@ -39,7 +40,8 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
     return runs.read_json(os.path.join(folder, 'metrics.json'))
   settings = run_config.training
   train_files = rows.expand(run_config.train_files)
-  num_rows = sum(map(rows.size, rows.read(train_files, run_config.rows)))  # Finds a bad row before the training.
+  # Reading every row, not counting lines: a bad one is found before the training.
+  num_rows = sum(map(rows.size, rows.read(train_files, run_config.rows)))
   evaluate = _evaluation(run_config)
   tf_keras.utils.set_random_seed(settings.seed)
   model = teacher.build(run_config.teacher, run_config.rows.num_classes, run_config.rows.fields)
@@ -47,11 +49,16 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
   model.save_description(folder)
   logging.info('%s: %d rows, %d steps', folder, num_rows, training.num_steps(settings, num_rows))
   result = training.fit(
-      model=model, optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
+      model=model,
+      optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
       loss=lambda batch: teacher.cross_entropy(
-          model.classify(batch['ids'], training=True), batch['label'], bool(run_config.rows.label_range)),
-      batches=functools.partial(_train_batches, model, train_files, run_config), num_rows=num_rows,
-      evaluate=functools.partial(evaluate, model) if evaluate else None, settings=settings, folder=folder)
+          model.classify(batch['ids'], training=True), batch['label'],
+          bool(run_config.rows.label_range)),
+      batches=functools.partial(_train_batches, model, train_files, run_config),
+      num_rows=num_rows,
+      evaluate=functools.partial(evaluate, model) if evaluate else None,
+      settings=settings,
+      folder=folder)
   runs.write_metrics(folder, result)
   return result
 
@@ -60,26 +67,30 @@ def _train_batches(model, train_files, run_config, epoch):
   """The batches of one epoch, the same ones each time."""
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
-  windows = rows.shuffle(rows.read(train_files, run_config.rows), teacher.window_rows(settings.train_batch_size),
-                         settings.shuffle_rows, seed)
+  windows = rows.shuffle(rows.read(train_files, run_config.rows),
+                         teacher.window_rows(settings.train_batch_size), settings.shuffle_rows,
+                         seed)
   return model.train_batches(windows, settings.train_batch_size, seed)
 
 
 def _evaluation(run_config):
-  """The function model → metrics on the held-out rows, which it keeps in memory; None without any."""
+  """The function model → metrics on the held-out rows, kept in memory; None without any."""
   if not run_config.valid_files:
     return None
   held_out = rows.concatenate(list(rows.read(rows.expand(run_config.valid_files), run_config.rows)))
   zeros = np.zeros([rows.size(held_out), run_config.rows.num_classes], np.float32)
-  metrics.held_out(held_out['label'], zeros, run_config.rows)  # Unfit labels must not fail after hours of training.
-  return lambda model: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows)
+  # Labels that can't be measured on must not fail the run after its first hour.
+  metrics.held_out(held_out['label'], zeros, run_config.rows)
+  return lambda model: metrics.held_out(held_out['label'], model.predict_logits(held_out),
+                                        run_config.rows)
 
 
 def main(argv: list[str]) -> None:
   del argv
   run_config = finetune_flags.parse()
   result = finetune(run_config)
-  print(f'{run_config.output_dir}: ' + ', '.join(f'{name} {value:.4g}' for name, value in result.items()))
+  print(f'{run_config.output_dir}: ' +
+        ', '.join(f'{name} {value:.4g}' for name, value in result.items()))
 
 
 if __name__ == '__main__':

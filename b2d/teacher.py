@@ -1,8 +1,8 @@
-"""The teacher: a BERT encoder of tf-models-official with a classification head, strings in, logits out.
+"""The teacher: a BERT encoder of tf-models-official with a head, strings in, logits out.
 
-A row is packed as `[CLS] text [SEP]` or `[CLS] query [SEP] title [SEP]`, with ops that model servers since 2.15
-know. Rows are batched by length: on CPU padding is worth more than any flag. Weights come from `pretrained`,
-training is `training`'s.
+A row is packed as `[CLS] text [SEP]` or `[CLS] query [SEP] title [SEP]`, with ops that model
+servers since 2.15 know. Rows are batched by length, so that little is spent on padding. Weights come from
+`pretrained`, the training loop is `training`'s.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ class TeacherModel(tf_keras.Model):
     architecture: sizes of the encoder.
   """
 
-  def __init__(self, settings: config.Teacher, architecture: pretrained.Architecture, vocab_file: str,
-               num_classes: int, fields: tuple[str, ...]):
+  def __init__(self, settings: config.Teacher, architecture: pretrained.Architecture,
+               vocab_file: str, num_classes: int, fields: tuple[str, ...]):
     super().__init__(name='teacher')
     self.fields = tuple(fields)
     self.num_classes = num_classes
@@ -48,13 +48,19 @@ class TeacherModel(tf_keras.Model):
     self.encoder.pooler_layer.trainable = settings.pooling == 'cls'
     self._dropout = tf_keras.layers.Dropout(settings.dropout)
     self._head = tf_keras.layers.Dense(
-        num_classes, kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=_INITIAL_STDDEV),
-        name='classifier', dtype=tf.float32)
+        num_classes,
+        kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=_INITIAL_STDDEV),
+        name='classifier',
+        dtype=tf.float32)
     self._pack_strings = tf.function(
-        self.pack, input_signature=[{name: tf.TensorSpec([None], tf.string) for name in self.fields}])
+        self.pack,
+        input_signature=[{name: tf.TensorSpec([None], tf.string) for name in self.fields}])
     self._classify_some = tf.function(
         lambda ids, rows: self.classify(self.dense(ids, rows)),
-        input_signature=[tf.RaggedTensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int64)])
+        input_signature=[
+            tf.RaggedTensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None], tf.int64),
+        ])
     self.classify(tf.zeros([1, 2], tf.int32))
 
   def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -64,7 +70,8 @@ class TeacherModel(tf_keras.Model):
   def pack(self, inputs: Mapping[str, tf.Tensor]) -> tf.RaggedTensor:
     """Strings [n] for each field → int32 ids [n, None], `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
 
-    At most `max_seq_length` ids. Of two texts too long together the longer one is cut, and neither below half.
+    At most `max_seq_length` ids. Of two texts too long together the longer one is cut, and neither
+    below half.
     """
     pieces = [self.tokenizer(inputs[name]) for name in self.fields]
     room = self._settings.max_seq_length - 1 - len(pieces)
@@ -73,7 +80,10 @@ class TeacherModel(tf_keras.Model):
     else:
       query, title = (piece.row_lengths() for piece in pieces)
       title_room = tf.maximum(room - query, room // 2)
-      pieces = [_truncate(pieces[0], room - tf.minimum(title, title_room)), _truncate(pieces[1], title_room)]
+      pieces = [
+          _truncate(pieces[0], room - tf.minimum(title, title_room)),
+          _truncate(pieces[1], title_room)
+      ]
     column = tf.ones([pieces[0].nrows(), 1], tf.int32)
     parts = [column * self.tokenizer.cls_id]
     for piece in pieces:
@@ -88,9 +98,13 @@ class TeacherModel(tf_keras.Model):
     """Packed and padded int32 ids [n, length] → float32 logits [n, num_classes]."""
     mask = tf.cast(ids != self.tokenizer.pad_id, tf.int32)
     separators = tf.cumsum(tf.cast(ids == self.tokenizer.sep_id, tf.int32), axis=1, exclusive=True)
-    outputs = self.encoder({
-        'input_word_ids': ids, 'input_mask': mask, 'input_type_ids': mask * tf.minimum(separators, 1)
-    }, training=training)
+    outputs = self.encoder(
+        {
+            'input_word_ids': ids,
+            'input_mask': mask,
+            'input_type_ids': mask * tf.minimum(separators, 1)
+        },
+        training=training)
     if self._settings.pooling == 'cls':
       pooled = tf.cast(outputs['pooled_output'], tf.float32)
     else:
@@ -109,7 +123,8 @@ class TeacherModel(tf_keras.Model):
     Returns:
       float32 [n, num_classes].
     """
-    ids = self._pack_strings({name: tf.convert_to_tensor(batch[name], tf.string) for name in self.fields})
+    ids = self._pack_strings(
+        {name: tf.convert_to_tensor(batch[name], tf.string) for name in self.fields})
     lengths = ids.row_lengths().numpy()
     order = np.argsort(lengths, kind='stable')
     logits = np.empty([len(order), self.num_classes], np.float32)
@@ -131,7 +146,8 @@ class TeacherModel(tf_keras.Model):
     """
     rng = np.random.default_rng(seed)
     for window in windows:
-      ids = self._pack_strings({name: tf.convert_to_tensor(window[name], tf.string) for name in self.fields})
+      ids = self._pack_strings(
+          {name: tf.convert_to_tensor(window[name], tf.string) for name in self.fields})
       order = np.argsort(ids.row_lengths().numpy(), kind='stable')
       for start in rng.permutation(range(0, len(order), batch_size)):
         rows = order[start:start + batch_size]
@@ -142,7 +158,7 @@ class TeacherModel(tf_keras.Model):
     return list(self.tokenizer.vocab), self.encoder.get_embedding_table().numpy()
 
   def save_description(self, folder: str) -> None:
-    """Copies the vocabulary and the encoder's sizes into `folder`, so that it needs no checkpoint any more."""
+    """Writes vocabulary and sizes into `folder`, so that it needs the checkpoint no more."""
     tf.io.gfile.copy(self._vocab_file, os.path.join(folder, 'vocab.txt'), overwrite=True)
     runs.write_text(os.path.join(folder, 'bert_config.json'), self.architecture.to_json())
 
@@ -152,17 +168,20 @@ def window_rows(batch_size: int) -> int:
   return _WINDOW_BATCHES * batch_size
 
 
-def build(settings: config.Teacher, num_classes: int, fields: tuple[str, ...] = ('text',)) -> TeacherModel:
+def build(settings: config.Teacher, num_classes: int,
+          fields: tuple[str, ...] = ('text',)) -> TeacherModel:
   """A teacher with the weights of `settings.init_checkpoint`, or fresh ones.
 
   Raises:
     ValueError: the checkpoint is missing, of another shape, or of another vocabulary.
   """
   if not settings.init_checkpoint:
-    architecture = pretrained.Architecture(
-        vocab_size=len(text.read_vocab(settings.vocab_file)), hidden_size=settings.hidden_size,
-        num_layers=settings.num_layers or 12, num_attention_heads=settings.num_attention_heads,
-        intermediate_size=settings.intermediate_size, max_positions=max(512, settings.max_seq_length))
+    architecture = pretrained.Architecture(vocab_size=len(text.read_vocab(settings.vocab_file)),
+                                           hidden_size=settings.hidden_size,
+                                           num_layers=settings.num_layers or 12,
+                                           num_attention_heads=settings.num_attention_heads,
+                                           intermediate_size=settings.intermediate_size,
+                                           max_positions=max(512, settings.max_seq_length))
     return TeacherModel(settings, architecture, settings.vocab_file, num_classes, fields)
   path = pretrained.resolve(settings.init_checkpoint)
   whole = pretrained.read_architecture(path)
@@ -179,7 +198,7 @@ def load(folder: str, precision: str = 'float32') -> TeacherModel:
 
   Args:
     folder: its run folder.
-    precision: of the matrix products, 'float32' or 'bfloat16'; weights and logits are float32 all the same.
+    precision: of the matrix products, 'float32' or 'bfloat16'; weights and logits stay float32.
 
   Raises:
     ValueError: the folder holds no trained teacher.
@@ -195,9 +214,11 @@ def load(folder: str, precision: str = 'float32') -> TeacherModel:
 
 def adamw(settings: config.Training, steps: int):
   """AdamW as BERT uses it: warm-up, linear decay, gradients clipped to a global norm of 1."""
-  return optimizers.LazyAdamW(
-      training.learning_rate_schedule(settings, steps), weight_decay_rate=settings.weight_decay, epsilon=1e-6,
-      exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'], gradient_clip_norm=1.0)
+  return optimizers.LazyAdamW(training.learning_rate_schedule(settings, steps),
+                              weight_decay_rate=settings.weight_decay,
+                              epsilon=1e-6,
+                              exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'],
+                              gradient_clip_norm=1.0)
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, graded: bool) -> tf.Tensor:
@@ -205,7 +226,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, graded: bool) -> tf.Tens
 
   Args:
     logits: float32 [batch, num_classes].
-    labels: float32 [batch]: classes, or with `graded` targets in [0, 1] of the second of two classes.
+    labels: float32 [batch]: classes, or with `graded` targets in [0, 1] of class 1 of two.
     graded: what the labels are.
 
   Returns:
@@ -222,12 +243,16 @@ def _check(settings, architecture, vocab_file, path):
   """Raises ValueError where vocabulary, flags and checkpoint contradict each other."""
   vocab_size = len(text.read_vocab(vocab_file))
   if vocab_size != architecture.vocab_size:
-    raise ValueError(f'{vocab_file}: expected the {architecture.vocab_size} word pieces of {path}, found {vocab_size}; '
-                     'set --vocab_file to the vocabulary that the checkpoint was trained with')
+    raise ValueError(
+        f'{vocab_file}: expected the {architecture.vocab_size} word pieces of {path}, '
+        f'found {vocab_size}; set --vocab_file to the vocabulary that it was trained with')
   if settings.max_seq_length > architecture.max_positions:
-    raise ValueError(f'--max_seq_length={settings.max_seq_length}: {path} has {architecture.max_positions} positions')
+    raise ValueError(
+        f'--max_seq_length={settings.max_seq_length}: '
+        f'{path} has {architecture.max_positions} positions')
   if settings.num_layers > architecture.num_layers:
-    raise ValueError(f'--num_layers={settings.num_layers}: {path} has {architecture.num_layers} layers')
+    raise ValueError(
+        f'--num_layers={settings.num_layers}: {path} has {architecture.num_layers} layers')
 
 
 def _truncate(pieces: tf.RaggedTensor, limits: tf.Tensor) -> tf.RaggedTensor:
@@ -238,7 +263,7 @@ def _truncate(pieces: tf.RaggedTensor, limits: tf.Tensor) -> tf.RaggedTensor:
 
 
 def _cut_by_tokens(order: np.ndarray, lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
-  """Cuts rows, sorted by length, into batches of at most `max_tokens` padded tokens (one row at least)."""
+  """Cuts rows sorted by length into batches of up to `max_tokens` padded tokens (or one row)."""
   start = 0
   for end in range(1, len(order) + 1):
     if end == len(order) or (end + 1 - start) * lengths[order[end]] > max_tokens:

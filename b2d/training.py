@@ -1,11 +1,11 @@
 """The training loop of teacher and student: checkpoints, held-out metrics, TensorBoard events.
 
-A run that was killed goes on from its last checkpoint and, without dropout, ends with the weights of an
-uninterrupted one: `batches(epoch)` gives the same rows in the same order again, and those already seen are
-skipped. Models, losses, optimisers and metrics are the caller's.
+A run that was killed goes on from its last checkpoint and, without dropout, ends with the weights
+of an uninterrupted one: `batches(epoch)` gives the same rows in the same order again, and those
+already seen are skipped. Models, losses, optimisers and metrics are the caller's.
 
     <folder>/checkpoints   the last state: model, optimiser, position
-    <folder>/best          the best weights, and metrics.json with what they reached on the held-out rows
+    <folder>/best          the best weights, and metrics.json: what they reached on held-out rows
     <folder>/events        TensorBoard: loss, learning_rate, rows_per_sec, held_out/<metric>
 """
 
@@ -48,7 +48,7 @@ def num_steps(settings: config.Training, num_rows: int) -> int:
 
 
 def learning_rate_schedule(settings: config.Training, steps: int):
-  """Linear warm-up to `learning_rate` over `warmup_proportion` of the steps, then linear decay to 0."""
+  """Linear warm-up over `warmup_proportion` of the steps, then linear decay to 0."""
   schedule = tf_keras.optimizers.schedules.PolynomialDecay(
       settings.learning_rate, decay_steps=steps, end_learning_rate=0.0)
   warmup_steps = round(settings.warmup_proportion * steps)
@@ -66,8 +66,9 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
 
   Args:
     model: the model, its variables made.
-    optimizer: has `apply_gradients` and `learning_rate` (a number or a schedule), and can be checkpointed.
-    loss: batch of tensors → scalar, computed through `model`; traced into one graph with its gradient.
+    optimizer: has `apply_gradients` and `learning_rate` (a number or a schedule), and can be
+      checkpointed.
+    loss: batch of tensors → scalar, computed through `model`; traced with its gradient.
     batches: epoch → its batches (numpy arrays or tensors, rows first); the same for the same epoch.
     num_rows: rows of an epoch.
     evaluate: gives the metrics on the held-out rows; None: the last weights count as the best.
@@ -75,8 +76,8 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
     folder: run folder.
 
   Returns:
-    The best held-out metrics, with 'step' (at which they were reached), 'seconds' (evaluations included) and
-    'rows_per_sec'.
+    The best held-out metrics, with 'step' (at which they were reached), 'seconds' (evaluations
+    included) and 'rows_per_sec'.
 
   Raises:
     ValueError: no rows, or a loss that is not finite.
@@ -94,7 +95,8 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
       if not math.isfinite(loss_value):
         raise ValueError(
             f'{folder}: the loss is {loss_value} at step {run.counters["step"] + 1}; lower '
-            f'--learning_rate={settings.learning_rate} or raise --warmup_proportion, in another --output_dir')
+            f'--learning_rate={settings.learning_rate} or raise --warmup_proportion, '
+            'in another --output_dir')
       run.advance(epoch, epoch_step, len(next(iter(batch.values()))), loss_value)
       bar.update()
       bar.set_postfix(loss=f'{loss_value:.4f}', refresh=False)
@@ -117,12 +119,14 @@ def restore_best(model: tf_keras.Model, folder: str) -> None:
   """
   path = tf.train.latest_checkpoint(os.path.join(folder, 'best'))
   if path is None:
-    raise ValueError(f'{folder}: expected trained weights in best/, found none; has the training finished?')
+    raise ValueError(
+        f'{folder}: expected trained weights in best/, found none; has the training finished?')
   try:
     status = tf.train.Checkpoint(model=model).restore(path)
     status.assert_existing_objects_matched().expect_partial()
   except (AssertionError, ValueError) as error:
-    raise ValueError(f'{path}: the weights do not fit the model of {folder}/config.json ({error})') from error
+    raise ValueError(
+        f'{path}: the weights do not fit the model of {folder}/config.json ({error})') from error
 
 
 class _Run:
@@ -181,12 +185,14 @@ class _Run:
     started = time.monotonic()
     metrics = self._evaluate()
     if self._best_metric not in metrics:
-      raise ValueError(f'--best_metric={self._best_metric}: the held-out metrics are {", ".join(metrics)}')
+      raise ValueError(
+          f'--best_metric={self._best_metric}: the held-out metrics are {", ".join(metrics)}')
     step = self.counters['step']
     for name, value in metrics.items():
       tf.summary.scalar(f'held_out/{name}', value, step=step)
     self.events.flush()
-    logging.info('step %d: %s', step, ', '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
+    logging.info('step %d: %s', step,
+                 ', '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
     if self._score(metrics) > self._score(self._best_metrics()):
       self._save_best(metrics)
     self._logged += time.monotonic() - started  # rows_per_sec is the training's alone.
@@ -206,8 +212,8 @@ class _Run:
       self._save_best({})
     restore_best(self._model, self._folder)
     seconds = self.counters['seconds']
-    logging.info('%s: %d rows in %.0f s (%.0f rows/s)', self._folder, self.counters['rows'], seconds,
-                 self.counters['rows'] / max(seconds, 1e-9))
+    logging.info('%s: %d rows in %.0f s (%.0f rows/s)', self._folder, self.counters['rows'],
+                 seconds, self.counters['rows'] / max(seconds, 1e-9))
     return {**self._best_metrics(), 'seconds': seconds,
             'rows_per_sec': self.counters['rows'] / max(seconds, 1e-9)}
 
@@ -242,7 +248,7 @@ def _train_step(model, optimizer, loss):
 
 
 def _remaining(batches, counters, steps):
-  """Yields (epoch, batches seen of it, batch of tensors) from the position in `counters` up to `steps`."""
+  """Yields (epoch, batches seen of it, batch of tensors) from where `counters` stand to `steps`."""
   epoch, seen, left = counters['epoch'], counters['epoch_step'], steps - counters['step']
   while left > 0:
     number = 0

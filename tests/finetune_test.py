@@ -1,4 +1,4 @@
-"""b2d.finetune end to end on a tiny BERT: learns, resumes, is loaded again; bad input is one line."""
+"""b2d.finetune on a tiny BERT: learns, resumes, is loaded again; what it refuses."""
 
 import os
 import tempfile
@@ -25,7 +25,8 @@ def _rows(num_rows, seed):
   rng = np.random.default_rng(seed)
   for _ in range(num_rows):
     label = int(rng.integers(2))
-    yield f'the film was {rng.choice((_BAD, _GOOD)[label])} ' + 'it is a film ' * rng.integers(3), label
+    word = rng.choice((_BAD, _GOOD)[label])
+    yield f'the film was {word} ' + 'it is a film ' * rng.integers(3), label
 
 
 class FinetuneTest(absltest.TestCase):
@@ -54,18 +55,23 @@ class FinetuneTest(absltest.TestCase):
 
   @classmethod
   def _config(cls, rows=None, teacher_settings=None, **changes):
+    tiny = {'init_checkpoint': cls.checkpoint, 'max_seq_length': 16, 'dropout': 0.0,
+            'num_layers': 1}
     return config.Finetune(
-        train_files=(changes.get('train', cls.train),), valid_files=changes.get('valid', (cls.valid,)),
-        output_dir=changes['output_dir'], rows=config.Rows(**{'label_column': 'label', **(rows or {})}),
-        teacher=config.Teacher(**{'init_checkpoint': cls.checkpoint, 'max_seq_length': 16, 'dropout': 0.0,
-                                  'num_layers': 1, **(teacher_settings or {})}),
-        training=config.Training(train_batch_size=16, learning_rate=changes.get('learning_rate', 1e-2),
-                                 num_train_epochs=changes.get('epochs', 4), eval_every=5))
+        train_files=(changes.get('train', cls.train),),
+        valid_files=changes.get('valid', (cls.valid,)),
+        output_dir=changes['output_dir'],
+        rows=config.Rows(**{'label_column': 'label', **(rows or {})}),
+        teacher=config.Teacher(**{**tiny, **(teacher_settings or {})}),
+        training=config.Training(
+            train_batch_size=16, learning_rate=changes.get('learning_rate', 1e-2),
+            num_train_epochs=changes.get('epochs', 4), eval_every=5))
 
   def test_learns_and_is_loaded_again(self):
     self.assertGreater(self.whole['auc'], 0.9)
     loaded = teacher.load(self.output_dir)
-    logits = loaded.predict_logits({'text': np.array([b'the film was funny', b'the film was dull'], object)})
+    logits = loaded.predict_logits(
+        {'text': np.array([b'the film was funny', b'the film was dull'], object)})
     self.assertGreater(logits[0, 1] - logits[0, 0], logits[1, 1] - logits[1, 0])
     self.assertEqual(runs.read_json(os.path.join(self.output_dir, 'metrics.json')), self.whole)
 
@@ -77,22 +83,27 @@ class FinetuneTest(absltest.TestCase):
 
   def test_main_reuses_a_finished_run(self):
     values = config.to_flat(self._config(output_dir=self.output_dir))
-    lists = {name: [str(item) for item in value] for name, value in values.items() if isinstance(value, tuple)}
-    with flag_values.given(finetune_flags.parse, **{**values, **lists}), absltest.mock.patch.object(training, 'fit') as fit:
-      finetune.main([])
+    for name, value in values.items():
+      if isinstance(value, tuple):
+        values[name] = [str(item) for item in value]
+    with flag_values.given(finetune_flags.parse, **values):
+      with absltest.mock.patch.object(training, 'fit') as fit:
+        finetune.main([])
     fit.assert_not_called()
 
   def test_resumed_run_equals_uninterrupted(self):
     run_config = self._config(output_dir=self.new_dir)
     held_out = metrics.held_out
-    killed = absltest.mock.Mock(side_effect=[{}, held_out, KeyboardInterrupt])  # First comes the check of the labels.
+    # The first call is the check of the labels before the training.
+    killed = absltest.mock.Mock(side_effect=[{}, held_out, KeyboardInterrupt])
 
     def until_killed(*args):
       step = killed()
       return step(*args) if callable(step) else step
 
-    with absltest.mock.patch.object(metrics, 'held_out', until_killed), self.assertRaises(KeyboardInterrupt):
-      finetune.finetune(run_config)
+    with absltest.mock.patch.object(metrics, 'held_out', until_killed):
+      with self.assertRaises(KeyboardInterrupt):
+        finetune.finetune(run_config)
     self.assertFalse(runs.finished(self.new_dir))
     resumed = finetune.finetune(run_config)
     for name in ('step', 'auc', 'log_loss'):
@@ -117,23 +128,29 @@ class FinetuneTest(absltest.TestCase):
   def _assert_refused(self, message, rows=None, **changes):
     with self.assertRaisesRegex(ValueError, message):
       finetune.finetune(self._config(rows, output_dir=self.new_dir, **changes))
-    self.assertFalse(tf.io.gfile.exists(self.new_dir))  # The corrected command finds nothing in its way.
+    # The corrected command finds nothing in its way.
+    self.assertFalse(tf.io.gfile.exists(self.new_dir))
 
   def test_bad_rows(self):
     self._assert_refused("train.tsv.*'polarity'", {'label_column': 'polarity'})
     self._assert_refused('nothing-.*tsv', train=os.path.join(self.folder, 'nothing-*.tsv'))
-    self._assert_refused('bad.tsv:2: expected a class from 0 to 1', train=self._write('bad.tsv', [('good', 7)]))
+    self._assert_refused('bad.tsv:2: expected a class from 0 to 1',
+                         train=self._write('bad.tsv', [('good', 7)]))
     one_class = self._write('one.tsv', [('good', 1)] * 3)
     self._assert_refused('labels: expected rows on both sides', valid=(one_class,))
 
   def test_bad_checkpoint(self):
-    vocab_file = tiny_bert.write_vocab(os.path.join(self.folder, 'other'), tiny_bert.VOCAB + ('more',))
-    self._assert_refused('expected the 40 word pieces of .*, found 41', teacher_settings={'vocab_file': vocab_file})
+    vocab_file = tiny_bert.write_vocab(os.path.join(self.folder, 'other'),
+                                       tiny_bert.VOCAB + ('more',))
+    self._assert_refused('expected the 40 word pieces of .*, found 41',
+                         teacher_settings={'vocab_file': vocab_file})
     other = tiny_bert.write_hugging_face(os.path.join(self.folder, 'wide'), hidden_size=32)
-    self._assert_refused('the checkpoint is of another shape', teacher_settings={'init_checkpoint': other})
+    self._assert_refused('the checkpoint is of another shape',
+                         teacher_settings={'init_checkpoint': other})
 
   def test_folder_of_another_configuration(self):
-    with self.assertRaisesRegex(ValueError, 'holds a run of another --learning_rate; remove it or choose'):
+    with self.assertRaisesRegex(ValueError,
+                                'holds a run of another --learning_rate; remove it or choose'):
       finetune.finetune(self._config(output_dir=self.output_dir, learning_rate=1e-3))
 
   def test_needs_labels_and_a_vocabulary(self):
@@ -143,9 +160,10 @@ class FinetuneTest(absltest.TestCase):
       self._config(teacher_settings={'init_checkpoint': ''}, output_dir='x')
 
   def test_flags_that_contradict(self):
-    with flag_values.given(finetune_flags.parse, output_dir='x', label_column='', init_checkpoint='y'), self.assertRaisesRegex(
-        app.UsageError, 'set --label_column'):
-      finetune_flags.parse()
+    values = {'output_dir': 'x', 'label_column': '', 'init_checkpoint': 'y'}
+    with flag_values.given(finetune_flags.parse, **values):
+      with self.assertRaisesRegex(app.UsageError, 'set --label_column'):
+        finetune_flags.parse()
 
 
 if __name__ == '__main__':

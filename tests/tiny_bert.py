@@ -1,4 +1,4 @@
-"""A BERT of two layers, width 16 and 40 word pieces, written as the checkpoints that the project reads."""
+"""A BERT of two layers, width 16 and 40 word pieces, written as a Hugging Face folder."""
 
 import json
 import os
@@ -6,17 +6,26 @@ import os
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 
-VOCAB = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'good', 'bad', 'film', 'very', 'a', 'the', 'not', 'dull',
-         'funny', 'it', 'is', 'was', '##ly', '##s', 'drill', 'cordless', 'red', 'blue', 'shoe', 'saw', 'for', 'men',
-         'women', 'large', 'small', 'new', 'old', 'wood', 'metal', 'box', 'set', '.', ',', '!', '18')
+VOCAB = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'good', 'bad', 'film', 'very', 'a', 'the',
+         'not', 'dull', 'funny', 'it', 'is', 'was', '##ly', '##s', 'drill', 'cordless', 'red',
+         'blue', 'shoe', 'saw', 'for', 'men', 'women', 'large', 'small', 'new', 'old', 'wood',
+         'metal', 'box', 'set', '.', ',', '!', '18')
 HIDDEN, HEADS, LAYERS, INNER, POSITIONS = 16, 2, 2, 32, 32
 
 
 def bert_config(**changes) -> dict:
   """The content of config.json (Hugging Face) or bert_config.json."""
-  return {'vocab_size': len(VOCAB), 'hidden_size': HIDDEN, 'num_hidden_layers': LAYERS,
-          'num_attention_heads': HEADS, 'intermediate_size': INNER, 'max_position_embeddings': POSITIONS,
-          'type_vocab_size': 2, 'hidden_act': 'gelu', **changes}
+  return {
+      'vocab_size': len(VOCAB),
+      'hidden_size': HIDDEN,
+      'num_hidden_layers': LAYERS,
+      'num_attention_heads': HEADS,
+      'intermediate_size': INNER,
+      'max_position_embeddings': POSITIONS,
+      'type_vocab_size': 2,
+      'hidden_act': 'gelu',
+      **changes
+  }
 
 
 def tensors(seed: int = 0) -> dict[str, np.ndarray]:
@@ -33,7 +42,8 @@ def tensors(seed: int = 0) -> dict[str, np.ndarray]:
     made[f'{name}.bias'] = rng.normal(0, 0.1, [HIDDEN]).astype(np.float32)
 
   for name, rows in (('word', len(VOCAB)), ('position', POSITIONS), ('token_type', 2)):
-    made[f'embeddings.{name}_embeddings.weight'] = rng.normal(0, 0.5, [rows, HIDDEN]).astype(np.float32)
+    table = rng.normal(0, 0.5, [rows, HIDDEN]).astype(np.float32)
+    made[f'embeddings.{name}_embeddings.weight'] = table
   norm('embeddings.LayerNorm')
   for layer in range(LAYERS):
     prefix = f'encoder.layer.{layer}'
