@@ -249,6 +249,12 @@ class Student(Config):
     _require(all(1 <= n <= 8 for n in self.ngram_orders) and bool(self.ngram_orders),
              f'--ngram_orders={self.ngram_orders}: expected orders from 1 to 8')
     _require(self.num_buckets > 1, '--num_buckets must be at least 2')
+    _require(self.embedding_dim > 0, '--embedding_dim must be positive')
+    _require(all(width > 0 for width in self.hidden_layers),
+             f'--hidden_layers={self.hidden_layers}: expected positive widths')
+    _require(self.delimiters.isascii(),
+             f'--delimiters={self.delimiters!r}: expected ASCII characters; '
+             '--tokenizer=unicode_script parts at others')
     _require(self.tokenizer != 'wordpiece' or bool(self.tokenizer_vocab),
              '--tokenizer=wordpiece needs --tokenizer_vocab')
 
@@ -277,9 +283,19 @@ class Distill(Config):
                                 warmup_proportion=0.02)
 
   def validate(self) -> None:
-    _require(bool(self.soft_labels or self.train_files), 'set --soft_labels or --train_files')
+    _require(bool(self.soft_labels) != bool(self.train_files),
+             'set --soft_labels, or --train_files for hard labels alone, and not both')
+    _require(bool(self.rows.label_column or self.soft_labels and not self.valid_files),
+             'set --label_column: the rows of --train_files and --valid_files need labels')
     _require(self.temperature > 0, f'--temperature={self.temperature}: expected a positive number')
     _require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
+    _require(self.max_rows >= 0, '--max_rows must not be negative')
+    _require(self.margin_weight >= 0, '--margin_weight must not be negative')
+    _require(not self.margin_weight or bool(self.soft_labels) and self.rows.num_classes == 2
+             and len(self.rows.text_columns) == 2,
+             '--margin_weight needs --soft_labels of pairs and two classes')
+    _require(not self.init_embeddings or self.student.tokenizer != 'wordpiece',
+             '--init_embeddings starts whole words; take another --tokenizer than wordpiece')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,9 +83,10 @@ def _held_out(run_config: config.Distill) -> rows.Batch | None:
   """The held-out rows, kept in memory; None without any."""
   if not run_config.valid_files:
     return None
-  if not run_config.rows.label_column:
-    raise ValueError('set --label_column: the rows of --valid_files need labels')
-  return rows.concatenate(list(rows.read(rows.expand(run_config.valid_files), run_config.rows)))
+  held_out = rows.concatenate(list(rows.read(rows.expand(run_config.valid_files), run_config.rows)))
+  zeros = np.zeros([rows.size(held_out), run_config.rows.num_classes], np.float32)
+  metrics.held_out(held_out['label'], zeros, run_config.rows)  # Unfit labels fail here, at once.
+  return held_out
 
 
 def _train_batches(model: student.StudentModel, run_config: config.Distill, epoch: int):
@@ -129,7 +130,9 @@ def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.
   loss = tf.reduce_mean((1 - share) * soft + share * hard)
   if run_config.margin_weight:
     margins = batch['logits'][:, 1] - batch['logits'][:, 0]
-    loss += run_config.margin_weight * tf.reduce_mean(losses.margin_loss(logits, margins, batch['group']))
+    pairs = losses.margin_loss(logits, margins, batch['group'])
+    loss += run_config.margin_weight * tf.math.divide_no_nan(  # A last batch of one row has no pair.
+        tf.reduce_sum(pairs), tf.cast(tf.size(pairs), tf.float32))
   return loss
 
 

@@ -177,13 +177,20 @@ def start_from_word_pieces(model: StudentModel, teacher_folder: str) -> None:
   Args:
     model: a new student.
     teacher_folder: run folder of `b2d.finetune`.
+
+  Raises:
+    ValueError: the student's table is wider than the teacher's word embeddings have axes.
   """
+  dim = model.settings.embedding_dim
   pieces, vectors = teacher.load(teacher_folder).word_embeddings()
   whole = [i for i, piece in enumerate(pieces) if not piece.startswith(('##', '['))]
   vectors = vectors[whole] - vectors[whole].mean(axis=0)
   _, _, axes = np.linalg.svd(vectors, full_matrices=False)
-  started = vectors @ axes[:model.settings.embedding_dim].T
-  started *= model.settings.embedding_dim**-0.5 / started.std()
+  if dim > len(axes):
+    raise ValueError(f'--embedding_dim={dim}: expected at most the {len(axes)} axes of the word '
+                     f'embeddings of {teacher_folder}; lower it or leave --init_embeddings out')
+  started = vectors @ axes[:dim].T
+  started *= dim**-0.5 / started.std()
   words = tf.constant([pieces[i] for i in whole])
   model.table.scatter_update(tf.IndexedSlices(started, ngrams.unigram_ids(words, model.settings)))
 

@@ -56,7 +56,7 @@ class ScoringTest(absltest.TestCase):
   def test_student(self):
     settings = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,))
     model = student.StudentModel(settings, ('text',), num_classes=2)
-    run = runs.start(config.Distill(train_files=('rows.tsv',), student=settings,
+    run = runs.start(config.Distill(soft_labels=('labels',), student=settings,
                                     output_dir=self.create_tempdir().full_path), 'distill')
     self._save_best(model, run)
     runs.write_text(student.calibration_path(run), '{"scale": 0.5, "offset": 0.25}')
