@@ -50,9 +50,9 @@ def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str
 
   Args:
     strings: string [N].
-    tokenizer: 'whitespace' (one core op, parts at white space and `delimiters`), 'unicode_script' (also where the
-      script changes and around punctuation), 'characters' (for Chinese and Japanese) or 'wordpiece' (ids of
-      the vocabulary, as decimal strings).
+    tokenizer: 'whitespace' (one core op, parts at white space and `delimiters`), 'unicode_script'
+      (also where the script changes; digits and punctuation count as one), 'characters' (for
+      Chinese and Japanese) or 'wordpiece' (ids of the vocabulary, as decimal strings).
     marks: how many `MARK` tokens are put before each text, so that n-grams see where it starts.
     delimiters: characters (one byte each) that part tokens of 'whitespace', besides white space.
     strip_suffix: RE2 expression dropped where it stands before a delimiter of 'whitespace'.
@@ -76,7 +76,8 @@ def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str
     indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=parting, skip_empty=True)
     return tokens, indices[:, 0]
   if tokenizer == 'unicode_script':
-    ragged = tf_text.UnicodeScriptTokenizer().tokenize(_valid_utf8(strings))
+    words = tf.strings.split(_valid_utf8(strings))  # The op would read '12 34' as '1234'.
+    ragged = tf_text.UnicodeScriptTokenizer().tokenize(words).merge_dims(1, 2)
   elif tokenizer == 'characters':
     ragged = tf.strings.unicode_split(strings, 'UTF-8')
     ragged = tf.ragged.boolean_mask(ragged, tf.strings.strip(ragged) != '')
@@ -92,12 +93,16 @@ def read_vocab(vocab_file: str) -> list[str]:
   """Reads a WordPiece vocabulary, one piece a line.
 
   Raises:
-    ValueError: the file is missing, or lacks one of the pieces that BERT needs.
+    ValueError: the file is missing, is not UTF-8, or lacks one of the pieces that BERT needs.
   """
   if not tf.io.gfile.exists(vocab_file):
     raise ValueError(f'{vocab_file}: no such vocabulary file; set --vocab_file')
   with tf.io.gfile.GFile(vocab_file) as file:
-    vocab = [line.rstrip('\n') for line in file]
+    try:
+      vocab = [line.rstrip('\n') for line in file]
+    except UnicodeDecodeError as error:
+      raise ValueError(f'{vocab_file}: expected a BERT vocabulary in UTF-8, found other bytes '
+                       f'({error})') from error
   missing = [piece for piece in ('[PAD]', '[UNK]', '[CLS]', '[SEP]') if piece not in vocab]
   if missing:
     raise ValueError(f'{vocab_file}: lacks {", ".join(missing)}; expected a BERT vocabulary, one piece a line')

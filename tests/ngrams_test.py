@@ -1,0 +1,139 @@
+"""The student's features against a plain Python reference; a row's do not depend on its batch."""
+
+import itertools
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from b2d import config
+from b2d import ngrams
+from b2d import text
+from tests import tiny_bert
+
+_PAIR = ('query', 'title')
+_QUERIES = ('red red shoe', 'saw', '', 'blue drill 18 v', '  ', 'drill')
+_TITLES = ('a shoe for men', 'red shoe', 'metal box', 'drill v blue', '', 'saw drill saw')
+_HOSTILE = (b'', b'\xff\xfe red', b'\xc3', b'a\x00b', b'\x02 \x02', '\u202e ＴＶ É 日本'.encode(),
+            b'saw ' * 300, b'red shoe', b'x' * 2_000)
+_BUCKETS = 1 << 40  # No two n-grams of a test share a table row.
+
+
+def _settings(**changes) -> config.Student:
+  return config.Student(**{'num_buckets': _BUCKETS, **changes})
+
+
+def _bags(texts, settings) -> list[list[int]]:
+  """The ids of every bag, `kind * N + row` as in the module."""
+  found = ngrams.bags([tf.constant(field, tf.string) for field in texts], settings)
+  segments = found.segment_ids.numpy()
+  np.testing.assert_array_equal(segments, np.sort(segments))
+  by_bag = [[] for _ in range(int(found.num_segments))]
+  for row_id, segment in zip(found.ids.numpy(), segments):
+    by_bag[segment].append(int(row_id))
+  return by_bag
+
+
+def _reference(words, orders) -> list[tuple[str, ...]]:
+  """n-grams that start at each token, the marks included; past the end come marks."""
+  marks = [text.MARK] * max(1, max(orders) - 1)
+  tokens, padded = marks + words, marks + words + marks
+  return [tuple(padded[i:i + order]) for i in range(len(tokens)) for order in orders]
+
+
+def _matches(query, title) -> tuple[list[str], list[str]]:
+  """Tokens of the query that the title lacks and has; a mark stands before both."""
+  words = [text.MARK] + query.split()
+  has = {text.MARK, *title.split()}
+  return [word for word in words if word not in has], [word for word in words if word in has]
+
+
+class NgramsTest(parameterized.TestCase):
+
+  def _unigrams(self, words, settings, region=0):
+    if not words:
+      return []
+    ids = ngrams.unigram_ids(tf.constant(words), settings).numpy() + region * settings.num_buckets
+    return [int(row_id) for row_id in ids]
+
+  @parameterized.parameters(((1,),), ((2,),), ((1, 3),), ((2, 4),), ((1, 2, 3, 4),))
+  def test_ngrams_as_the_reference(self, orders):
+    texts = _QUERIES + _TITLES
+    found = _bags([texts], _settings(ngram_orders=orders))
+    name_of, id_of = {}, {}
+    for words, ids in zip(texts, found):
+      expected = _reference(words.split(), orders)
+      self.assertLen(ids, len(expected), words)
+      for ngram, row_id in zip(expected, ids):
+        self.assertEqual(id_of.setdefault(ngram, row_id), row_id)
+        self.assertEqual(name_of.setdefault(row_id, ngram), ngram)  # No two share a row.
+
+  @parameterized.parameters('none', 'unmatched', 'both')
+  def test_matches_as_the_reference(self, match):
+    settings = _settings(match=match, ngram_orders=(1,))
+    found, num_rows = _bags([_QUERIES, _TITLES], settings), len(_QUERIES)
+    self.assertLen(found, num_rows * len(ngrams.kinds(settings, _PAIR)))
+    for row, (query, title) in enumerate(zip(_QUERIES, _TITLES)):
+      lacked, had = _matches(query, title)
+      expected = [self._unigrams([text.MARK] + query.split(), settings),
+                  self._unigrams([text.MARK] + title.split(), settings)]
+      expected += [self._unigrams(lacked, settings, 1)] if match != 'none' else []
+      expected += [self._unigrams(had, settings, 2)] if match == 'both' else []
+      self.assertEqual(found[row::num_rows], expected)
+
+  def test_order_counts(self):
+    settings = _settings(match='both')
+    one = _bags([['red shoe'], ['shoe']], settings)
+    other = _bags([['shoe'], ['red shoe']], settings)
+    self.assertLen(one[2], 1)
+    self.assertEmpty(other[2])
+    self.assertEqual(one[0], other[1])
+    self.assertNotEqual(one[0], _bags([['shoe red'], ['']], settings)[0])
+    unordered = _settings(ngram_orders=(1,))
+    self.assertCountEqual(_bags([['red shoe']], unordered)[0], _bags([['shoe red']], unordered)[0])
+
+  @parameterized.parameters(*itertools.product(
+      config.TOKENIZERS, config.NORMALIZATIONS, ((1, 2, 3, 4),)), ('whitespace', 'lower', (1,)))
+  def test_a_row_alone_has_the_same_bags(self, tokenizer, normalization, orders):
+    settings = _settings(
+        tokenizer=tokenizer, normalization=normalization, ngram_orders=orders,
+        tokenizer_vocab=tiny_bert.write_vocab(self.create_tempdir().full_path))
+    titles = _HOSTILE[3:] + _HOSTILE[:3]
+    together = _bags([_HOSTILE, titles], settings)
+    for row, texts in enumerate(zip(_HOSTILE, titles)):
+      alone = _bags([[text] for text in texts], settings)
+      self.assertEqual(alone, together[row::len(_HOSTILE)])
+
+  def test_no_rows(self):
+    for texts in ([[]], [[], []]):
+      for orders in ((1,), (2, 3)):
+        found = ngrams.bags([tf.constant(field, tf.string) for field in texts],
+                            _settings(ngram_orders=orders))
+        self.assertEqual((found.ids.shape, found.segment_ids.shape, int(found.num_segments)),
+                         ((0,), (0,), 0))
+
+  def test_seed_changes_the_rows(self):
+    first, second = (_bags([['red shoe']], _settings(hash_seed=seed))[0] for seed in (0, 1))
+    self.assertEmpty(set(first) & set(second))
+    self.assertEqual(first, _bags([['red shoe']], _settings())[0])
+
+  @parameterized.parameters(2, 7, 64, 1000)
+  def test_ids_are_rows_of_the_table(self, num_buckets):
+    settings = _settings(num_buckets=num_buckets, ngram_orders=(1, 2, 3))
+    found = _bags([_QUERIES, _TITLES], settings)
+    num_rows = len(_QUERIES)
+    for kind, region in enumerate((0, 0, 1, 2)):
+      ids = np.array(sum(found[kind * num_rows:(kind + 1) * num_rows], []))
+      np.testing.assert_array_equal(ids // num_buckets, region)
+    self.assertEqual(ngrams.table_rows(settings, _PAIR), 3 * num_buckets)
+    self.assertEqual(ngrams.table_rows(settings, ('text',)), num_buckets)
+
+  @parameterized.parameters(([['a', 'b'], ['c']],), (['a'],), (['a', 'b'],))
+  def test_wrong_shapes_are_errors(self, texts):
+    with self.assertRaises((tf.errors.InvalidArgumentError, ValueError)):
+      ngrams.bags([tf.constant(field) for field in texts], _settings())
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,177 @@
+"""The student network against numpy; batches, saving, start from a teacher's words."""
+
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from b2d import config
+from b2d import ngrams
+from b2d import runs
+from b2d import student
+from b2d import teacher
+
+_PAIR = ('query', 'title')
+
+
+def _texts(*strings) -> np.ndarray:
+  return np.array([string.encode() for string in strings], dtype=object)
+
+
+_BATCH = {'query': _texts('red shoe', '', 'saw', 'drill 18v'),
+          'title': _texts('A red boot', 'box', '', '18V drill')}
+
+
+def _student(fields=_PAIR, num_classes=2, seed=1, **settings) -> student.StudentModel:
+  settings = {'num_buckets': 64, 'embedding_dim': 8, 'hidden_layers': (6, 5), **settings}
+  return student.StudentModel(config.Student(**settings), fields, num_classes, seed)
+
+
+def _reference(model, batch) -> np.ndarray:
+  """Logits by loops: sums of rows over sqrt(count), side by side, product, dense layers."""
+  bags = model.featurize({field: tf.constant(batch[field], tf.string) for field in model.fields})
+  table, num_rows = model.table.numpy(), len(batch[model.fields[0]])
+  pooled = np.zeros([len(model.kinds) * num_rows, table.shape[1]])
+  for bag in range(len(pooled)):
+    ids = bags.ids.numpy()[bags.segment_ids.numpy() == bag]
+    pooled[bag] = table[ids].sum(axis=0) / np.sqrt(max(1, len(ids)))
+  parts = np.split(pooled, len(model.kinds))
+  if len(model.fields) == 2 and model.settings.product:
+    parts.append(parts[0] * parts[1])
+  hidden = np.concatenate(parts, axis=1)
+  for layer in model.dense:
+    kernel, bias = layer.get_weights()
+    hidden = hidden @ kernel + bias
+    if layer is not model.dense[-1]:
+      hidden = np.maximum(hidden, 0)
+  return hidden
+
+
+class StudentTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      (_PAIR, 2, {}), (_PAIR, 4, {'match': 'unmatched'}), (_PAIR, 2, {'match': 'none'}),
+      (_PAIR, 2, {'product': False}), (('text',), 3, {}), (('text',), 2, {'hidden_layers': ()}))
+  def test_logits_as_the_reference(self, fields, num_classes, settings):
+    model = _student(fields, num_classes, **settings)
+    batch = _BATCH if fields == _PAIR else {'text': _BATCH['title']}
+    expected = _reference(model, batch)
+    if num_classes == 2:
+      expected = np.concatenate([np.zeros([4, 1]), expected], axis=1)
+    found = model.predict_logits(batch)
+    self.assertEqual((found.dtype, found.shape), (np.float32, (4, num_classes)))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    self.assertGreater(np.ptp(found[:, -1]), 1e-4)
+
+  def test_unique_rows_give_the_same_logits(self):
+    model = _student()
+    batch = model.featurize_unique(*(tf.constant(_BATCH[field], tf.string) for field in _PAIR))
+    self.assertLen(set(batch['rows'].numpy()), len(batch['rows']))
+    np.testing.assert_allclose(model.logits_of_unique(batch), model.predict_logits(_BATCH)[:, 1],
+                               rtol=1e-5, atol=1e-7)
+
+  def test_rows_do_not_depend_on_their_batch(self):
+    model = _student()
+    many = {field: np.tile(values, 300) for field, values in _BATCH.items()}  # Over 1024 rows.
+    found = model.predict_logits(many)
+    self.assertEqual(found.shape, (1200, 2))
+    for row in range(4):
+      alone = model.predict_logits({field: many[field][row:row + 1] for field in _PAIR})
+      np.testing.assert_allclose(found[row::4], np.tile(alone, [300, 1]), rtol=1e-5, atol=1e-7)
+
+  @parameterized.parameters(2, 3)
+  def test_no_rows(self, num_classes):
+    empty = {field: np.array([], dtype=object) for field in _PAIR}
+    model = _student(num_classes=num_classes)
+    self.assertEqual(model.predict_logits(empty).shape, (0, num_classes))
+    texts = {field: tf.constant([], tf.string) for field in _PAIR}
+    self.assertEqual(model(texts).shape[0], 0)
+
+  def test_seed_and_first_table(self):
+    same, other = _student(), _student(seed=2)
+    np.testing.assert_array_equal(_student().predict_logits(_BATCH), same.predict_logits(_BATCH))
+    self.assertGreater(np.abs(other.table - same.table).max(), 1e-3)
+    regions = same.table.numpy().reshape(3, 64, 8)
+    np.testing.assert_allclose(regions.mean(axis=1)[0], 0, atol=0.01)
+    for region in regions[1:]:  # Each word of a match starts as any other, and visibly.
+      self.assertLess(region.std(axis=0).max(), 0.02)
+      self.assertGreater(np.linalg.norm(region.mean(axis=0)), 0.3)
+
+
+class LoadTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+
+  def _start(self, **settings) -> student.StudentModel:
+    """A run folder, and the model that belongs there."""
+    settings = {'num_buckets': 64, 'embedding_dim': 8, 'hidden_layers': (4,), **settings}
+    run = config.Distill(soft_labels=('labels',), output_dir=self.folder,
+                         rows=config.Rows(text_columns=('q', 't')),
+                         student=config.Student(**settings))
+    runs.start(run, 'distill')
+    return student.StudentModel(run.student, run.rows.fields, 2, seed=9)
+
+  def _save(self, model):
+    tf.train.Checkpoint(model=model).save(os.path.join(self.folder, 'best', 'ckpt'))
+
+  def test_loaded_is_saved(self):
+    model = self._start()
+    self._save(model)
+    loaded = student.load(self.folder)
+    np.testing.assert_array_equal(loaded.predict_logits(_BATCH), model.predict_logits(_BATCH))
+    self.assertEqual(loaded.fields, _PAIR)
+
+  def test_refusals(self):
+    with self.assertRaisesRegex(ValueError, 'no such file'):
+      student.load(self.folder)
+    self._start()
+    with self.assertRaisesRegex(ValueError, f'{self.folder}: expected trained weights in best/'):
+      student.load(self.folder)
+    self._save(_student(num_buckets=32))
+    with self.assertRaisesRegex(ValueError, 'the weights do not fit'):
+      student.load(self.folder)
+
+
+class StartFromWordPiecesTest(absltest.TestCase):
+
+  def _start(self, dim):
+    """A student started from made-up embeddings, and the centred ones of the whole words."""
+    pieces = ['[PAD]', '[UNK]', 'red', '##s', 'shoe', 'saw', 'box', 'drill']
+    vectors = np.random.default_rng(0).normal(size=[8, 4]) * [9, 3, 1, 0.3]
+    fake = absltest.mock.Mock(word_embeddings=lambda: (pieces, vectors.astype(np.float32)))
+    model = _student(num_buckets=1 << 12, embedding_dim=dim)
+    before = model.table.numpy()
+    with absltest.mock.patch.object(teacher, 'load', return_value=fake):
+      student.start_from_word_pieces(model, 'runs/teacher')
+    whole = [2, 4, 5, 6, 7]
+    ids = ngrams.unigram_ids(tf.constant([pieces[i] for i in whole]), model.settings).numpy()
+    return model, before, ids, vectors[whole] - vectors[whole].mean(axis=0)
+
+  def test_unigram_rows_hold_the_words(self):
+    model, before, ids, centred = self._start(dim=4)
+    started = model.table.numpy()
+    changed = np.flatnonzero((started != before).any(axis=1))
+    np.testing.assert_array_equal(changed, np.sort(ids))
+    scale = np.linalg.norm(started[ids]) / np.linalg.norm(centred)  # As many axes: a rotation.
+    np.testing.assert_allclose(started[ids] @ started[ids].T, scale**2 * centred @ centred.T,
+                               atol=1e-4)
+    self.assertAlmostEqual(float(started[ids].std()), 0.5, delta=0.01)
+
+  def test_few_dimensions_keep_the_largest_axes(self):
+    model, _, ids, centred = self._start(dim=2)
+    started = model.table.numpy()[ids]
+    kept = np.sort(np.linalg.svd(centred, compute_uv=False))[::-1][:2]
+    found = np.linalg.svd(started, compute_uv=False)
+    np.testing.assert_allclose(found / found[0], kept / kept[0], rtol=1e-3)
+
+  def test_more_dimensions_than_the_teacher(self):
+    with self.assertRaisesRegex(ValueError, '--embedding_dim=8: expected at most the 4 axes of'):
+      self._start(dim=8)
+
+
+if __name__ == '__main__':
+  absltest.main()
