@@ -1,0 +1,172 @@
+"""b2d.distill end to end on a handful of rows: what it learns from whom, resuming, refusals."""
+
+import dataclasses
+import os
+import tempfile
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from b2d import config
+from b2d import distill
+from b2d import metrics
+from b2d import runs
+from b2d import soft_labels
+from b2d import student
+from b2d import training
+from flags import distill_flags
+from tests import flag_values
+
+_PAIR = ('query', 'title')
+_GOOD_BAD = {'text': np.array([b'good film', b'bad film'], dtype=object)}
+
+
+def _margins(folder) -> np.ndarray:
+  """The student's margin on a good and a bad film."""
+  return metrics.margin(student.load(folder).predict_logits(_GOOD_BAD))
+
+
+class DistillTest(absltest.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    """The teacher likes good films; hard labels, for the bad ones alone, say the contrary."""
+    super().setUpClass()
+    cls.folder = tempfile.mkdtemp(dir=absltest.TEST_TMPDIR.value)
+    cls.addClassCleanup(tf.io.gfile.rmtree, cls.folder)
+    cls.good = np.arange(64) % 2 == 0
+    cls.texts = np.array([b'%s film %d' % (b'good' if good else b'bad', i % 7)
+                          for i, good in enumerate(cls.good)], dtype=object)
+    cls.labels = cls._write_soft_labels('labels', cls.good, np.where(cls.good, np.nan, 1))
+    cls.valid = cls._write_rows('valid.tsv', cls.good[:20])
+    cls.whole_dir = os.path.join(cls.folder, 'whole')
+    cls.whole_config = cls._config(valid_files=(cls.valid,), output_dir=cls.whole_dir)
+    cls.whole = distill.distill(cls.whole_config)
+
+  def setUp(self):
+    super().setUp()
+    self.run_dir = os.path.join(self.create_tempdir().full_path, 'student')
+
+  @classmethod
+  def _write_soft_labels(cls, name, likes, labels, fields=('text',), num_classes=2) -> str:
+    """Soft labels of a teacher that likes the given rows."""
+    folder, num_rows = os.path.join(cls.folder, name), len(likes)
+    os.makedirs(folder)
+    logits = np.zeros([num_rows, 1, num_classes], np.float32)
+    logits[:, 0, 1] = np.where(likes, 4, -4)
+    batch = {'id': np.array([b'%d' % i for i in range(num_rows)], dtype=object),
+             **{field: cls.texts[:num_rows] for field in fields},
+             'label': np.broadcast_to(labels, [num_rows]).astype(np.float32), 'logits': logits}
+    soft_labels.write_shard(folder, 0, batch)
+    soft_labels.write_manifest(folder, soft_labels.Manifest(
+        ('teacher',), num_classes, fields, {soft_labels.shard_name(0): num_rows}))
+    return folder
+
+  @classmethod
+  def _write_rows(cls, name, labels) -> str:
+    path = os.path.join(cls.folder, name)
+    with open(path, 'w', encoding='utf-8') as file:
+      file.write('text\tlabel\n')
+      file.writelines(f'{text.decode()}\t{int(label)}\n' for text, label in zip(cls.texts, labels))
+    return path
+
+  @classmethod
+  def _config(cls, rows=None, **changes) -> config.Distill:
+    if 'train_files' not in changes:
+      changes = {'soft_labels': (cls.labels,), **changes}
+    return config.Distill(
+        **changes, rows=config.Rows(**{'label_column': 'label', **(rows or {})}),
+        student=config.Student(num_buckets=256, embedding_dim=4, hidden_layers=(8,)),
+        training=config.Training(train_batch_size=16, learning_rate=0.2, eval_every=6,
+                                 num_train_epochs=4, warmup_proportion=0.0, best_metric='log_loss'))
+
+  def _distill(self, rows=None, **changes):
+    return distill.distill(self._config(rows, output_dir=self.run_dir, **changes))
+
+  def test_follows_the_teacher_alone(self):
+    self.assertEqual((self.whole['auc'], self.whole['accuracy']), (1, 1))
+    good, bad = _margins(self.whole_dir)
+    self.assertGreater(good, 1)
+    self.assertLess(bad, -1)
+
+  def test_calibration(self):
+    fitted = runs.read_json(student.calibration_path(self.whole_dir))
+    self.assertEqual(set(fitted), {'scale', 'offset'})
+    self.assertGreater(fitted['scale'], 0)
+
+  def test_main_reuses_a_finished_run(self):
+    flat = {name: [str(item) for item in value] if isinstance(value, tuple) else value
+            for name, value in config.to_flat(self.whole_config).items()}
+    with flag_values.given(distill_flags.parse, **flat), absltest.mock.patch.object(
+        training, 'fit') as fit:
+      distill.main([])
+      fit.assert_not_called()
+    self.assertEqual(runs.read_json(os.path.join(self.whole_dir, 'metrics.json')), self.whole)
+    with self.assertRaisesRegex(ValueError, 'holds a run of another --temperature'):
+      distill.distill(dataclasses.replace(self.whole_config, temperature=2.0))
+
+  def test_resumed_run_equals_uninterrupted(self):
+    held_out, calls = metrics.held_out, []
+
+    def until_killed(*args):
+      calls.append(1)
+      if len(calls) == 3:  # After the check of the labels and step 6; killed at 12 of 16.
+        raise KeyboardInterrupt
+      return held_out(*args)
+
+    with absltest.mock.patch.object(metrics, 'held_out', until_killed):
+      with self.assertRaises(KeyboardInterrupt):
+        self._distill(valid_files=(self.valid,))
+    self.assertFalse(runs.finished(self.run_dir))
+    resumed = self._distill(valid_files=(self.valid,))
+    for name in ('step', 'auc', 'log_loss'):
+      self.assertEqual(resumed[name], self.whole[name])
+    np.testing.assert_array_equal(student.load(self.run_dir).table,
+                                  student.load(self.whole_dir).table)
+
+  def test_hard_label_where_a_row_has_one(self):
+    self._distill(hard_label_share=1.0, rule='hinton', temperature=2.0)
+    good, bad = _margins(self.run_dir)
+    self.assertGreater(good, 1)  # By the teacher.
+    self.assertGreater(bad, 1)  # By the label.
+
+  def test_hard_labels_alone(self):
+    self._distill(train_files=(self._write_rows('train.tsv', ~self.good),))
+    good, bad = _margins(self.run_dir)
+    self.assertLess(good - bad, -2)
+    self.assertFalse(tf.io.gfile.exists(student.calibration_path(self.run_dir)))
+
+  def test_margins_of_pairs_with_a_last_batch_of_one_row(self):
+    labels = self._write_soft_labels('pairs', self.good[:17], np.nan, fields=_PAIR)
+    self._distill({'text_columns': _PAIR}, soft_labels=(labels,), margin_weight=0.5)
+    self.assertTrue(np.isfinite(student.load(self.run_dir).table).all())
+
+  def test_three_classes_and_the_first_rows(self):
+    likes = np.where(np.arange(64) < 20, self.good, ~self.good)
+    labels = self._write_soft_labels('three', likes, np.nan, num_classes=3)
+    result = self._distill({'num_classes': 3}, soft_labels=(labels,), max_rows=20)
+    self.assertEqual(result['step'], 4 * 2)
+    found = student.load(self.run_dir).predict_logits(_GOOD_BAD)
+    self.assertEqual(found.shape, (2, 3))
+    self.assertGreater(found[0, 1] - found[1, 1], 0.5)
+
+  def _assert_refused(self, message, rows=None, **changes):
+    with self.assertRaisesRegex(ValueError, message):
+      self._distill(rows, **changes)
+    self.assertFalse(tf.io.gfile.exists(self.run_dir))  # The corrected command starts afresh.
+
+  def test_refusals(self):
+    self._assert_refused('labels: holds 2 classes .* expected 3 .* set --num_classes',
+                         {'num_classes': 3})
+    self._assert_refused("labels: holds 2 classes of .'text',., expected .* --text_columns",
+                         {'text_columns': _PAIR})
+    self._assert_refused('no-such/manifest.json: no such file', soft_labels=('no-such',))
+    self._assert_refused('gone.tsv: expected a file', train_files=('gone.tsv',))
+    self._assert_refused("valid.tsv.*'stars'", {'label_column': 'stars'}, valid_files=(self.valid,))
+    one_sided = self._write_rows('one.tsv', [1] * 5)
+    self._assert_refused('labels: expected rows on both sides', valid_files=(one_sided,))
+
+
+if __name__ == '__main__':
+  absltest.main()
