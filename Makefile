@@ -3,6 +3,8 @@
 PYTHON ?= python3.11
 B2D := .venv/bin/python
 TEACHER_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+# TensorFlow's C++ libraries say a screenful at every start.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: venv test quickstart
 

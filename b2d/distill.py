@@ -63,6 +63,7 @@ def distill(run_config: config.Distill) -> dict[str, float]:
   if held_out and run_config.rows.num_classes == 2:
     _calibrate(model, held_out, run_config, folder)
   runs.write_metrics(folder, result)
+  training.discard_checkpoints(folder)
   return result
 
 

@@ -60,6 +60,7 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
       settings=settings,
       folder=folder)
   runs.write_metrics(folder, result)
+  training.discard_checkpoints(folder)
   return result
 
 

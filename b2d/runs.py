@@ -12,6 +12,7 @@ import sys
 from typing import Any, Callable, Iterator
 
 from absl import app
+from absl import logging
 import tensorflow as tf
 
 from b2d import config as config_lib
@@ -130,4 +131,6 @@ def run(main: Callable[[list[str]], None]) -> None:
       print(f'error: {message}', file=sys.stderr)
       sys.exit(1)
 
+  # TensorFlow reports the microseconds of a callback with every checkpoint.
+  logging.get_absl_logger().addFilter(lambda record: record.filename != 'functional_saver.py')
   app.run(guarded)

@@ -111,6 +111,13 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
   return run.finish()
 
 
+def discard_checkpoints(folder: str) -> None:
+  """Removes what only a resumed training needs, three times the weights, once the run is finished."""
+  checkpoints = os.path.join(folder, 'checkpoints')
+  if tf.io.gfile.exists(checkpoints):
+    tf.io.gfile.rmtree(checkpoints)
+
+
 def restore_best(model: tf_keras.Model, folder: str) -> None:
   """Restores the best weights of the run in `folder` into `model`, whose variables are made.
 
