@@ -50,6 +50,8 @@ def distill(run_config: config.Distill) -> dict[str, float]:
   if run_config.init_embeddings:
     student.start_from_word_pieces(model, run_config.init_embeddings)
   folder = runs.start(run_config, 'distill')
+  if run_config.student.tokenizer == 'wordpiece':
+    tf.io.gfile.copy(run_config.student.tokenizer_vocab, student.vocab_path(folder), overwrite=True)
   steps = training.num_steps(settings, num_rows)
   logging.info('%s: %d rows, %d steps', folder, num_rows, steps)
   result = training.fit(

@@ -123,7 +123,8 @@ def binary(targets: np.ndarray, logits: np.ndarray,
       'ece': expected_calibration_error(special.expit(margins), positive),
   }
   if np.any((targets != 0) & (targets != 1)):
-    result['spearman'] = float(stats.spearmanr(margins, targets).statistic)
+    constant = np.ptp(margins) == 0  # Spearman's coefficient is not defined; no order, no correlation.
+    result['spearman'] = 0.0 if constant else float(stats.spearmanr(margins, targets).statistic)
   return result
 
 

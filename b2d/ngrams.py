@@ -84,8 +84,13 @@ def _one_behind_the_other(texts: list[tf.Tensor]) -> tf.Tensor:
 
 
 def unigram_ids(words: tf.Tensor, settings: config.Student) -> tf.Tensor:
-  """Table rows int64 [W] of single tokens, string [W]."""
-  return _bucket(_hash(words, settings), settings)
+  """Table rows int64 [W] of single words, string [W], as they are looked up inside a text.
+
+  A word of which the tokenizer makes several tokens, or none, gets the row of its last one or of a mark.
+  """
+  hashes, row_ids = _unigrams(words, settings)
+  last = tf.searchsorted(row_ids, tf.range(tf.size(words, out_type=tf.int64)), side='right') - 1
+  return _bucket(tf.gather(hashes, last), settings)
 
 
 def _hash(tokens: tf.Tensor, settings: config.Student) -> tf.Tensor:

@@ -7,6 +7,7 @@
 table as it is.
 """
 
+import dataclasses
 import os
 from typing import Callable, Mapping, Sequence
 
@@ -166,7 +167,10 @@ def load(folder: str) -> StudentModel:
     ValueError: the folder holds no finished run of it.
   """
   run = runs.load_config(folder, config.Distill, 'distill')
-  model = StudentModel(run.student, run.rows.fields, run.rows.num_classes)
+  settings = run.student
+  if settings.tokenizer == 'wordpiece':
+    settings = dataclasses.replace(settings, tokenizer_vocab=vocab_path(folder))
+  model = StudentModel(settings, run.rows.fields, run.rows.num_classes)
   training.restore_best(model, folder)
   return model
 
@@ -183,7 +187,7 @@ def start_from_word_pieces(model: StudentModel, teacher_folder: str) -> None:
   """
   dim = model.settings.embedding_dim
   pieces, vectors = teacher.load(teacher_folder).word_embeddings()
-  whole = [i for i, piece in enumerate(pieces) if not piece.startswith(('##', '['))]
+  whole = [i for i, piece in enumerate(pieces) if piece.isalnum()]
   vectors = vectors[whole] - vectors[whole].mean(axis=0)
   _, _, axes = np.linalg.svd(vectors, full_matrices=False)
   if dim > len(axes):
@@ -193,6 +197,11 @@ def start_from_word_pieces(model: StudentModel, teacher_folder: str) -> None:
   started *= dim**-0.5 / started.std()
   words = tf.constant([pieces[i] for i in whole])
   model.table.scatter_update(tf.IndexedSlices(started, ngrams.unigram_ids(words, model.settings)))
+
+
+def vocab_path(folder: str) -> str:
+  """Where a run keeps its copy of the vocabulary of --tokenizer=wordpiece."""
+  return os.path.join(folder, 'vocab.txt')
 
 
 def calibration_path(folder: str) -> str:
