@@ -157,6 +157,8 @@ class Finetune(Config):
   output_dir: str = option('', 'Run folder of the teacher.')
   rows: Rows = Rows()
   teacher: Teacher = Teacher()
+  precision: str = option('float32', 'Arithmetic of the matrix products in training; weights stay float32.',
+                          PRECISIONS)
   training: Training = Training()
 
   def validate(self) -> None:

@@ -44,7 +44,8 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
   num_rows = sum(map(rows.size, rows.read(train_files, run_config.rows)))
   evaluate = _evaluation(run_config)
   tf_keras.utils.set_random_seed(settings.seed)
-  model = teacher.build(run_config.teacher, run_config.rows.num_classes, run_config.rows.fields)
+  model = teacher.build(run_config.teacher, run_config.rows.num_classes, run_config.rows.fields,
+                        run_config.precision)
   folder = runs.start(run_config, 'finetune')
   model.save_description(folder)
   logging.info('%s: %d rows, %d steps', folder, num_rows, training.num_steps(settings, num_rows))

@@ -168,9 +168,15 @@ def window_rows(batch_size: int) -> int:
   return _WINDOW_BATCHES * batch_size
 
 
-def build(settings: config.Teacher, num_classes: int,
-          fields: tuple[str, ...] = ('text',)) -> TeacherModel:
+def build(settings: config.Teacher, num_classes: int, fields: tuple[str, ...] = ('text',),
+          precision: str = 'float32') -> TeacherModel:
   """A teacher with the weights of `settings.init_checkpoint`, or fresh ones.
+
+  Args:
+    settings: the teacher's configuration.
+    num_classes: number of classes.
+    fields: ('text',) or ('query', 'title').
+    precision: of the matrix products, 'float32' or 'bfloat16'; weights and logits stay float32.
 
   Raises:
     ValueError: the checkpoint is missing, of another shape, or of another vocabulary.
@@ -182,13 +188,15 @@ def build(settings: config.Teacher, num_classes: int,
                                            num_attention_heads=settings.num_attention_heads,
                                            intermediate_size=settings.intermediate_size,
                                            max_positions=max(512, settings.max_seq_length))
-    return TeacherModel(settings, architecture, settings.vocab_file, num_classes, fields)
+    with _dtype_policy(precision):
+      return TeacherModel(settings, architecture, settings.vocab_file, num_classes, fields)
   path = pretrained.resolve(settings.init_checkpoint)
   whole = pretrained.read_architecture(path)
   vocab_file = settings.vocab_file or pretrained.beside(path, 'vocab.txt')
   _check(settings, whole, vocab_file, path)
   used = dataclasses.replace(whole, num_layers=settings.num_layers or whole.num_layers)
-  model = TeacherModel(settings, used, vocab_file, num_classes, fields)
+  with _dtype_policy(precision):
+    model = TeacherModel(settings, used, vocab_file, num_classes, fields)
   pretrained.load_weights(model.encoder, path, whole)
   return model
 
@@ -205,7 +213,7 @@ def load(folder: str, precision: str = 'float32') -> TeacherModel:
   """
   run_config = runs.load_config(folder, config.Finetune, 'finetune')
   architecture = pretrained.read_architecture(folder)
-  with _dtype_policy('mixed_bfloat16' if precision == 'bfloat16' else 'float32'):
+  with _dtype_policy(precision):
     model = TeacherModel(run_config.teacher, architecture, os.path.join(folder, 'vocab.txt'),
                          run_config.rows.num_classes, run_config.rows.fields)
   training.restore_best(model, folder)
@@ -272,10 +280,10 @@ def _cut_by_tokens(order: np.ndarray, lengths: np.ndarray, max_tokens: int) -> I
 
 
 @contextlib.contextmanager
-def _dtype_policy(name: str):
-  """Keras layers made inside compute with the policy `name`."""
+def _dtype_policy(precision: str):
+  """Keras layers made inside multiply matrices in `precision`."""
   before = tf_keras.mixed_precision.global_policy()
-  tf_keras.mixed_precision.set_global_policy(name)
+  tf_keras.mixed_precision.set_global_policy('mixed_bfloat16' if precision == 'bfloat16' else precision)
   try:
     yield
   finally:
