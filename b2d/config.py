@@ -5,11 +5,8 @@ folder and this file can never disagree. No TensorFlow and no I/O here.
 """
 
 import dataclasses
-import json
-import typing
-from typing import Any, TypeVar
 
-T = TypeVar('T')
+from b2d import config_base as base
 
 TOKENIZERS = ('whitespace', 'unicode_script', 'wordpiece', 'characters')
 NORMALIZATIONS = ('none', 'lower', 'casefold_nfkc')
@@ -23,75 +20,29 @@ OPTIMIZERS = ('lazy_adam', 'adagrad')
 TABLE_DTYPES = ('float32', 'float16', 'int8')
 
 
-def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:  # pylint: disable=redefined-builtin
-  """A dataclass field with its help and, for an enumeration, its choices."""
-  return dataclasses.field(default=default, metadata={'help': help, 'choices': choices})
-
-
-def _require(condition: bool, message: str) -> None:
-  if not condition:
-    raise ValueError(message)
-
-
-class Config:
-  """What the configurations share: choices are checked, JSON in and out."""
-
-  def __post_init__(self):
-    for field in dataclasses.fields(self):
-      choices = field.metadata.get('choices')
-      value = getattr(self, field.name)
-      _require(not choices or value in choices,
-               f'--{field.name}={value!r}: expected one of {", ".join(choices or ())}')
-    self.validate()
-
-  def validate(self) -> None:
-    """Raises ValueError where fields contradict each other; overridden by each configuration."""
-
-  def to_json(self) -> str:
-    return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
-
-  @classmethod
-  def from_dict(cls: type[T], values: dict[str, Any]) -> T:
-    """Rebuilds a configuration from `json.loads` of what `to_json` wrote.
-
-    Raises:
-      ValueError: a key that this configuration does not have (written by another version).
-    """
-    hints = typing.get_type_hints(cls)
-    unknown = set(values) - set(hints)
-    _require(not unknown, f'{cls.__name__}: unknown settings {sorted(unknown)}; '
-             'the folder was written by another version of b2d, choose another --output_dir')
-    made = {}
-    for name, value in values.items():
-      if dataclasses.is_dataclass(hints[name]):
-        value = hints[name].from_dict(value)
-      made[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**made)
-
-
 @dataclasses.dataclass(frozen=True)
-class Rows(Config):
+class Rows(base.Config):
   """How the columns of a file become texts and labels."""
-  text_columns: tuple[str, ...] = option(
+  text_columns: tuple[str, ...] = base.option(
       ('text',), "Names of the text columns in the files: one for single texts ('text'), two for "
       "pairs (the first is taken as 'query', the second as 'title'). Files of plain lines (.txt) need none.")
-  id_column: str = option('', 'Column that identifies a row; empty: file name and line number.')
-  label_column: str = option('', 'Column of the hard label; empty: the files have none.')
-  num_classes: int = option(2, 'Number of classes. A graded target uses 2.')
-  label_range: tuple[float, ...] = option(
+  id_column: str = base.option('', 'Column that identifies a row; empty: file name and line number.')
+  label_column: str = base.option('', 'Column of the hard label; empty: the files have none.')
+  num_classes: int = base.option(2, 'Number of classes. A graded target uses 2.')
+  label_range: tuple[float, ...] = base.option(
       (), 'Lowest and highest grade, e.g. 1,3: the label is a grade, rescaled to a target in [0, 1]. '
       'Empty: the label is an integer class.')
-  relevant_from: float = option(
+  relevant_from: float = base.option(
       0.0, 'Grade, in the scale of the file, from which a row counts as relevant in the evaluation.')
 
   def validate(self) -> None:
-    _require(len(self.text_columns) in (1, 2),
-             f'--text_columns={",".join(self.text_columns)}: expected one or two names')
-    _require(self.num_classes >= 2, f'--num_classes={self.num_classes}: expected at least 2')
+    base.require(len(self.text_columns) in (1, 2),
+                 f'--text_columns={",".join(self.text_columns)}: expected one or two names')
+    base.require(self.num_classes >= 2, f'--num_classes={self.num_classes}: expected at least 2')
     if self.label_range:
-      _require(len(self.label_range) == 2 and self.label_range[0] < self.label_range[1],
-               f'--label_range={self.label_range}: expected lowest,highest')
-      _require(self.num_classes == 2, '--label_range goes with --num_classes=2')
+      base.require(len(self.label_range) == 2 and self.label_range[0] < self.label_range[1],
+                   f'--label_range={self.label_range}: expected lowest,highest')
+      base.require(self.num_classes == 2, '--label_range goes with --num_classes=2')
 
   @property
   def fields(self) -> tuple[str, ...]:
@@ -108,256 +59,257 @@ class Rows(Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Training(Config):
+class Training(base.Config):
   """The training loop, for teacher and student alike."""
-  train_batch_size: int = option(32, 'Rows a step.')
-  learning_rate: float = option(5e-5, 'Peak learning rate.')
-  num_train_epochs: float = option(3.0, 'Passes over the training rows.')
-  warmup_proportion: float = option(0.1, 'Share of the steps in which the learning rate rises.')
-  weight_decay: float = option(0.01, 'Decoupled weight decay; biases and normalisations are spared.')
-  eval_every: int = option(0, 'Steps between evaluations on the held-out rows; 0: ten times a run.')
-  best_metric: str = option('auc', 'Held-out metric by which the best weights are kept.',
-                            ('auc', 'accuracy', 'log_loss'))
-  shuffle_rows: int = option(131072, 'Rows held in memory to shuffle.')
-  seed: int = option(1, 'Seed of the initial weights, the shuffling and dropout.')
+  train_batch_size: int = base.option(32, 'Rows a step.')
+  learning_rate: float = base.option(5e-5, 'Peak learning rate.')
+  num_train_epochs: float = base.option(3.0, 'Passes over the training rows.')
+  warmup_proportion: float = base.option(0.1, 'Share of the steps in which the learning rate rises.')
+  weight_decay: float = base.option(0.01, 'Decoupled weight decay; biases and normalisations are spared.')
+  eval_every: int = base.option(0, 'Steps between evaluations on the held-out rows; 0: ten times a run.')
+  best_metric: str = base.option('auc', 'Held-out metric by which the best weights are kept.',
+                                 ('auc', 'accuracy', 'log_loss'))
+  shuffle_rows: int = base.option(131072, 'Rows held in memory to shuffle.')
+  seed: int = base.option(1, 'Seed of the initial weights, the shuffling and dropout.')
 
   def validate(self) -> None:
-    _require(self.train_batch_size > 0, '--train_batch_size must be positive')
-    _require(self.learning_rate > 0, '--learning_rate must be positive')
-    _require(self.num_train_epochs > 0, '--num_train_epochs must be positive')
-    _require(0 <= self.warmup_proportion < 1, '--warmup_proportion must be in [0, 1)')
-    _require(self.shuffle_rows >= self.train_batch_size,
-             '--shuffle_rows must be at least --train_batch_size')
+    base.require(self.train_batch_size > 0, '--train_batch_size must be positive')
+    base.require(self.learning_rate > 0, '--learning_rate must be positive')
+    base.require(self.num_train_epochs > 0, '--num_train_epochs must be positive')
+    base.require(0 <= self.warmup_proportion < 1, '--warmup_proportion must be in [0, 1)')
+    base.require(self.shuffle_rows >= self.train_batch_size,
+                 '--shuffle_rows must be at least --train_batch_size')
 
 
 @dataclasses.dataclass(frozen=True)
-class Teacher(Config):
+class Teacher(base.Config):
   """A BERT encoder with a classification head."""
-  init_checkpoint: str = option(
+  init_checkpoint: str = base.option(
       '', 'Folder of a Hugging Face BERT (config.json, model.safetensors, vocab.txt), or prefix of a TF1 or '
       'TF2 BERT checkpoint beside its bert_config.json and vocab.txt. Empty: from scratch.')
-  vocab_file: str = option('', 'WordPiece vocabulary; empty: vocab.txt beside the checkpoint.')
-  max_seq_length: int = option(128, 'Word pieces a row, [CLS] and [SEP] included.')
-  pooling: str = option('cls', 'What the head reads: the pooled first position or the mean.', POOLINGS)
-  num_layers: int = option(0, 'Transformer layers; 0: all of the checkpoint (12 from scratch).')
-  hidden_size: int = option(256, 'Width, from scratch only.')
-  num_attention_heads: int = option(4, 'Attention heads, from scratch only.')
-  intermediate_size: int = option(1024, 'Inner width of the feed-forward part, from scratch only.')
-  dropout: float = option(0.1, 'Dropout of encoder and head.')
+  vocab_file: str = base.option('', 'WordPiece vocabulary; empty: vocab.txt beside the checkpoint.')
+  max_seq_length: int = base.option(128, 'Word pieces a row, [CLS] and [SEP] included.')
+  pooling: str = base.option('cls', 'What the head reads: the pooled first position or the mean.', POOLINGS)
+  num_layers: int = base.option(0, 'Transformer layers; 0: all of the checkpoint (12 from scratch).')
+  hidden_size: int = base.option(256, 'Width, from scratch only.')
+  num_attention_heads: int = base.option(4, 'Attention heads, from scratch only.')
+  intermediate_size: int = base.option(1024, 'Inner width of the feed-forward part, from scratch only.')
+  dropout: float = base.option(0.1, 'Dropout of encoder and head.')
 
   def validate(self) -> None:
-    _require(self.max_seq_length >= 8, '--max_seq_length must be at least 8')
+    base.require(self.max_seq_length >= 8, '--max_seq_length must be at least 8')
 
 
 @dataclasses.dataclass(frozen=True)
-class Finetune(Config):
+class Finetune(base.Config):
   """`python -m b2d.finetune`: labelled rows → teacher."""
-  train_files: tuple[str, ...] = option((), 'Labelled rows to train on: file patterns.')
-  valid_files: tuple[str, ...] = option((), 'Held-out labelled rows: file patterns.')
-  output_dir: str = option('', 'Run folder of the teacher.')
+  train_files: tuple[str, ...] = base.option((), 'Labelled rows to train on: file patterns.')
+  valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
+  output_dir: str = base.option('', 'Run folder of the teacher.')
   rows: Rows = Rows()
   teacher: Teacher = Teacher()
-  precision: str = option('float32', 'Arithmetic of the matrix products in training; weights stay float32.',
-                          PRECISIONS)
+  precision: str = base.option('float32', 'Arithmetic of the matrix products in training; weights stay float32.',
+                               PRECISIONS)
   training: Training = Training()
 
   def validate(self) -> None:
-    _require(bool(self.rows.label_column), 'set --label_column: fine-tuning needs labels')
-    _require(bool(self.teacher.init_checkpoint or self.teacher.vocab_file),
-             'set --init_checkpoint, or --vocab_file for a teacher from scratch')
+    base.require(bool(self.rows.label_column), 'set --label_column: fine-tuning needs labels')
+    base.require(bool(self.teacher.init_checkpoint or self.teacher.vocab_file),
+                 'set --init_checkpoint, or --vocab_file for a teacher from scratch')
 
 
 @dataclasses.dataclass(frozen=True)
-class Label(Config):
+class Label(base.Config):
   """`python -m b2d.label`: a teacher's logits for every row of any number of files."""
-  input_files: tuple[str, ...] = option((), 'Rows to label: file patterns.')
-  teacher_dir: str = option('', 'Run folder of the teacher.')
-  scores_columns: tuple[str, ...] = option(
+  input_files: tuple[str, ...] = base.option((), 'Rows to label: file patterns.')
+  teacher_dir: str = base.option('', 'Run folder of the teacher.')
+  scores_columns: tuple[str, ...] = base.option(
       (), 'Import instead of a teacher: columns that hold the scores made elsewhere, one for each class, or '
       'one for the positive class of two.')
-  scores_kind: str = option('probability', 'What --scores_columns hold.', SCORES)
-  output_dir: str = option('', 'Folder of the soft labels.')
+  scores_kind: str = base.option('probability', 'What --scores_columns hold.', SCORES)
+  output_dir: str = base.option('', 'Folder of the soft labels.')
   rows: Rows = Rows()
-  rows_per_shard: int = option(8192, 'Rows a shard: what a killed worker loses at most.')
-  label_batch_tokens: int = option(4096, 'Word pieces a batch; rows are batched by length.')
-  num_workers: int = option(0, 'Local worker processes; 0: one for each core.')
-  precision: str = option('bfloat16', 'Arithmetic of the matrix products.', PRECISIONS)
-  phrases_per_row: int = option(
+  rows_per_shard: int = base.option(8192, 'Rows a shard: what a killed worker loses at most.')
+  label_batch_tokens: int = base.option(4096, 'Word pieces a batch; rows are batched by length.')
+  num_workers: int = base.option(0, 'Local worker processes; 0: one for each core.')
+  precision: str = base.option('bfloat16', 'Arithmetic of the matrix products.', PRECISIONS)
+  phrases_per_row: int = base.option(
       0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled too: cheap '
       'transfer rows.')
 
   def validate(self) -> None:
-    _require(bool(self.teacher_dir) != bool(self.scores_columns),
-             'set --teacher_dir, or --scores_columns to import, and not both')
-    _require(not self.scores_columns or len(self.scores_columns) == self.rows.num_classes
-             or len(self.scores_columns) + 1 == self.rows.num_classes == 2,
-             f'--scores_columns={",".join(self.scores_columns)}: expected one for each of '
-             f'--num_classes={self.rows.num_classes}, or one for the positive class of two')
-    _require(not (self.scores_columns and self.phrases_per_row),
-             '--phrases_per_row needs a teacher: a phrase has not the score of its row')
-    _require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
-    _require(self.label_batch_tokens > 0, '--label_batch_tokens must be positive')
-    _require(self.num_workers >= 0, '--num_workers must not be negative')
-    _require(not self.phrases_per_row or len(self.rows.text_columns) == 1,
-             '--phrases_per_row works on single texts')
+    base.require(bool(self.teacher_dir) != bool(self.scores_columns),
+                 'set --teacher_dir, or --scores_columns to import, and not both')
+    base.require(not self.scores_columns or len(self.scores_columns) == self.rows.num_classes
+                 or len(self.scores_columns) + 1 == self.rows.num_classes == 2,
+                 f'--scores_columns={",".join(self.scores_columns)}: expected one for each of '
+                 f'--num_classes={self.rows.num_classes}, or one for the positive class of two')
+    base.require(not (self.scores_columns and self.phrases_per_row),
+                 '--phrases_per_row needs a teacher: a phrase has not the score of its row')
+    base.require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
+    base.require(self.label_batch_tokens > 0, '--label_batch_tokens must be positive')
+    base.require(self.num_workers >= 0, '--num_workers must not be negative')
+    base.require(not self.phrases_per_row or len(self.rows.text_columns) == 1,
+                 '--phrases_per_row works on single texts')
 
 
 @dataclasses.dataclass(frozen=True)
-class Stack(Config):
+class Stack(base.Config):
   """`python -m b2d.stack`: soft labels of several teachers over the same rows → one soft label a row."""
-  soft_labels: tuple[str, ...] = option(
+  soft_labels: tuple[str, ...] = base.option(
       (), 'Folders of soft labels, one a teacher. Texts and hard labels come from the first.')
-  valid_soft_labels: tuple[str, ...] = option(
+  valid_soft_labels: tuple[str, ...] = base.option(
       (), 'Folders of soft labels of a labelled split that no teacher was trained on, in the same order: to fit '
       'the weights, and to measure the stack against its members.')
-  output_dir: str = option('', 'Folder of the stacked soft labels.')
-  combination: str = option(
+  output_dir: str = base.option('', 'Folder of the stacked soft labels.')
+  combination: str = base.option(
       'logits', "Mean of the teachers' 'logits' or 'probabilities', or 'weights' fitted by a logistic regression.",
       COMBINATIONS)
-  relevant_target: float = option(0.5, 'Target in [0, 1] from which a graded row counts as relevant when measured.')
+  relevant_target: float = base.option(
+      0.5, 'Target in [0, 1] from which a graded row counts as relevant when measured.')
 
   def validate(self) -> None:
-    _require(len(self.soft_labels) > 1, 'set --soft_labels: expected at least two folders, comma-separated')
-    _require(not self.valid_soft_labels or len(self.valid_soft_labels) == len(self.soft_labels),
-             f'--valid_soft_labels: expected {len(self.soft_labels)} folders as --soft_labels has, found '
-             f'{len(self.valid_soft_labels)}')
-    _require(self.combination != 'weights' or bool(self.valid_soft_labels),
-             '--combination=weights needs --valid_soft_labels')
+    base.require(len(self.soft_labels) > 1, 'set --soft_labels: expected at least two folders, comma-separated')
+    base.require(not self.valid_soft_labels or len(self.valid_soft_labels) == len(self.soft_labels),
+                 f'--valid_soft_labels: expected {len(self.soft_labels)} folders as --soft_labels has, found '
+                 f'{len(self.valid_soft_labels)}')
+    base.require(self.combination != 'weights' or bool(self.valid_soft_labels),
+                 '--combination=weights needs --valid_soft_labels')
 
 
 @dataclasses.dataclass(frozen=True)
-class Student(Config):
+class Student(base.Config):
   """Hashed n-gram embeddings, pooled, and a feed-forward network."""
-  normalization: str = option(
+  normalization: str = base.option(
       'lower', "What is done to a text first: nothing, lower case (core op), or Unicode case folding "
       'and NFKC (TF Text).', NORMALIZATIONS)
-  tokenizer: str = option('whitespace', 'What a token is.', TOKENIZERS)
-  delimiters: str = option(
+  tokenizer: str = base.option('whitespace', 'What a token is.', TOKENIZERS)
+  delimiters: str = base.option(
       '', 'Characters that part the tokens of --tokenizer=whitespace, besides white space.')
-  strip_suffix: str = option(
+  strip_suffix: str = base.option(
       '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular.")
-  tokenizer_vocab: str = option('', 'Vocabulary of --tokenizer=wordpiece.')
-  ngram_orders: tuple[int, ...] = option((1, 2), 'Orders of the n-grams.')
-  num_buckets: int = option(1 << 20, 'Table rows that n-grams are hashed to; each bag of matches has as many.')
-  hash_seed: int = option(0, 'Seed of the hash.')
-  match: str = option(
+  tokenizer_vocab: str = base.option('', 'Vocabulary of --tokenizer=wordpiece.')
+  ngram_orders: tuple[int, ...] = base.option((1, 2), 'Orders of the n-grams.')
+  num_buckets: int = base.option(1 << 20, 'Table rows that n-grams are hashed to; each bag of matches has as many.')
+  hash_seed: int = base.option(0, 'Seed of the hash.')
+  match: str = base.option(
       'both', 'Pairs: bags of the query tokens that the title lacks, or of those and of the ones that it has.',
       MATCHES)
-  product: bool = option(True, 'Pairs: whether the product of the pooled fields is a feature.')
-  embedding_dim: int = option(64, 'Width of a table row.')
-  hidden_layers: tuple[int, ...] = option((256, 64), 'Widths of the hidden layers.')
+  product: bool = base.option(True, 'Pairs: whether the product of the pooled fields is a feature.')
+  embedding_dim: int = base.option(64, 'Width of a table row.')
+  hidden_layers: tuple[int, ...] = base.option((256, 64), 'Widths of the hidden layers.')
 
   def validate(self) -> None:
-    _require(all(1 <= n <= 8 for n in self.ngram_orders) and bool(self.ngram_orders),
-             f'--ngram_orders={self.ngram_orders}: expected orders from 1 to 8')
-    _require(self.num_buckets > 1, '--num_buckets must be at least 2')
-    _require(self.embedding_dim > 0, '--embedding_dim must be positive')
-    _require(all(width > 0 for width in self.hidden_layers),
-             f'--hidden_layers={self.hidden_layers}: expected positive widths')
-    _require(self.delimiters.isascii(),
-             f'--delimiters={self.delimiters!r}: expected ASCII characters; '
-             '--tokenizer=unicode_script parts at others')
-    _require(self.tokenizer != 'wordpiece' or bool(self.tokenizer_vocab),
-             '--tokenizer=wordpiece needs --tokenizer_vocab')
+    base.require(all(1 <= n <= 8 for n in self.ngram_orders) and bool(self.ngram_orders),
+                 f'--ngram_orders={self.ngram_orders}: expected orders from 1 to 8')
+    base.require(self.num_buckets > 1, '--num_buckets must be at least 2')
+    base.require(self.embedding_dim > 0, '--embedding_dim must be positive')
+    base.require(all(width > 0 for width in self.hidden_layers),
+                 f'--hidden_layers={self.hidden_layers}: expected positive widths')
+    base.require(self.delimiters.isascii(),
+                 f'--delimiters={self.delimiters!r}: expected ASCII characters; '
+                 '--tokenizer=unicode_script parts at others')
+    base.require(self.tokenizer != 'wordpiece' or bool(self.tokenizer_vocab),
+                 '--tokenizer=wordpiece needs --tokenizer_vocab')
 
 
 @dataclasses.dataclass(frozen=True)
-class Distill(Config):
+class Distill(base.Config):
   """`python -m b2d.distill`: soft labels (or hard ones) → student."""
-  soft_labels: tuple[str, ...] = option(
+  soft_labels: tuple[str, ...] = base.option(
       (), 'Folders that b2d.label, b2d.stack or an import wrote. Empty: hard labels alone (the baseline).')
-  train_files: tuple[str, ...] = option((), 'Labelled rows, for hard labels: file patterns.')
-  valid_files: tuple[str, ...] = option((), 'Held-out labelled rows: file patterns.')
-  output_dir: str = option('', 'Run folder of the student.')
-  temperature: float = option(1.0, 'Temperature T of the teacher.')
-  rule: str = option('paper', "'paper': T softens the teacher alone; 'hinton': both sides, loss times T².", RULES)
-  hard_label_share: float = option(
+  train_files: tuple[str, ...] = base.option((), 'Labelled rows, for hard labels: file patterns.')
+  valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
+  output_dir: str = base.option('', 'Run folder of the student.')
+  temperature: float = base.option(1.0, 'Temperature T of the teacher.')
+  rule: str = base.option('paper', "'paper': T softens the teacher alone; 'hinton': both sides, loss times T².", RULES)
+  hard_label_share: float = base.option(
       0.0, 'Weight of the hard label in the loss where a soft-labelled row has one.')
-  margin_weight: float = option(
+  margin_weight: float = base.option(
       0.0, "Weight of the margin loss: for rows of one query the student's differences follow the teacher's.")
-  max_rows: int = option(0, 'Use only the first rows of the soft labels (0: all), to measure growth.')
-  init_embeddings: str = option(
+  max_rows: int = base.option(0, 'Use only the first rows of the soft labels (0: all), to measure growth.')
+  init_embeddings: str = base.option(
       '', 'Teacher run folder whose word-piece embeddings (PCA) start the rows of the unigrams.')
   rows: Rows = Rows()
   student: Student = Student()
-  optimizer: str = option('lazy_adam', 'Optimiser of the student.', OPTIMIZERS)
+  optimizer: str = base.option('lazy_adam', 'Optimiser of the student.', OPTIMIZERS)
   training: Training = Training(train_batch_size=1024, learning_rate=2e-3, weight_decay=0.0,
                                 warmup_proportion=0.02)
 
   def validate(self) -> None:
-    _require(bool(self.soft_labels) != bool(self.train_files),
-             'set --soft_labels, or --train_files for hard labels alone, and not both')
-    _require(bool(self.rows.label_column or self.soft_labels and not self.valid_files),
-             'set --label_column: the rows of --train_files and --valid_files need labels')
-    _require(self.temperature > 0, f'--temperature={self.temperature}: expected a positive number')
-    _require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
-    _require(self.max_rows >= 0, '--max_rows must not be negative')
-    _require(self.margin_weight >= 0, '--margin_weight must not be negative')
-    _require(not self.margin_weight or bool(self.soft_labels) and self.rows.num_classes == 2
-             and len(self.rows.text_columns) == 2,
-             '--margin_weight needs --soft_labels of pairs and two classes')
-    _require(not self.init_embeddings or self.student.tokenizer != 'wordpiece',
-             '--init_embeddings starts whole words; take another --tokenizer than wordpiece')
+    base.require(bool(self.soft_labels) != bool(self.train_files),
+                 'set --soft_labels, or --train_files for hard labels alone, and not both')
+    base.require(bool(self.rows.label_column or self.soft_labels and not self.valid_files),
+                 'set --label_column: the rows of --train_files and --valid_files need labels')
+    base.require(self.temperature > 0, f'--temperature={self.temperature}: expected a positive number')
+    base.require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
+    base.require(self.max_rows >= 0, '--max_rows must not be negative')
+    base.require(self.margin_weight >= 0, '--margin_weight must not be negative')
+    base.require(not self.margin_weight or bool(self.soft_labels) and self.rows.num_classes == 2
+                 and len(self.rows.text_columns) == 2,
+                 '--margin_weight needs --soft_labels of pairs and two classes')
+    base.require(not self.init_embeddings or self.student.tokenizer != 'wordpiece',
+                 '--init_embeddings starts whole words; take another --tokenizer than wordpiece')
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate(Config):
+class Evaluate(base.Config):
   """`python -m b2d.evaluate`: several models side by side on the same labelled rows."""
-  models: tuple[str, ...] = option((), 'name=folder of teacher or student runs, or exported SavedModels.')
-  reference: str = option('', 'Name of the teacher that agreement and recovered ratio refer to.')
-  files: tuple[str, ...] = option((), 'Labelled rows: file patterns.')
-  output_dir: str = option('', 'Folder of metrics.json and the table.')
+  models: tuple[str, ...] = base.option((), 'name=folder of teacher or student runs, or exported SavedModels.')
+  reference: str = base.option('', 'Name of the teacher that agreement and recovered ratio refer to.')
+  files: tuple[str, ...] = base.option((), 'Labelled rows: file patterns.')
+  output_dir: str = base.option('', 'Folder of metrics.json and the table.')
   rows: Rows = Rows()
-  bootstrap: int = option(0, 'Bootstrap repeats over queries (or rows) for the intervals; 0: none.')
+  bootstrap: int = base.option(0, 'Bootstrap repeats over queries (or rows) for the intervals; 0: none.')
 
   def validate(self) -> None:
-    _require(bool(self.models), 'set --models=name=folder,...')
-    _require(bool(self.rows.label_column), 'set --label_column: an evaluation needs labels')
+    base.require(bool(self.models), 'set --models=name=folder,...')
+    base.require(bool(self.rows.label_column), 'set --label_column: an evaluation needs labels')
 
 
 @dataclasses.dataclass(frozen=True)
-class Export(Config):
+class Export(base.Config):
   """`python -m export`: a student or a teacher → a SavedModel and the server's configuration."""
-  model: str = option('', 'Run folder of the student or of the teacher.')
-  output_dir: str = option('', 'Folder of the versions; a new one gets the next number.')
-  model_name: str = option('student', 'Name under which the server shall serve it.')
-  table_dtype: str = option(
+  model: str = base.option('', 'Run folder of the student or of the teacher.')
+  output_dir: str = base.option('', 'Folder of the versions; a new one gets the next number.')
+  model_name: str = base.option('student', 'Name under which the server shall serve it.')
+  table_dtype: str = base.option(
       'float32', "Type of the student's table. A smaller one costs a little accuracy: name --valid_files to have "
       'the loss measured.', TABLE_DTYPES)
-  valid_files: tuple[str, ...] = option(
+  valid_files: tuple[str, ...] = base.option(
       (), "Held-out labelled rows with the run's columns, to measure the SavedModel on: file patterns.")
 
   def validate(self) -> None:
-    _require(bool(self.model), 'set --model: the run folder of a student or of a teacher')
-    _require(bool(self.output_dir), 'set --output_dir')
-    _require(self.model_name.replace('-', '').replace('_', '').isalnum(),
-             f'--model_name={self.model_name!r}: expected letters, digits, - and _')
+    base.require(bool(self.model), 'set --model: the run folder of a student or of a teacher')
+    base.require(bool(self.output_dir), 'set --output_dir')
+    base.require(self.model_name.replace('-', '').replace('_', '').isalnum(),
+                 f'--model_name={self.model_name!r}: expected letters, digits, - and _')
 
 
 @dataclasses.dataclass(frozen=True)
-class PairUp(Config):
+class PairUp(base.Config):
   """`python -m b2d.pair_up`: queries and titles → pairs to label."""
-  queries: tuple[str, ...] = option(
+  queries: tuple[str, ...] = base.option(
       (), 'Logged queries: file patterns. Empty: pseudo-queries alone.')
-  titles: tuple[str, ...] = option((), 'The catalogue of titles: file patterns.')
-  output_dir: str = option('', 'Folder of the pairs.')
-  query_column: str = option(
+  titles: tuple[str, ...] = base.option((), 'The catalogue of titles: file patterns.')
+  output_dir: str = base.option('', 'Folder of the pairs.')
+  query_column: str = base.option(
       'query', 'Column of the queries; files of plain lines (.txt) need none.')
-  title_column: str = option(
+  title_column: str = base.option(
       'title', 'Column of the titles; files of plain lines (.txt) need none.')
-  num_neighbors: int = option(16, 'Best titles by BM25 for each logged query.')
-  num_lower: int = option(
+  num_neighbors: int = base.option(16, 'Best titles by BM25 for each logged query.')
+  num_lower: int = base.option(
       8, 'Titles for each logged query from the ranks after those, drawn at random.')
-  lower_rank: int = option(100, 'Last rank that --num_lower draws from.')
-  num_random: int = option(4, 'Random titles for each logged query.')
-  num_pseudo_queries: int = option(
+  lower_rank: int = base.option(100, 'Last rank that --num_lower draws from.')
+  num_random: int = base.option(4, 'Random titles for each logged query.')
+  num_pseudo_queries: int = base.option(
       50000, 'Pseudo-queries in all, spread evenly over the titles; fewer if these hold no more.')
-  pseudo_neighbors: int = option(2, 'Best other titles by BM25 for each pseudo-query.')
-  pseudo_random: int = option(1, 'Random titles for each pseudo-query.')
-  max_pseudo_words: int = option(5, 'Words of a pseudo-query: one to this many.')
-  rows_per_shard: int = option(
+  pseudo_neighbors: int = base.option(2, 'Best other titles by BM25 for each pseudo-query.')
+  pseudo_random: int = base.option(1, 'Random titles for each pseudo-query.')
+  max_pseudo_words: int = base.option(5, 'Words of a pseudo-query: one to this many.')
+  rows_per_shard: int = base.option(
       32768, 'Rows a shard, about: what a killed run loses at most.')
-  seed: int = option(
+  seed: int = base.option(
       1, 'Seed of the pseudo-queries, the random titles and the order of the queries.')
 
   def validate(self) -> None:
@@ -382,12 +334,3 @@ class PairUp(Config):
   def rows_per_pseudo_query(self) -> int:
     """Most rows that a pseudo-query brings, its own title included."""
     return 1 + self.pseudo_neighbors + self.pseudo_random
-
-
-def to_flat(config: Config) -> dict[str, Any]:
-  """The configuration's settings by flag name, nested groups flattened."""
-  flat = {}
-  for field in dataclasses.fields(config):
-    value = getattr(config, field.name)
-    flat.update(to_flat(value) if dataclasses.is_dataclass(value) else {field.name: value})
-  return flat

@@ -15,7 +15,7 @@ from absl import app
 from absl import logging
 import tensorflow as tf
 
-from b2d import config as config_lib
+from b2d import config_base
 
 _SECONDARY = {'num_workers', 'output_dir'}  # They change where and how fast, not what comes out.
 
@@ -53,7 +53,7 @@ def read_json(path: str) -> dict[str, Any]:
       raise ValueError(f'{path}: not JSON ({error})') from error
 
 
-def start(run_config: config_lib.Config, step: str) -> str:
+def start(run_config: config_base.Config, step: str) -> str:
   """Opens (or reopens) the run folder `run_config.output_dir` and records the configuration there.
 
   Args:
@@ -71,10 +71,10 @@ def start(run_config: config_lib.Config, step: str) -> str:
     raise ValueError('set --output_dir')
   tf.io.gfile.makedirs(folder)
   path = os.path.join(folder, 'config.json')
-  flat = config_lib.to_flat(run_config)
+  flat = config_base.to_flat(run_config)
   if tf.io.gfile.exists(path):
     stored = read_json(path)
-    before = config_lib.to_flat(type(run_config).from_dict(stored['config'])) \
+    before = config_base.to_flat(type(run_config).from_dict(stored['config'])) \
         if stored.get('step') == step else {}
     changed = sorted(name for name, value in flat.items()
                      if name not in _SECONDARY and before.get(name, value) != value)

@@ -8,6 +8,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 
 from b2d import config
+from b2d import config_base
 
 _PAIR = config.Rows(text_columns=('q', 't'), label_column='grade', label_range=(1.0, 3.0),
                     relevant_from=2.5)
@@ -58,7 +59,7 @@ class JsonTest(parameterized.TestCase):
 
     walk(example[0])
     self.assertLen(set(names), len(names))
-    self.assertEqual(list(config.to_flat(example[0])), names)
+    self.assertEqual(list(config_base.to_flat(example[0])), names)
 
 
 class RowsTest(absltest.TestCase):

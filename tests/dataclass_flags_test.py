@@ -9,6 +9,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 
 from b2d import config
+from b2d import config_base
 from flags import dataclass_flags
 from flags import distill_flags
 from flags import evaluate_flags
@@ -20,17 +21,17 @@ from flags import stack_flags
 
 
 @dataclasses.dataclass(frozen=True)
-class _Inner(config.Config):
-  width: int = config.option(3, 'Width.')
-  rates: tuple[float, ...] = config.option((0.5,), 'Rates.')
+class _Inner(config_base.Config):
+  width: int = config_base.option(3, 'Width.')
+  rates: tuple[float, ...] = config_base.option((0.5,), 'Rates.')
 
 
 @dataclasses.dataclass(frozen=True)
-class _Outer(config.Config):
-  names: tuple[str, ...] = config.option((), 'Names.')
-  mode: str = config.option('a', 'Mode.', ('a', 'b'))
-  fast: bool = config.option(False, 'Fast.')
-  share: float = config.option(0.25, 'Share.')
+class _Outer(config_base.Config):
+  names: tuple[str, ...] = config_base.option((), 'Names.')
+  mode: str = config_base.option('a', 'Mode.', ('a', 'b'))
+  fast: bool = config_base.option(False, 'Fast.')
+  share: float = config_base.option(0.25, 'Share.')
   inner: _Inner = _Inner(width=7)
 
   def validate(self):
@@ -98,7 +99,7 @@ class StepsTest(parameterized.TestCase):
       (pair_up_flags, config.PairUp, [], {}),
       (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}))
   def test_flags_of_a_step(self, module, config_class, needed, made_from):
-    self.assertCountEqual(module.parse.flag_values, config.to_flat(config_class(**made_from)))
+    self.assertCountEqual(module.parse.flag_values, config_base.to_flat(config_class(**made_from)))
     parse = dataclass_flags.define(config_class)
     parse.flag_values(['binary', *needed])
     self.assertEqual(parse(), config_class(**made_from))

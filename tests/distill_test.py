@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
+from b2d import config_base
 from b2d import distill
 from b2d import metrics
 from b2d import runs
@@ -97,7 +98,7 @@ class DistillTest(absltest.TestCase):
 
   def test_main_reuses_a_finished_run(self):
     flat = {name: [str(item) for item in value] if isinstance(value, tuple) else value
-            for name, value in config.to_flat(self.whole_config).items()}
+            for name, value in config_base.to_flat(self.whole_config).items()}
     with flag_values.given(distill_flags.parse, **flat), absltest.mock.patch.object(
         training, 'fit') as fit:
       distill.main([])

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
+from b2d import config_base
 from b2d import finetune
 from b2d import metrics
 from b2d import runs
@@ -82,7 +83,7 @@ class FinetuneTest(absltest.TestCase):
     self.assertEqual(teacher.load(self.output_dir).num_classes, 2)
 
   def test_main_reuses_a_finished_run(self):
-    values = config.to_flat(self._config(output_dir=self.output_dir))
+    values = config_base.to_flat(self._config(output_dir=self.output_dir))
     for name, value in values.items():
       if isinstance(value, tuple):
         values[name] = [str(item) for item in value]
