@@ -121,7 +121,7 @@ def read(folders: Sequence[str], batch_size: int = 8192, seed: int | None = None
     folders: folders of soft labels of the same fields, classes and number of teachers.
     batch_size: rows of a batch; the last one may be short.
     seed: of the order; None: as written, folder by folder.
-    max_rows: only the first rows in written order; 0: all.
+    max_rows: only so many rows, spread evenly over all of them in written order; 0: all.
 
   Raises:
     ValueError: the folders do not fit together, or a shard differs from its manifest.
@@ -145,14 +145,19 @@ def _check_alike(folders: Sequence[str], manifests: Sequence[Manifest]) -> None:
 
 
 def _groups(folders, manifests, max_rows) -> list[tuple[str, Manifest, str, int, int]]:
-  """(folder, manifest, shard, row group, rows to use) in written order, until `max_rows`."""
-  groups = []
-  left = max_rows or sum(manifest.num_rows for manifest in manifests)
+  """(folder, manifest, shard, row group, rows to use) in written order, `max_rows` in all.
+
+  Each group gives its share: the first rows would be those of the first input file alone.
+  """
+  groups, before = [], 0
+  total = sum(manifest.num_rows for manifest in manifests)
+  wanted = min(total, max_rows or total)
   for folder, manifest in zip(folders, manifests):
     for name, shard_rows in manifest.shards.items():
       for group, start in enumerate(range(0, shard_rows, _GROUP_ROWS)):
-        used = min(left, _GROUP_ROWS, shard_rows - start)
-        left -= used
+        after = before + min(_GROUP_ROWS, shard_rows - start)
+        used = after * wanted // total - before * wanted // total
+        before = after
         if used:
           groups.append((folder, manifest, name, group, used))
   return groups
@@ -161,7 +166,7 @@ def _groups(folders, manifests, max_rows) -> list[tuple[str, Manifest, str, int,
 def _read_group(folder: str, manifest: Manifest, name: str, group: int, used: int) -> rows.Batch:
   table = _open_shard(folder, manifest, name).read_row_group(group)
   batch = _batch(os.path.join(folder, name), table, len(manifest.teachers), manifest.num_classes)
-  return rows.take(batch, slice(0, used))
+  return rows.take(batch, np.arange(used) * rows.size(batch) // used)
 
 
 def _open_shard(folder: str, manifest: Manifest, name: str) -> pq.ParquetFile:

@@ -79,12 +79,14 @@ class SoftLabelsTest(absltest.TestCase):
     self.assertEqual(_ids(batches), _ids(soft_labels.read(folders, batch_size=999, seed=1)))
     self.assertNotEqual(_ids(batches), _ids(soft_labels.read(folders, seed=2)))
 
-  def test_max_rows_takes_the_first_rows_whatever_the_seed(self):
-    _write(self.folder, [_GROUP_ROWS + 10, 20])
-    for max_rows in (1, 15, _GROUP_ROWS + 12):
-      found = _ids(soft_labels.read([self.folder], seed=3, max_rows=max_rows))
-      self.assertCountEqual(found, range(max_rows))
-    self.assertLen(_ids(soft_labels.read([self.folder], max_rows=10**6)), _GROUP_ROWS + 30)
+  def test_max_rows_are_the_same_whatever_the_seed_and_spread_over_all_shards(self):
+    _write(self.folder, [_GROUP_ROWS + 10, _GROUP_ROWS])
+    for max_rows in (1, 16, _GROUP_ROWS + 12):
+      found = _ids(soft_labels.read([self.folder], max_rows=max_rows))
+      self.assertLen(set(found), max_rows)
+      self.assertCountEqual(_ids(soft_labels.read([self.folder], seed=3, max_rows=max_rows)), found)
+      self.assertAlmostEqual(sum(row < _GROUP_ROWS + 10 for row in found), max_rows // 2, delta=10)
+    self.assertLen(_ids(soft_labels.read([self.folder], max_rows=10**6)), 2 * _GROUP_ROWS + 10)
 
   def test_refuses_folders_of_different_tasks(self):
     _write(self.folder, [2])
