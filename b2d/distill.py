@@ -10,7 +10,6 @@ configuration, calibration.json, metrics.json, and TensorBoard events (events/).
 
 import functools
 import json
-import os
 
 from absl import logging
 import numpy as np
@@ -38,10 +37,12 @@ def distill(run_config: config.Distill) -> dict[str, float]:
   Raises:
     ValueError: rows, soft labels, or run folder are not what the configuration says.
   """
-  if run_config.output_dir and runs.finished(run_config.output_dir):
-    folder = runs.start(run_config, 'distill')
-    logging.info('%s: finished before, nothing to do', folder)
-    return runs.read_json(os.path.join(folder, 'metrics.json'))
+  result = runs.once(run_config, 'distill', _distill)
+  training.discard_checkpoints(run_config.output_dir)
+  return result
+
+
+def _distill(run_config: config.Distill) -> dict[str, float]:
   settings = run_config.training
   num_rows = _count_rows(run_config)
   held_out = _held_out(run_config)
@@ -64,8 +65,6 @@ def distill(run_config: config.Distill) -> dict[str, float]:
       settings=settings, folder=folder)
   if held_out and run_config.rows.num_classes == 2:
     _calibrate(model, held_out, run_config, folder)
-  runs.write_metrics(folder, result)
-  training.discard_checkpoints(folder)
   return result
 
 
@@ -149,8 +148,7 @@ def _calibrate(model, held_out, run_config, folder) -> None:
 def main(argv: list[str]) -> None:
   del argv
   run_config = distill_flags.parse()
-  result = distill(run_config)
-  print(f'{run_config.output_dir}: ' + ', '.join(f'{name} {value:.4g}' for name, value in result.items()))
+  print(runs.summary(run_config.output_dir, distill(run_config)))
 
 
 if __name__ == '__main__':

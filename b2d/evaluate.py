@@ -39,11 +39,11 @@ def evaluate(run_config: config.Evaluate) -> dict:
   Raises:
     ValueError: rows, models or run folder are not what the configuration says.
   """
+  return runs.once(run_config, 'evaluate', _evaluate)
+
+
+def _evaluate(run_config: config.Evaluate) -> dict:
   folders = _folders(run_config.models, run_config.reference)
-  if run_config.output_dir and runs.finished(run_config.output_dir):
-    folder = runs.start(run_config, 'evaluate')
-    logging.info('%s: finished before, nothing to do', folder)
-    return runs.read_json(os.path.join(folder, 'metrics.json'))
   files = rows.expand(run_config.files)
   scorers = {name: scoring.load(folder) for name, folder in folders.items()}
   for name, scorer in scorers.items():
@@ -65,7 +65,6 @@ def evaluate(run_config: config.Evaluate) -> dict:
     _draw(folder, targets, logits, calibrations, run_config.rows)
   table = comparison.table(compared, run_config.reference)
   runs.write_text(os.path.join(folder, 'table.md'), table)
-  runs.write_metrics(folder, result)
   return result
 
 

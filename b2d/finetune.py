@@ -10,7 +10,6 @@ metrics.json, and TensorBoard events (events/).
 """
 
 import functools
-import os
 
 from absl import logging
 import numpy as np
@@ -34,10 +33,12 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
   Raises:
     ValueError: rows, checkpoint, or run folder are not what the configuration says.
   """
-  if run_config.output_dir and runs.finished(run_config.output_dir):
-    folder = runs.start(run_config, 'finetune')
-    logging.info('%s: finished before, nothing to do', folder)
-    return runs.read_json(os.path.join(folder, 'metrics.json'))
+  result = runs.once(run_config, 'finetune', _finetune)
+  training.discard_checkpoints(run_config.output_dir)
+  return result
+
+
+def _finetune(run_config: config.Finetune) -> dict[str, float]:
   settings = run_config.training
   train_files = rows.expand(run_config.train_files)
   # Reading every row, not counting lines: a bad one is found before the training.
@@ -49,7 +50,7 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
   folder = runs.start(run_config, 'finetune')
   model.save_description(folder)
   logging.info('%s: %d rows, %d steps', folder, num_rows, training.num_steps(settings, num_rows))
-  result = training.fit(
+  return training.fit(
       model=model,
       optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
       loss=lambda batch: teacher.cross_entropy(
@@ -60,9 +61,6 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
       evaluate=functools.partial(evaluate, model) if evaluate else None,
       settings=settings,
       folder=folder)
-  runs.write_metrics(folder, result)
-  training.discard_checkpoints(folder)
-  return result
 
 
 def _train_batches(model, train_files, run_config, epoch):
@@ -90,9 +88,7 @@ def _evaluation(run_config):
 def main(argv: list[str]) -> None:
   del argv
   run_config = finetune_flags.parse()
-  result = finetune(run_config)
-  print(f'{run_config.output_dir}: ' +
-        ', '.join(f'{name} {value:.4g}' for name, value in result.items()))
+  print(runs.summary(run_config.output_dir, finetune(run_config)))
 
 
 if __name__ == '__main__':

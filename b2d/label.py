@@ -9,10 +9,6 @@ A killed run goes on where it was when the command is repeated: it labels only t
 The folder holds the soft labels (see `soft_labels`), the configuration and metrics.json.
 """
 
-import os
-
-from absl import logging
-
 from b2d import config
 from b2d import labeling
 from b2d import rows
@@ -29,23 +25,20 @@ def label(run_config: config.Label) -> dict[str, float]:
   Raises:
     ValueError: rows, teacher, or run folder are not what the configuration says.
   """
+  return runs.once(run_config, 'label', _label, recheck=True)
+
+
+def _label(run_config: config.Label) -> dict[str, float]:
   next(rows.read(rows.expand(run_config.input_files), run_config.rows, 1,
                  run_config.scores_columns))  # A wrong path or column leaves no folder behind.
-  folder = runs.start(run_config, 'label')
-  finished = runs.finished(folder)
-  result = labeling.label(run_config)
-  if finished:
-    logging.info('%s: finished before, nothing to do', folder)
-    return runs.read_json(os.path.join(folder, 'metrics.json'))
-  runs.write_metrics(folder, result)
-  return result
+  runs.start(run_config, 'label')
+  return labeling.label(run_config)
 
 
 def main(argv: list[str]) -> None:
   del argv
   run_config = label_flags.parse()
-  result = label(run_config)
-  print(f'{run_config.output_dir}: {result["rows"]} rows, {result["rows_per_sec"]:.0f} rows/s')
+  print(runs.summary(run_config.output_dir, label(run_config)))
 
 
 if __name__ == '__main__':

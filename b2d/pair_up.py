@@ -8,8 +8,6 @@ this: they go straight to b2d.label. The folder holds the shards, manifest.json,
 and metrics.json: rows by source.
 """
 
-from absl import logging
-
 from b2d import config
 from b2d import pairing
 from b2d import runs
@@ -25,19 +23,18 @@ def pair_up(settings: config.PairUp) -> dict[str, int]:
   Raises:
     ValueError: queries, titles, or run folder are not what the configuration says.
   """
+  return runs.once(settings, 'pair_up', _pair_up, recheck=True)
+
+
+def _pair_up(settings: config.PairUp) -> dict[str, int]:
   inputs = pairing.load(settings)
-  folder = runs.start(settings, 'pair_up')
-  result = pairing.write(inputs, settings, folder)
-  runs.write_metrics(folder, result)
-  logging.info('%s: %d rows', folder, result['num_rows'])
-  return result
+  return pairing.write(inputs, settings, runs.start(settings, 'pair_up'))
 
 
 def main(argv: list[str]) -> None:
   del argv
   settings = pair_up_flags.parse()
-  result = pair_up(settings)
-  print(f'{settings.output_dir}: ' + ', '.join(f'{name} {value}' for name, value in result.items()))
+  print(runs.summary(settings.output_dir, pair_up(settings)))
 
 
 if __name__ == '__main__':

@@ -6,6 +6,8 @@
 """
 
 import contextlib
+import csv
+import io
 import json
 import os
 import sys
@@ -89,11 +91,17 @@ def start(run_config: config_base.Config, step: str) -> str:
 
 
 def _flagfile(flat: dict[str, Any]) -> str:
+  """The flags, one a line, as absl reads them: items of a list are quoted where they hold a comma or a quote."""
   lines = []
   for name, value in flat.items():
     if isinstance(value, tuple):
-      value = ','.join(str(item) for item in value)
-    lines.append(f'--{name}={value}\n')
+      quoted = io.StringIO()
+      csv.writer(quoted, lineterminator='').writerow(value)
+      value = quoted.getvalue()
+    line = f'--{name}={value}'
+    if line.splitlines() != [line.strip()]:
+      raise ValueError(f'{line!r}: expected one line without white space at its end; a flagfile could not repeat it')
+    lines.append(line + '\n')
   return ''.join(lines)
 
 
@@ -111,6 +119,41 @@ def load_config(folder: str, config_class: type, step: str) -> Any:
 
 def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
   write_text(os.path.join(folder, 'metrics.json'), json.dumps(metrics, indent=2) + '\n')
+
+
+def once(run_config: config_base.Config, step: str, work: Callable[[Any], dict[str, Any]], *,
+         recheck: bool = False) -> dict[str, Any]:
+  """Does the work of a step and writes its result, unless the run folder has the result already.
+
+  Args:
+    run_config: the configuration of the step.
+    step: name of the step, as for `start`.
+    work: configuration → result. It calls `start` itself, when it has looked at its input: a slip leaves no folder.
+    recheck: whether a finished run is gone over again, its result unchanged: for work that finds everything made and
+      refuses input that has changed since.
+
+  Returns:
+    What metrics.json holds.
+
+  Raises:
+    ValueError: the folder holds a run of another configuration, or what `work` raises.
+  """
+  folder = run_config.output_dir
+  if folder and finished(folder):
+    start(run_config, step)
+    logging.info('%s: finished before, nothing to do', folder)
+    if recheck:
+      work(run_config)
+    return read_json(os.path.join(folder, 'metrics.json'))
+  result = work(run_config)
+  write_metrics(folder, result)
+  return result
+
+
+def summary(folder: str, result: dict[str, Any]) -> str:
+  """The line that a binary prints: the folder and the result's numbers."""
+  return f'{folder}: ' + ', '.join(
+      f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}' for name, value in result.items())
 
 
 def finished(folder: str) -> bool:

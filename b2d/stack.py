@@ -8,7 +8,6 @@ With --valid_soft_labels metrics.json also has the measures of each member and o
 labelled split (fitted weights are cross-fitted for it).
 """
 
-import os
 import tempfile
 
 from absl import logging
@@ -25,7 +24,7 @@ from flags import stack_flags
 
 
 def stack(run_config: config.Stack) -> dict:
-  """Runs the whole step.
+  """Runs the whole step, unless it has been.
 
   Returns:
     What metrics.json holds: rows; left_out, rows by folder that another one lacks; with a labelled
@@ -34,11 +33,12 @@ def stack(run_config: config.Stack) -> dict:
   Raises:
     ValueError: the folders do not fit together, share no row, or the labelled split has no labels.
   """
+  return runs.once(run_config, 'stack', _stack)
+
+
+def _stack(run_config: config.Stack) -> dict:
   manifests = [soft_labels.read_manifest(folder) for folder in run_config.soft_labels]
   folder = runs.start(run_config, 'stack')
-  if runs.finished(folder):
-    logging.info('%s: finished before, nothing to do', folder)
-    return runs.read_json(os.path.join(folder, 'metrics.json'))
   measures, weights = _learn(run_config)
   shards = _write(run_config, folder, weights)
   teachers = [name for manifest in manifests for name in manifest.teachers]
@@ -50,9 +50,7 @@ def stack(run_config: config.Stack) -> dict:
               for name, manifest in zip(run_config.soft_labels, manifests)}
   logging.info('%s: %d rows stacked; left out, as another teacher lacks them: %s', folder, num_rows,
                ', '.join(f'{count} of {name}' for name, count in left_out.items()))
-  result = {'rows': num_rows, 'left_out': left_out} | measures
-  runs.write_metrics(folder, result)
-  return result
+  return {'rows': num_rows, 'left_out': left_out} | measures
 
 
 def _combine(logits: np.ndarray, combination: str, weights: stacking.Weights | None) -> np.ndarray:

@@ -51,7 +51,7 @@ class AtomicPathTest(absltest.TestCase):
       runs.read_json(self.path)
 
 
-class RunFolderTest(absltest.TestCase):
+class RunFolderTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -61,13 +61,28 @@ class RunFolderTest(absltest.TestCase):
         rows=config.Rows(text_columns=('query', 'title'), label_column='grade',
                          label_range=(1.0, 3.0), relevant_from=2.5),
         student=config.Student(product=False, hidden_layers=(), ngram_orders=(1, 3),
-                               delimiters='-/#"\'', strip_suffix=r'\Bs|\.'))
+                               delimiters=',;:-/#"\'', strip_suffix=r'\Bs|\.'))
 
   def test_flagfile_repeats_the_run(self):
     runs.start(self.config, 'distill')
     parse = dataclass_flags.define(config.Distill)
     parse.flag_values(['binary', f'--flagfile={self.folder}/run.flags'])
     self.assertEqual(parse(), self.config)
+
+  def test_flagfile_quotes_the_items_of_lists(self):
+    files = ('a,b.tsv', 'say "c".tsv', '"d"', 'e f', "g'h")
+    given = dataclasses.replace(self.config, soft_labels=files, valid_files=('',))
+    runs.start(given, 'distill')
+    parse = dataclass_flags.define(config.Distill)
+    parse.flag_values(['binary', f'--flagfile={self.folder}/run.flags'])
+    self.assertEqual(parse(), given)
+
+  @parameterized.parameters('; ', ';\n#')
+  def test_what_a_flagfile_cannot_repeat_is_refused(self, delimiters):
+    given = dataclasses.replace(self.config, student=config.Student(delimiters=delimiters))
+    with self.assertRaisesRegex(ValueError, '--delimiters=.*: expected one line without white space at its end'):
+      runs.start(given, 'distill')
+    self.assertFalse(os.path.exists(os.path.join(self.folder, 'config.json')))
 
   def test_configuration_is_kept(self):
     self.assertEqual(runs.start(self.config, 'distill'), self.folder)
@@ -108,7 +123,28 @@ class RunFolderTest(absltest.TestCase):
     self.assertFalse(runs.finished(self.folder))
     runs.write_metrics(self.folder, {'auc': 0.5})
     self.assertTrue(runs.finished(self.folder))
-    self.assertEqual(runs.read_json(os.path.join(self.folder, 'metrics.json')), {'auc': 0.5})
+
+  def test_work_is_done_once(self):
+    results = iter([{'auc': 0.5}, {'auc': 0.75}])
+
+    def work(run_config):
+      runs.start(run_config, 'distill')
+      return next(results)
+
+    for recheck in (False, False, True):
+      self.assertEqual(runs.once(self.config, 'distill', work, recheck=recheck), {'auc': 0.5})
+    self.assertIsNone(next(results, None))  # The recheck has gone over it again.
+    with self.assertRaisesRegex(ValueError, 'holds a run of another --temperature'):
+      runs.once(dataclasses.replace(self.config, temperature=1.0), 'distill', work)
+
+  def test_work_that_fails_leaves_no_result(self):
+    runs.start(self.config, 'distill')
+    with self.assertRaises(KeyboardInterrupt):
+      runs.once(self.config, 'distill', absltest.mock.Mock(side_effect=KeyboardInterrupt))
+    self.assertFalse(runs.finished(self.folder))
+
+  def test_summary(self):
+    self.assertEqual(runs.summary('run', {'step': 12345678, 'auc': 0.912345}), 'run: step 12345678, auc 0.9123')
 
 
 class RunTest(parameterized.TestCase):
