@@ -32,7 +32,7 @@ _EVALUATIONS = 10  # A run, unless --eval_every says otherwise.
 _EVENTS = 200  # A run.
 _PREFETCHED_BATCHES = 4
 _JOIN_SECS = 10
-_LOWER_IS_BETTER = ('log_loss',)
+LOWER_IS_BETTER = ('log_loss',)
 _COUNTERS = ('step', 'epoch', 'epoch_step', 'rows', 'seconds')
 
 
@@ -105,9 +105,8 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
         run.log()
       if step == steps or step % eval_every == 0:
         run.evaluate()
-        run.save()
-      elif run.secs_since_save() > _CHECKPOINT_SECS:
-        run.save()
+      if run.secs_since_save() > _CHECKPOINT_SECS:
+        run.save()  # Table and moments are a gigabyte: not more often.
   return run.finish()
 
 
@@ -228,7 +227,7 @@ class _Run:
     value = metrics.get(self._best_metric, math.nan)
     if math.isnan(value):
       return -math.inf
-    return -value if self._best_metric in _LOWER_IS_BETTER else value
+    return -value if self._best_metric in LOWER_IS_BETTER else value
 
   def _best_metrics(self) -> dict[str, float]:
     path = os.path.join(self._folder, 'best', 'metrics.json')
