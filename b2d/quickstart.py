@@ -6,7 +6,9 @@ Each step is one of the binaries, run with a flagfile of flags/recipes/quickstar
 command is printed, so that it can be repeated by hand. What is finished is not run again.
 """
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -83,19 +85,44 @@ def versions(export: str) -> list[int]:
   return sorted(int(name.rstrip('/')) for name in names if name.rstrip('/').isdecimal())
 
 
-def score_some(export: str, test_file: str) -> str:
-  """Ranks the titles of a few unseen queries by the exported SavedModel, as a server would call it."""
+def unseen_titles(test_file: str) -> dict[str, list[str]]:
+  """A few queries of the test split, each with its titles."""
   with tf.io.gfile.GFile(test_file) as file:
     rows = [line.rstrip('\n').split('\t') for line in list(file)[1:400]]
+  queries = list(dict.fromkeys(row[1] for row in rows))[:_SHOWN_QUERIES]
+  return {query: [row[2] for row in rows if row[1] == query] for query in queries}
+
+
+def score_some(export: str, titles_of_query: dict[str, list[str]]) -> str:
+  """Ranks the titles of each query by the exported SavedModel, as a server would call it."""
   model = tf.saved_model.load(os.path.join(export, str(versions(export)[-1])))
   lines = []
-  for query in list(dict.fromkeys(row[1] for row in rows))[:_SHOWN_QUERIES]:
-    titles = [row[2] for row in rows if row[1] == query]
+  for query, titles in titles_of_query.items():
     scores = model.signatures['serving_default'](
         query=tf.constant([query] * len(titles)), title=tf.constant(titles))['probability'].numpy()
     lines.append(f'{query!r}')
     lines += [f'  {score:.3f}  {title}' for score, title in sorted(zip(scores, titles), reverse=True)[:_TITLES_SHOWN]]
   return '\n'.join(lines)
+
+
+def next_commands(folder: str, query: str, titles: list[str]) -> str:
+  """What can be done with the runs in `folder`: commands to paste in the folder that this runs in."""
+  python = os.path.relpath(sys.executable)
+  python = sys.executable if python.startswith(os.pardir) else python
+  rows = json.dumps({'instances': [{'query': query, 'title': title} for title in titles]})
+  flags_of_query = ' '.join(map(shlex.quote, (f'--query={query}', *(f'--titles={title}' for title in titles))))
+  return f"""watch how they trained:
+
+    {python} -m tensorboard.main --logdir={folder}
+
+serve the student, on this machine alone:
+
+    {python} -m serving.server --model_base_path={folder}/export
+
+then, from another terminal (or open http://localhost:8501/):
+
+    curl -d {shlex.quote(rows)} http://localhost:8501/v1/models/student:predict
+    {python} -m serving.query {flags_of_query}"""
 
 
 def main(argv: list[str]) -> None:
@@ -107,12 +134,13 @@ def main(argv: list[str]) -> None:
     if arguments[0] != 'export' or not versions(export):  # Every export adds a version: one is enough.
       run_step(arguments)
   print('\nA few queries of the test split, which no step has seen, ranked by the exported SavedModel:\n')
-  print(score_some(export, shop['test']))
+  titles_of_query = unseen_titles(shop['test'])
+  print(score_some(export, titles_of_query))
   print(f'\nOn {shop["test"]} (unseen queries; time: batches, in this process, on this machine):\n')
   print(table(os.path.join(folder, 'evaluation')))
-  print(f'\nEverything lies in {folder}: teacher/ soft_labels/ student/ baseline/ evaluation/ export/\n'
-        f'  watch:  tensorboard --logdir={folder}\n'
-        f'  serve:  python -m serving.server --model_name=student --model_base_path={folder}/export')
+  query, titles = next(iter(titles_of_query.items()))
+  print(f'\nEverything lies in {folder}: teacher/ soft_labels/ student/ baseline/ evaluation/ export/\n')
+  print(next_commands(folder, query, titles[:_TITLES_SHOWN]))
 
 
 if __name__ == '__main__':

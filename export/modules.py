@@ -5,7 +5,6 @@ from typing import Callable
 import numpy as np
 import tensorflow as tf
 
-from b2d import config
 from b2d import ngrams
 from b2d import student
 from b2d import teacher
@@ -29,7 +28,8 @@ class StudentModule(tf.Module):
   def __init__(self, model: student.StudentModel, table_dtype: str = 'float32'):
     super().__init__(name='student')
     self.fields, self.num_classes = model.fields, model.num_classes
-    self.table = _TABLES[table_dtype](model.table)
+    dtype = tf.dtypes.as_dtype(table_dtype)
+    self.table = _Int8Table(model.table) if dtype == tf.int8 else _FloatTable(model.table, dtype)
     layers = [_frozen(layer) for layer in model.dense]
     # In a closure, tf.Module does not see the Keras model, whose call functions would be saved too.
     self._logits = lambda bags: model.logits_of_pooled(self.table.pool(bags), layers)
@@ -57,28 +57,15 @@ class TeacherModule(tf.Module):
     return logits[:, 1] - logits[:, 0] if self.num_classes == 2 else logits
 
 
-class _Float32Table(tf.Module):
+class _FloatTable(tf.Module):
 
-  def __init__(self, table: tf.Variable):
+  def __init__(self, table: tf.Variable, dtype: tf.DType):
     super().__init__()
-    self._rows = table
+    self._rows = table if dtype == table.dtype else tf.Variable(tf.cast(table, dtype), name='table')
 
   def pool(self, bags: ngrams.Bags) -> tf.Tensor:
     """float32 [num_segments, dim], each the sum of its bag's rows over the root of their number."""
-    return tf.sparse.segment_sqrt_n(
-        self._rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
-
-
-class _Float16Table(tf.Module):
-
-  def __init__(self, table: tf.Variable):
-    super().__init__()
-    self._rows = tf.Variable(tf.cast(table, tf.float16), name='table')
-
-  def pool(self, bags: ngrams.Bags) -> tf.Tensor:
-    """As `_Float32Table`."""
-    pooled = tf.sparse.segment_sqrt_n(
-        self._rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
+    pooled = tf.sparse.segment_sqrt_n(self._rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
     return tf.cast(pooled, tf.float32)
 
 
@@ -93,13 +80,10 @@ class _Int8Table(tf.Module):
     self._units = tf.Variable(units.astype(np.float32), name='units')
 
   def pool(self, bags: ngrams.Bags) -> tf.Tensor:
-    """As `_Float32Table`."""
+    """As `_FloatTable`."""
     rows = tf.cast(tf.gather(self._rows, bags.ids), tf.float32) * tf.gather(self._units, bags.ids)
     return tf.sparse.segment_sqrt_n(rows, tf.range(tf.size(bags.ids)), bags.segment_ids,
                                     num_segments=bags.num_segments)
-
-
-_TABLES = dict(zip(config.TABLE_DTYPES, (_Float32Table, _Float16Table, _Int8Table)))
 
 
 def _frozen(layer) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -1,4 +1,4 @@
-"""query.RestClient's counterpart over gRPC; imports TensorFlow, as the stubs need it."""
+"""client.RestClient's counterpart over gRPC; imports TensorFlow, as the stubs need it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,9 +24,8 @@ class GrpcClient:
     self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     self._timeout_secs = timeout_secs
 
-  def predict(
-      self, model_name: str, columns: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
-    """As query.RestClient.predict."""
+  def predict(self, model_name: str, columns: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+    """As client.RestClient.predict."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model_name
     for name, texts in columns.items():

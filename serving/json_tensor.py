@@ -6,23 +6,19 @@ UTF-8 reaches the model, as it does in the server, instead of being refused or m
 
 import base64
 import binascii
+from collections.abc import Mapping
 import json
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2
-from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import regression_pb2
 
 from serving import status
 
-_MAX_RANK = 254  # TensorShape's
-_FIELDS = {
-    tf.float32: ('float_val', (int, float)), tf.float64: ('double_val', (int, float)),
-    tf.int32: ('int_val', int), tf.int64: ('int64_val', int), tf.bool: ('bool_val', bool),
-    tf.string: ('string_val', str),
-}
+_TYPES = {
+    tf.float32: (int, float), tf.float64: (int, float), tf.int32: int, tf.int64: int, tf.bool: bool, tf.string: str}
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -42,26 +38,23 @@ def parse(body: bytes) -> dict[str, Any]:
   return document
 
 
-def fill_predict(document: dict[str, Any], infos: dict[str, Any],
-                 request: predict_pb2.PredictRequest) -> bool:
-  """Fills the request's inputs from `instances` (rows) or `inputs` (columns).
+def inputs(document: dict[str, Any], infos: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], bool]:
+  """A predict call's inputs, from `instances` (rows) or `inputs` (columns).
 
   Args:
     document: the request's JSON object.
     infos: input name → TensorInfo of the signature.
-    request: gets the inputs.
 
   Returns:
-    Whether rows came, and so are to be answered.
+    Input name → value; whether rows came, and so are to be answered.
 
   Raises:
     StatusError: the JSON does not fit the signature.
   """
-  if 'instances' in document and 'inputs' in document:
-    raise _format_error(
-        document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to "
-        'exist')
-  if 'instances' in document:
+  rows = 'instances' in document
+  if rows and 'inputs' in document:
+    raise _format_error(document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
+  if rows:
     instances = document['instances']
     if not isinstance(instances, list):
       raise _format_error(document, "Excepting 'instances' to be an list/array")
@@ -72,17 +65,14 @@ def fill_predict(document: dict[str, Any], infos: dict[str, Any],
     columns = _named_columns(document['inputs'], infos)
   else:
     raise status.invalid_argument("Missing 'inputs' or 'instances' key")
-  for name, values in columns.items():
-    _fill_tensor(values, infos[name].dtype, request.inputs[name])
-  return 'instances' in document
+  return {name: _to_array(values, infos[name].dtype) for name, values in columns.items()}, rows
 
 
 def fill_examples(document: dict[str, Any], request: Any) -> None:
   """Fills a ClassificationRequest or RegressionRequest from `examples` and `context`."""
   examples = document.get('examples')
   if 'examples' not in document:
-    raise _format_error(
-        document, "When method is classify, key 'examples' is expected and was not found")
+    raise _format_error(document, "When method is classify, key 'examples' is expected and was not found")
   if not isinstance(examples, list):
     raise _format_error(document, "Expecting 'examples' value to be an list/array")
   if not examples:
@@ -95,10 +85,9 @@ def fill_examples(document: dict[str, Any], request: Any) -> None:
     _fill_example(example, target.examples.add())
 
 
-def predict_answer(response: predict_pb2.PredictResponse, rows: bool) -> dict[str, Any]:
+def predict_answer(outputs: dict[str, np.ndarray], rows: bool) -> dict[str, Any]:
   """`predictions` (rows) or `outputs` (columns); a single output goes without its name."""
-  columns = {name: _to_json(tf.make_ndarray(proto), name)
-             for name, proto in sorted(response.outputs.items())}
+  columns = {name: _to_json(value, name) for name, value in outputs.items()}
   only = next(iter(columns.values())) if len(columns) == 1 else None
   if not rows:
     return {'outputs': columns if only is None else only}
@@ -168,57 +157,33 @@ def _is_row_object(value):
   return isinstance(value, dict) and not _is_base64(value)
 
 
-def _fill_tensor(values, dtype_enum, proto):
+def _to_array(values, dtype_enum):
   dtype = tf.dtypes.as_dtype(dtype_enum)
-  if dtype not in _FIELDS:
-    raise status.invalid_argument(
-        f'Conversion of JSON Value to type: {dtype.name} is not supported')
-  proto.dtype = dtype_enum
-  shape, first = [], values
-  while isinstance(first, list):
-    shape.append(len(first))
-    first = first[0] if first else None
-  if len(shape) > _MAX_RANK:
-    raise status.invalid_argument(f'Expected at most {_MAX_RANK} nested lists, got {len(shape)}')
-  for size in shape:
-    proto.tensor_shape.dim.add(size=size)
-  _append(values, shape, dtype, getattr(proto, _FIELDS[dtype][0]))
-
-
-def _append(value, shape, dtype, target):
-  if isinstance(value, list) != bool(shape):
-    raise status.invalid_argument(
-        f'JSON Value: {_show(value)} found at incorrect level in the JSON DOM')
-  if not shape:
-    target.append(_scalar(value, dtype))
-    return
-  if len(value) != shape[0]:
-    raise status.invalid_argument(
-        f'Encountered list at unexpected size: {len(value)} expected size: {shape[0]}')
-  for item in value:
-    _append(item, shape[1:], dtype, target)
+  if dtype not in _TYPES:
+    raise status.invalid_argument(f'Conversion of JSON Value to type: {dtype.name} is not supported')
+  array = np.array(values, dtype=object)  # Where lists differ in length or depth, lists are left in it.
+  scalars = [_scalar(value, dtype) for value in array.ravel()]
+  return np.array(scalars, dtype=dtype.as_numpy_dtype).reshape(array.shape)
 
 
 def _scalar(value, dtype):
   if dtype == tf.string and isinstance(value, dict):
     return _decode_base64(value)
-  wanted = _FIELDS[dtype][1]
-  if not isinstance(value, wanted) or (isinstance(value, bool) and dtype != tf.bool):
+  if isinstance(value, list):
+    raise status.invalid_argument(f'JSON Value: {_show(value)} found at incorrect level in the JSON DOM')
+  if not isinstance(value, _TYPES[dtype]) or (isinstance(value, bool) and dtype != tf.bool):
     raise status.invalid_argument(
-        f'JSON Value: {_show(value)} Type: {_type_name(value)} is not of expected type: '
-        f'{dtype.name}')
+        f'JSON Value: {_show(value)} Type: {_type_name(value)} is not of expected type: {dtype.name}')
   if dtype == tf.string:
     return _to_bytes(value)
   if dtype.is_integer and not dtype.min <= value <= dtype.max:
-    raise status.invalid_argument(
-        f'JSON Value: {_show(value)} Type: Number is not of expected type: {dtype.name}')
+    raise status.invalid_argument(f'JSON Value: {_show(value)} Type: Number is not of expected type: {dtype.name}')
   return value
 
 
 def _decode_base64(value):
   if not _is_base64(value):
-    raise status.invalid_argument(
-        f'JSON Value: {_show(value)} not formatted correctly for base64 data')
+    raise status.invalid_argument(f'JSON Value: {_show(value)} not formatted correctly for base64 data')
   try:
     return base64.b64decode(value['b64'], validate=True)
   except (binascii.Error, ValueError):
@@ -229,8 +194,7 @@ def _to_bytes(text):
   try:
     return text.encode('utf-8', 'surrogateescape')
   except UnicodeEncodeError:
-    raise status.invalid_argument(
-        'JSON Parse error: The surrogate pair in string is invalid.') from None
+    raise status.invalid_argument('JSON Parse error: The surrogate pair in string is invalid.') from None
 
 
 def _fill_example(value, example):
@@ -250,32 +214,25 @@ def _add_to_feature(name, item, feature):
   elif isinstance(item, int) and tf.int64.min <= item <= tf.int64.max:
     kind, value = 'int64_list', int(item)
   else:
-    raise status.invalid_argument(
-        f'Feature: {name} has element with unexpected JSON type: {_type_name(item)}')
+    raise status.invalid_argument(f'Feature: {name} has element with unexpected JSON type: {_type_name(item)}')
   if feature.WhichOneof('kind') not in (None, kind):
     expected = feature.WhichOneof('kind').removesuffix('_list')
-    raise status.invalid_argument(
-        f'Unexpected element type in feature: {name} expecting type: {expected}')
+    raise status.invalid_argument(f'Unexpected element type in feature: {name} expecting type: {expected}')
   getattr(feature, kind).value.append(value)
 
 
 def _to_json(array, name):
-  def convert(value):
-    if isinstance(value, np.ndarray):
-      return [convert(item) for item in value]
-    if isinstance(value, np.floating):
-      return _shortest(value)
-    if not isinstance(value, bytes):
-      return value.item()
-    if name.endswith('_bytes'):
-      return {'b64': base64.b64encode(value).decode()}
-    return value.decode('utf-8', 'surrogateescape')
-  return convert(array if array.ndim else array[()])
+  if array.dtype != object:
+    return _shortest(array) if array.dtype.kind == 'f' else array.tolist()
+  as_base64 = name.endswith('_bytes')
+  texts = [{'b64': base64.b64encode(value).decode()} if as_base64 else value.decode('utf-8', 'surrogateescape')
+           for value in array.ravel()]
+  return np.array(texts, dtype=object).reshape(array.shape).tolist()
 
 
 def _shortest(value):
-  """The Python float that prints as the float32 does: 0.2, not 0.20000000298023224."""
-  return float(str(value))
+  """Python floats that print as the float32 do: 0.2, not 0.20000000298023224."""
+  return value.astype(str).astype(float).tolist()
 
 
 def _format_error(document, problem):

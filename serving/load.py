@@ -1,21 +1,32 @@
 """Load: p50, p95, p99 and throughput of a server at several concurrencies, as a Markdown table.
 
-    python -m serving.load --model_name=student --rows=1,100 --concurrency=1,8
+    python -m serving.load --rows=1,100 --concurrency=1,4,16
 
 The clients are threads of one Python process, which shares the machine with the server if that is
 here: the figures are those of client, transport and server together. Against the stand-in they say
 nothing about TensorFlow Serving.
 """
 
-import argparse
 from concurrent import futures
 import itertools
-import sys
 import time
 
+from absl import app
+from absl import flags
 import numpy as np
 
-from serving import query
+from serving import binary
+from serving import client
+
+_ADDRESS = flags.DEFINE_string(
+    'address', None, 'host:port, for gRPC also unix:path. Left out: localhost:8501, for gRPC localhost:8500.')
+_GRPC = flags.DEFINE_bool('grpc', False, '--address speaks gRPC.')
+_MODEL_NAME = flags.DEFINE_string('model_name', client.MODEL_NAME, 'The name under which the model is served.')
+_ROWS = flags.DEFINE_list('rows', ['1', '100'], 'Rows a request, in turn.')
+_CONCURRENCY = flags.DEFINE_list('concurrency', ['1', '4', '16'], 'Clients at a time, in turn.')
+_SECONDS = flags.DEFINE_float('seconds', 5, 'Time for each line of the table.', lower_bound=.01)
+_QUERY = flags.DEFINE_string('query', 'cordless drill', 'Pairs each of the texts; empty for a model of texts.')
+_TEXTS_FILE = flags.DEFINE_string('texts_file', None, 'Titles or texts to send, one a line; left out: made ones.')
 
 _THINGS = ['drill kit', 'hammer drill', 'garden hose', 'wall anchor', 'paint roller']
 
@@ -35,7 +46,7 @@ def measure(columns_of_request: list[dict[str, list[str]]], concurrency: int, se
   """
   deadline = time.monotonic() + seconds
 
-  def client(offset):
+  def run_client(offset):
     call, latencies = connect(), []
     for columns in itertools.cycle(columns_of_request[offset:] + columns_of_request[:offset]):
       started = time.monotonic()
@@ -47,63 +58,55 @@ def measure(columns_of_request: list[dict[str, list[str]]], concurrency: int, se
   started = time.monotonic()
   with futures.ThreadPoolExecutor(concurrency) as clients:
     offsets = [index % len(columns_of_request) for index in range(concurrency)]
-    latencies = sum(clients.map(client, offsets), [])
+    latencies = sum(clients.map(run_client, offsets), [])
   return np.array(latencies), time.monotonic() - started
 
 
-def _requests(query_text, texts, rows):
+def _requests(texts, rows):
   """Up to 100 requests of `rows` rows, each with other texts."""
   texts = texts * (rows // len(texts) + 2)
   for start in range(min(len(texts) - rows, 100)):
     chosen = texts[start:start + rows]
-    yield {'query': [query_text] * rows, 'title': chosen} if query_text else {'text': chosen}
+    yield {'query': [_QUERY.value] * rows, 'title': chosen} if _QUERY.value else {'text': chosen}
 
 
-def _arguments():
-  parser = argparse.ArgumentParser(prog='python -m serving.load', description='Measures a server.')
-  parser.add_argument(
-      '--address', default='localhost:8501', help='host:port, for gRPC also unix:path')
-  parser.add_argument('--grpc', action='store_true', help='--address speaks gRPC')
-  parser.add_argument('--model_name', default='default')
-  parser.add_argument('--rows', default='1,100', help='rows a request, in turn')
-  parser.add_argument('--concurrency', default='1,4,16', help='clients at a time, in turn')
-  parser.add_argument('--seconds', type=float, default=5, help='time for each line of the table')
-  parser.add_argument('--query', default='cordless drill', help='empty for a model of texts')
-  parser.add_argument('--texts_file', help='titles or texts to send, one a line')
-  return parser.parse_args()
-
-
-def _texts(file):
-  if not file:
+def _texts():
+  if not _TEXTS_FILE.value:
     return [f'{brand} {thing} {volts}V' for brand, thing, volts in itertools.product(
         ['acme', 'northwind'], _THINGS, [12, 18, 20])]
-  with open(file, encoding='utf-8') as lines:
-    return [line.strip() for line in lines if line.strip()]
+  with open(_TEXTS_FILE.value, encoding='utf-8') as lines:
+    texts = [line.strip() for line in lines if line.strip()]
+  if not texts:
+    raise ValueError(f'--texts_file={_TEXTS_FILE.value}: expected one text a line, found none')
+  return texts
 
 
-def main() -> None:
-  arguments = _arguments()
+def _numbers(flag):
+  if not flag.value or not all(value.isdecimal() and int(value) for value in flag.value):
+    raise app.UsageError(f'--{flag.name}={",".join(flag.value)}: expected numbers from 1, with commas between')
+  return map(int, flag.value)
 
-  def connect():
-    client = query.connect(arguments.address, grpc=arguments.grpc)
-    return lambda columns: client.predict(arguments.model_name, columns)
 
+def _connect():
+  connection = client.connect(_ADDRESS.value, grpc=_GRPC.value)
+  return lambda columns: connection.predict(_MODEL_NAME.value, columns)
+
+
+def main(words: list[str]) -> None:
+  if words:
+    raise app.UsageError(f'expected flags only, got {words}')
+  runs = list(itertools.product(_numbers(_ROWS), _numbers(_CONCURRENCY)))
+  texts = _texts()
   print('| transport | rows | clients | requests/s | p50 ms | p95 ms | p99 ms |')
   print('|---|---|---|---|---|---|---|')
-  transport = 'gRPC' if arguments.grpc else 'REST'
-  try:
-    texts = _texts(arguments.texts_file)
-    for rows, concurrency in itertools.product(
-        map(int, arguments.rows.split(',')), map(int, arguments.concurrency.split(','))):
-      requests = list(_requests(arguments.query, texts, rows))
-      connect()(requests[0])
-      latencies, seconds = measure(requests, concurrency, arguments.seconds, connect)
-      p50, p95, p99 = np.percentile(latencies * 1000, [50, 95, 99])
-      print(f'| {transport} | {rows} | {concurrency} | {len(latencies) / seconds:.0f} '
-            f'| {p50:.2f} | {p95:.2f} | {p99:.2f} |', flush=True)
-  except (ValueError, OSError) as error:
-    sys.exit(f'serving.load: {arguments.address}: {error}')
+  for rows, concurrency in runs:
+    requests = list(_requests(texts, rows))
+    _connect()(requests[0])
+    latencies, seconds = measure(requests, concurrency, _SECONDS.value, _connect)
+    p50, p95, p99 = np.percentile(latencies * 1000, [50, 95, 99])
+    print(f'| {"gRPC" if _GRPC.value else "REST"} | {rows} | {concurrency} | {len(latencies) / seconds:.0f} '
+          f'| {p50:.2f} | {p95:.2f} | {p99:.2f} |', flush=True)
 
 
 if __name__ == '__main__':
-  main()
+  binary.run(main)

@@ -20,8 +20,7 @@ class Metrics:
     self._buckets = collections.defaultdict(lambda: [0] * (len(_BUCKETS) + 1))
     self._sums = collections.Counter()  # (model, API, entrypoint), µs
 
-  def record(self, model_name: str, api: str, entrypoint: str, status: str,
-             latency_us: float) -> None:
+  def record(self, model_name: str, api: str, entrypoint: str, status: str, latency_us: float) -> None:
     """Counts one request; only successful ones have a latency."""
     with self._lock:
       self._counts[model_name, status] += 1

@@ -1,6 +1,6 @@
 """A stand-in for TensorFlow Serving, to try and to test an exported model without Docker.
 
-    python -m serving.server --model_base_path=/tmp/export/student --rest_api_port=8501
+    python -m serving.server --model_base_path=runs/quickstart/export
 
 It takes the real server's flags and answers as it does; production is the real server. Each call
 costs 0.3 to 0.8 ms in Python that the real one does not spend: nothing seen here is its latency.
@@ -12,45 +12,37 @@ import contextlib
 import os
 import re
 import signal
-import sys
-import threading
-import time
 
 from absl import app
 from absl import flags
 from absl import logging
 from google.protobuf import text_format
 import h11
-from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 import uvicorn
 from uvicorn.protocols.http import h11_impl
 
-from serving import engine as engine_lib
+from serving import binary
 from serving import grpc_api
-from serving import inference
+from serving import model_process
+from serving import options
 from serving import rest_api
-from serving import runtime as runtime_lib
-from serving import status
-from serving import versions
 
 # The real server's flags.
 _PORT = flags.DEFINE_integer('port', 8500, 'Port of gRPC; 0 for none.')
-_GRPC_SOCKET_PATH = flags.DEFINE_string(
-    'grpc_socket_path', '', 'Unix socket of gRPC; empty for none.')
+_GRPC_SOCKET_PATH = flags.DEFINE_string('grpc_socket_path', '', 'Unix socket of gRPC; empty for none.')
 _REST_API_PORT = flags.DEFINE_integer('rest_api_port', 8501, 'Port of REST; 0 for none.')
 _REST_API_TIMEOUT_IN_MS = flags.DEFINE_integer(
     'rest_api_timeout_in_ms', 30000, 'The longest that a request may take, over gRPC too.')
 _MODEL_NAME = flags.DEFINE_string(
-    'model_name', 'default', 'Name of the model at --model_base_path.')
+    'model_name', 'student', 'Name of the model at --model_base_path. The default is that of `export`; '
+    'the real server\'s is "default".')
 _MODEL_BASE_PATH = flags.DEFINE_string(
     'model_base_path', '', 'Folder with a numbered subfolder for each version of the one model.')
 _MODEL_CONFIG_FILE = flags.DEFINE_string(
     'model_config_file', '', 'ModelServerConfig in text form: several models, policies and labels.')
-_POLL_SECS = flags.DEFINE_float(
-    'file_system_poll_wait_seconds', 1, 'Time between two looks for new versions.')
-_ENABLE_WARMUP = flags.DEFINE_bool(
-    'enable_model_warmup', True, 'Replay the model\'s warm-up requests.')
+_POLL_SECS = flags.DEFINE_float('file_system_poll_wait_seconds', 1, 'Time between two looks for new versions.')
+_ENABLE_WARMUP = flags.DEFINE_bool('enable_model_warmup', True, 'Replay the model\'s warm-up requests.')
 _ALLOW_LABELS = flags.DEFINE_bool(
     'allow_version_labels_for_unavailable_models', False,
     'Let a new label name a version that is not loaded yet, as labels in --model_config_file do.')
@@ -59,14 +51,12 @@ _MONITORING_CONFIG_FILE = flags.DEFINE_string(
 _ENABLE_BATCHING = flags.DEFINE_bool('enable_batching', False, 'Keep the limits of batching.')
 _BATCHING_FILE = flags.DEFINE_string(
     'batching_parameters_file', '', 'BatchingParameters in text form; max_batch_size counts.')
-_SESSION_CONFIG_FILE = flags.DEFINE_string(
-    'tensorflow_session_config_file', '', 'ConfigProto in text form.')
+_SESSION_CONFIG_FILE = flags.DEFINE_string('tensorflow_session_config_file', '', 'ConfigProto in text form.')
 _INTRA_OP = flags.DEFINE_integer('tensorflow_intra_op_parallelism', 0, 'Threads within an op.')
 _INTER_OP = flags.DEFINE_integer('tensorflow_inter_op_parallelism', 0, 'Threads across ops.')
 
 # Flags of the stand-in alone.
-_HOST = flags.DEFINE_string(
-    'host', '127.0.0.1', 'Address to listen on: loopback unless you say so.')
+_HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen on: loopback unless you say so.')
 _MAX_BODY_BYTES = flags.DEFINE_integer(
     'max_body_bytes', 16 << 20, 'The longest request, over REST also when unzipped.', lower_bound=1)
 _MAX_ROWS = flags.DEFINE_integer('max_rows', 10000, 'Most rows in a request.', lower_bound=1)
@@ -89,27 +79,22 @@ def _model_config():
     raise app.UsageError('Set one of --model_base_path and --model_config_file.')
   config = model_server_config_pb2.ModelServerConfig()
   if _MODEL_CONFIG_FILE.value:
-    return _parse(_MODEL_CONFIG_FILE.value, config)
+    try:
+      return text_format.Parse(_read(_MODEL_CONFIG_FILE.value), config)
+    except text_format.ParseError as error:
+      raise ValueError(f'{_MODEL_CONFIG_FILE.value}:{error}: expected a ModelServerConfig in text form') from None
   config.model_config_list.config.add(
       name=_MODEL_NAME.value, base_path=_MODEL_BASE_PATH.value, model_platform='tensorflow')
   return config
 
 
-def _parse(file, message):
-  try:
-    return text_format.Parse(_read(file), message)
-  except text_format.ParseError as error:
-    raise ValueError(f'{file}:{error}: expected a {message.DESCRIPTOR.name} in text form') from None
-
-
-def _limits():
+def _max_rows():
   """--max_rows, and with batching max_batch_size: tensorflow-serving-api has no such message."""
   max_rows = _MAX_ROWS.value
   if _ENABLE_BATCHING.value and _BATCHING_FILE.value:
-    found = re.search(
-        r'\bmax_batch_size\s*:?\s*\{\s*value\s*:\s*(\d+)', _read(_BATCHING_FILE.value))
+    found = re.search(r'\bmax_batch_size\s*:?\s*\{\s*value\s*:\s*(\d+)', _read(_BATCHING_FILE.value))
     max_rows = min(max_rows, int(found.group(1))) if found else max_rows
-  return inference.Limits(max_rows, _ENABLE_BATCHING.value)
+  return max_rows
 
 
 def _metrics_path():
@@ -121,13 +106,17 @@ def _metrics_path():
   return (path.group(1) if path else '/monitoring/prometheus/metrics') if enabled else None
 
 
-def _session_config():
-  config = config_pb2.ConfigProto()
-  if _SESSION_CONFIG_FILE.value:
-    _parse(_SESSION_CONFIG_FILE.value, config)
-  config.intra_op_parallelism_threads = _INTRA_OP.value  # The flags win, as they do there.
-  config.inter_op_parallelism_threads = _INTER_OP.value
-  return config.SerializeToString()
+def _options(config):
+  file = _SESSION_CONFIG_FILE.value
+  return options.Options(
+      # The flags win over the file, as they do there.
+      session_config=(_read(file) if file else '') + f'\nintra_op_parallelism_threads: {_INTRA_OP.value}'
+      f'\ninter_op_parallelism_threads: {_INTER_OP.value}\n',
+      timeout_secs=_REST_API_TIMEOUT_IN_MS.value / 1000, max_rows=_max_rows(),
+      batching=_ENABLE_BATCHING.value, warmup=_ENABLE_WARMUP.value, poll_secs=_POLL_SECS.value,
+      allow_labels_for_unavailable=_ALLOW_LABELS.value,
+      start_paths=tuple(model.base_path for model in config.model_config_list.config),
+      reload_root=_RELOAD_ROOT.value)
 
 
 class _ImpatientProtocol(h11_impl.H11Protocol):
@@ -166,36 +155,26 @@ class _RestServer(uvicorn.Server):
     return contextlib.nullcontext()
 
 
-def _poll(manager):
-  while True:
-    time.sleep(_POLL_SECS.value)
-    try:
-      manager.poll()
-    except Exception:  # pylint: disable=broad-exception-caught  # the next look may do better
-      logging.exception('Looking for new versions failed')
-
-
-def _rest_server(engine):
-  application = rest_api.make_app(
-      engine, _MAX_BODY_BYTES.value, _CLIENT_TIMEOUT_SECS.value, _metrics_path())
+def _rest_server(models):
+  application = rest_api.make_app(models, _MAX_BODY_BYTES.value, _CLIENT_TIMEOUT_SECS.value, _metrics_path())
   return _RestServer(uvicorn.Config(
       application, _HOST.value, _REST_API_PORT.value, http=_ImpatientProtocol, ws='none',
       lifespan='off', log_config=None, access_log=False, server_header=False,
       timeout_graceful_shutdown=1))
 
 
-async def _serve(engine):
+async def _serve(models):
   addresses = [f'{_HOST.value}:{_PORT.value}'] if _PORT.value else []
   if _GRPC_SOCKET_PATH.value:
     addresses.append(f'unix:{os.path.abspath(_GRPC_SOCKET_PATH.value)}')
   stop = asyncio.Event()
   for number in (signal.SIGINT, signal.SIGTERM):
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
-  grpc_server = grpc_api.make_server(engine, addresses, _MAX_BODY_BYTES.value)
+  grpc_server = grpc_api.make_server(models, addresses, _MAX_BODY_BYTES.value)
   await grpc_server.start()
   logging.info('Stand-in for TensorFlow Serving: gRPC at %s', ' and '.join(addresses) or 'no port')
   if _REST_API_PORT.value:
-    rest_server = _rest_server(engine)
+    rest_server = _rest_server(models)
     serving = asyncio.create_task(rest_server.serve())
     logging.info('REST, and a page to try at http://%s:%d/', _HOST.value, _REST_API_PORT.value)
     await stop.wait()
@@ -206,30 +185,16 @@ async def _serve(engine):
   await grpc_server.stop(1)
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'Expected flags only, got {argv[1:]}.')
-  timeout_secs = _REST_API_TIMEOUT_IN_MS.value / 1000
-  limits = _limits()
+def main(words: list[str]) -> None:
+  if words:
+    raise app.UsageError(f'expected flags only, got {words}')
   config = _model_config()
-  runtime = runtime_lib.Runtime(_session_config(), timeout_secs)
-  manager = versions.Manager(runtime, limits, versions.Options(
-      _ENABLE_WARMUP.value, _ALLOW_LABELS.value, _RELOAD_ROOT.value))
+  models = model_process.ModelProcess(_options(config), config.SerializeToString(), _MAX_CONCURRENT.value)
   try:
-    manager.reload(config)
-    threading.Thread(target=_poll, args=(manager,), daemon=True).start()
-    asyncio.run(_serve(engine_lib.Engine(manager, limits, timeout_secs, _MAX_CONCURRENT.value)))
+    asyncio.run(_serve(models))
   finally:
-    runtime.close()
-
-
-def run(argv: list[str]) -> None:
-  """main, with a line instead of a traceback for what a user can mend."""
-  try:
-    main(argv)
-  except (ValueError, OSError, status.StatusError) as error:
-    sys.exit(f'serving.server: {error}')
+    models.close()
 
 
 if __name__ == '__main__':
-  app.run(run)
+  binary.run(main)

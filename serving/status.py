@@ -31,5 +31,14 @@ def from_number(number: int, message: str) -> StatusError:
   return StatusError(_BY_NUMBER[number], message)
 
 
+def from_exception(error: Exception) -> StatusError:
+  """The error of an exception: a tf.errors.OpError keeps its code, what is unknown is INTERNAL."""
+  if isinstance(error, StatusError):
+    return error
+  if hasattr(error, 'error_code'):
+    return from_number(error.error_code, error.message)
+  return StatusError(grpc.StatusCode.INTERNAL, f'{type(error).__name__}: {error}')
+
+
 def invalid_argument(message: str) -> StatusError:
   return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -4,7 +4,6 @@ As the server does by default, a new version is loaded and warmed up before the 
 goes, and a version that cannot be loaded or warmed up leaves the old one serving.
 """
 
-import dataclasses
 import os
 import threading
 import time
@@ -16,45 +15,25 @@ from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import inference
-from serving import runtime as runtime_lib
+from serving import options as options_lib
+from serving import servable as servable_lib
 from serving import status
 from serving import warmup
 
 _State = get_model_status_pb2.ModelVersionStatus.State
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """How versions are loaded.
-
-  Attributes:
-    warmup: whether warm-up records are replayed.
-    allow_labels_for_unavailable: whether a new label may name a version that is not loaded.
-    reload_root: base paths that a reload request may name besides those of the start; '' for none.
-  """
-
-  warmup: bool = True
-  allow_labels_for_unavailable: bool = False
-  reload_root: str = ''
-
-
 class Manager:
   """The loaded versions. Look-ups take no lock; changes happen one at a time.
 
   Args:
-    runtime: the model process.
-    limits: what a warm-up request may ask for.
     options: how versions are loaded.
   """
 
-  def __init__(self, runtime: runtime_lib.Runtime, limits: inference.Limits, options: Options):
-    self._runtime = runtime
-    self._limits = limits
+  def __init__(self, options: options_lib.Options):
     self._options = options
     self._changing = threading.Lock()
     self._configs = {}  # name → ModelConfig
-    self._start_paths = None
     self._labels = {}  # name → label → version
     self._serving = {}  # name → version → Servable, replaced and never changed
     self._statuses = {}  # name → version → ModelVersionStatus
@@ -63,7 +42,7 @@ class Manager:
     """The names of the configured models, in the configuration's order."""
     return list(self._configs)
 
-  def lookup(self, spec: model_pb2.ModelSpec) -> runtime_lib.Servable:
+  def lookup(self, spec: model_pb2.ModelSpec) -> servable_lib.Servable:
     """The version that a request asks for; raises StatusError."""
     if not spec.name:
       raise status.invalid_argument('ModelSpec has no name specified.')
@@ -74,11 +53,10 @@ class Manager:
       servable = self._serving.get(spec.name, {}).get(version)
     if servable is None:
       request = f'Latest({spec.name})' if version is None else f'Specific({spec.name}, {version})'
-      raise status.StatusError(
-          grpc.StatusCode.NOT_FOUND, f'Servable not found for request: {request}')
+      raise status.StatusError(grpc.StatusCode.NOT_FOUND, f'Servable not found for request: {request}')
     return servable
 
-  def latest(self, name: str) -> runtime_lib.Servable | None:
+  def latest(self, name: str) -> servable_lib.Servable | None:
     """The highest loaded version of a model; None where there is none."""
     loaded = self._serving.get(name)
     return loaded[max(loaded)] if loaded else None
@@ -88,17 +66,18 @@ class Manager:
     states = self._statuses.get(spec.name, {})
     version = self._requested_version(spec)
     if not states:
-      raise status.StatusError(
-          grpc.StatusCode.NOT_FOUND, f'Could not find any versions of model {spec.name}')
+      raise status.StatusError(grpc.StatusCode.NOT_FOUND, f'Could not find any versions of model {spec.name}')
     if version is not None and version not in states:
-      raise status.StatusError(
-          grpc.StatusCode.NOT_FOUND, f'Could not find version {version} of model {spec.name}')
+      raise status.StatusError(grpc.StatusCode.NOT_FOUND, f'Could not find version {version} of model {spec.name}')
     wanted = sorted(states, reverse=True) if version is None else [version]
-    return get_model_status_pb2.GetModelStatusResponse(
-        model_version_status=[states[number] for number in wanted])
+    return get_model_status_pb2.GetModelStatusResponse(model_version_status=[states[number] for number in wanted])
 
-  def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+  def reload(self, config: model_server_config_pb2.ModelServerConfig, *, restarted: bool = False) -> None:
     """ModelService.HandleReloadConfigRequest: returns when the models are loaded.
+
+    Args:
+      config: the models.
+      restarted: whether this process takes over from one that served `config`, labels and all.
 
     Raises:
       StatusError: the configuration is refused, or a new model did not become available.
@@ -110,7 +89,9 @@ class Manager:
     with self._changing:
       configs = self._checked(list(config.model_config_list.config))
       new = [name for name in configs if name not in self._configs]
-      self._labels = self._checked_labels(configs)
+      if not restarted:
+        self._check_labels(configs)
+      self._labels = {name: dict(config.version_labels) for name, config in configs.items()}
       self._configs = configs
       self._update()
       for name, model in configs.items():
@@ -150,23 +131,19 @@ class Manager:
         raise status.invalid_argument(
             f'Model {config.name}: expected model_platform "tensorflow", got '
             f'"{config.model_platform}"')
-    if self._start_paths is None:
-      self._start_paths = {os.path.realpath(config.base_path) for config in configs}
-    for config in configs:
       self._check_path(config)
     return named
 
   def _check_path(self, config):
     path, root = os.path.realpath(config.base_path), self._options.reload_root
     inside = root and os.path.commonpath([path, os.path.realpath(root)]) == os.path.realpath(root)
-    if path not in self._start_paths and not inside:
+    if path not in map(os.path.realpath, self._options.start_paths) and not inside:
       raise status.StatusError(
           grpc.StatusCode.PERMISSION_DENIED,
           f'Model {config.name}: a reload may only name the base paths that the server started '
           'with; start it with --reload_root to allow more')
 
-  def _checked_labels(self, configs):
-    labels = {}
+  def _check_labels(self, configs):
     for name, config in configs.items():
       for label, version in config.version_labels.items():
         known = self._labels.get(name, {}).get(label, version) == version
@@ -176,8 +153,6 @@ class Manager:
               grpc.StatusCode.FAILED_PRECONDITION,
               f'Request to assign label to version {version} of model {name}, which is not '
               'currently available for inference')
-      labels[name] = dict(config.version_labels)
-    return labels
 
   def _update(self):
     for name in set(self._serving) - set(self._configs):
@@ -186,8 +161,7 @@ class Manager:
       found = _found_versions(config.base_path)
       aspired = _aspired_versions(found, config.model_version_policy)
       # A broken version is tried again only after it was taken away: it may come back mended.
-      broken = {version: state for version, state in self._statuses.get(name, {}).items()
-                if state.status.error_code}
+      broken = {version: state for version, state in self._statuses.get(name, {}).items() if state.status.error_code}
       for version in set(broken) - set(found):
         self._set_state(name, version, _State.END)
       for version in sorted(aspired - set(broken) - set(self._serving.get(name, {}))):
@@ -195,28 +169,26 @@ class Manager:
       loaded = set(self._serving.get(name, {}))
       if loaded & aspired or not aspired:
         self._retire(name, loaded - aspired)
-    self._runtime.unload_released()
 
   def _load(self, name, version, path):
     self._set_state(name, version, _State.LOADING)
     started = time.monotonic()
     try:
-      servable = self._runtime.load(name, version, path)
-      records = warmup.replay(servable, path, self._limits) if self._options.warmup else 0
-    except status.StatusError as error:
+      servable = servable_lib.Servable(name, version, path, self._options)
+      records = warmup.replay(servable, path) if self._options.warmup else 0
+    except Exception as error:  # pylint: disable=broad-exception-caught  # the old version serves on
+      error = status.from_exception(error)
       logging.error('%s version %d failed to load: %s', name, version, error.message)
       self._set_state(name, version, _State.END, error)
       return
-    self._serving = {
-        **self._serving, name: {**self._serving.get(name, {}), version: servable}}
+    self._serving = {**self._serving, name: {**self._serving.get(name, {}), version: servable}}
     self._set_state(name, version, _State.AVAILABLE)
     logging.info('%s version %d loaded in %.1f s, %d warm-up requests: %s', name, version,
                  time.monotonic() - started, records, path)
 
   def _retire(self, name, versions):
     for version in versions:
-      kept = {number: servable for number, servable in self._serving[name].items()
-              if number != version}
+      kept = {number: servable for number, servable in self._serving[name].items() if number != version}
       self._serving = {**self._serving, name: kept}
       self._set_state(name, version, _State.END)
       logging.info('%s version %d unloaded', name, version)

@@ -5,6 +5,7 @@ tokenizer and every normalization of the student. It tells each case before it t
 crash has a name.
 """
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -112,6 +113,7 @@ class _Child:
 
 
 def _random_strings(seed: int, count: int) -> list[bytes]:
+  """Other strings for each seed."""
   rng = np.random.default_rng(seed)
   lengths = rng.integers(0, 40, count)
   cuts = np.concatenate([[0], np.cumsum(lengths)])
@@ -122,9 +124,9 @@ def _random_strings(seed: int, count: int) -> list[bytes]:
 def _run(connection, folder, names) -> None:
   """All cases, in the child."""
   child = _Child(connection, folder)
-  for name in names:
-    if name in ('classify', 'regress'):
-      continue
+  seeds = itertools.count()
+  by_text = [name for name in names if name not in ('classify', 'regress')]
+  for name in by_text:
     count = 1 if name == 'one_text' else 2
     for case, inputs in _REFUSED.items():
       if count == 2 or 'lengths' not in case and 'many' not in case:
@@ -132,8 +134,8 @@ def _run(connection, folder, names) -> None:
     child.attempt(name, 'empty batch', *[[]] * count)
     for case, texts in _TEXTS.items():
       child.attempt(name, case, *[texts, texts[::-1]][:count])
-    for start in range(0, _RANDOM_STRINGS // len(names), _BATCH):
-      texts = (_random_strings(start + i, _BATCH) for i in range(count))
+    for start in range(0, _RANDOM_STRINGS // len(by_text), _BATCH):
+      texts = [_random_strings(next(seeds), _BATCH) for _ in range(count)]
       child.attempt(name, f'random bytes {start}', *texts)
   for name in ('classify', 'regress'):
     child.attempt(name, 'scalar', b'')
@@ -200,7 +202,9 @@ class HostileRequestsTest(absltest.TestCase):
 
   def test_any_bytes_get_finite_scores(self):
     self._check('finite', [*_TEXTS, 'hostile texts', 'again'])
-    self._check('finite', [case for _, case in self.outcomes if case.startswith('random bytes')])
+    random = [case for _, case in self.outcomes if case.startswith('random bytes')]
+    self._check('finite', random)
+    self.assertGreaterEqual(len(random) * _BATCH, _RANDOM_STRINGS)
 
   def test_what_is_no_example_is_refused(self):
     self._check('InvalidArgumentError', ['no tf.Example', 'bytes', 'missing feature'])

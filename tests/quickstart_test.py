@@ -1,6 +1,8 @@
 """The quickstart's commands fit the binaries' flags; its table comes from the evaluation."""
 
+import json
 import os
+import shlex
 
 from absl.testing import absltest
 
@@ -75,6 +77,16 @@ class TableTest(absltest.TestCase):
   def test_unfinished_evaluation(self):
     with self.assertRaisesRegex(ValueError, os.path.join('nowhere', 'metrics.json')):
       quickstart.table('nowhere')
+
+
+class NextCommandsTest(absltest.TestCase):
+
+  def test_texts_with_quotes_can_be_pasted(self):
+    shown = quickstart.next_commands('runs/q', "chef's knife", ['8" knife, $5'])
+    *_, curl, query = map(shlex.split, shown.splitlines())
+    self.assertEqual(json.loads(curl[2]), {'instances': [{'query': "chef's knife", 'title': '8" knife, $5'}]})
+    self.assertEqual(query[1:], ['-m', 'serving.query', "--query=chef's knife", '--titles=8" knife, $5'])
+    self.assertIn(' -m serving.server --model_base_path=runs/q/export\n', shown)
 
 
 if __name__ == '__main__':

@@ -5,24 +5,18 @@ from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import predict_pb2
 
 from serving import json_tensor
 from serving import status
 
 
 def _fill(values, dtype, key='inputs'):
-  request = predict_pb2.PredictRequest()
   info = meta_graph_pb2.TensorInfo(dtype=dtype.as_datatype_enum)
-  json_tensor.fill_predict({key: values}, {'x': info}, request)
-  return tf.make_ndarray(request.inputs['x'])
+  return json_tensor.inputs({key: values}, {'x': info})[0]['x']
 
 
 def _answer(rows=False, **outputs):
-  response = predict_pb2.PredictResponse()
-  for name, value in outputs.items():
-    response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-  return json_tensor.dump(json_tensor.predict_answer(response, rows)).decode()
+  return json_tensor.dump(json_tensor.predict_answer(outputs, rows)).decode()
 
 
 class JsonTensorTest(parameterized.TestCase):
@@ -54,18 +48,18 @@ class JsonTensorTest(parameterized.TestCase):
       (np.float32([0.2, 1, np.nan, np.inf, -np.inf, 1e-7]),
        '{"outputs": [0.2, 1.0, NaN, Infinity, -Infinity, 1e-07]}'),
       (np.int64([[1, 2]]), '{"outputs": [[1, 2]]}'), (np.array(7), '{"outputs": 7}'),
-      (np.array(['ü'.encode()]), '{"outputs": ["ü"]}'))
+      (np.array(['ü'.encode()], object), '{"outputs": ["ü"]}'))
   def test_one_output_goes_without_its_name(self, value, expected):
     self.assertEqual(_answer(y=value), expected)
 
   def test_outputs_named_bytes_are_base64(self):
-    self.assertEqual(_answer(y_bytes=[b'a']), '{"outputs": [{"b64": "YQ=="}]}')
+    self.assertEqual(_answer(y_bytes=np.array([b'a'], object)), '{"outputs": [{"b64": "YQ=="}]}')
 
   def test_rows_need_a_common_size(self):
-    self.assertEqual(_answer(True, a=[1, 2], b=[3, 4]),
+    self.assertEqual(_answer(True, a=np.array([1, 2]), b=np.array([3, 4])),
                      '{"predictions": [{"a": 1, "b": 3}, {"a": 2, "b": 4}]}')
     with self.assertRaisesRegex(status.StatusError, 'inconsistent'):
-      _answer(True, a=[1, 2], b=[3])
+      _answer(True, a=np.array([1, 2]), b=np.array([3]))
 
 
 if __name__ == '__main__':

@@ -1,11 +1,9 @@
 """The stand-in beside its answers: versions, crashes, limits, slow clients, metrics; the client."""
 
-import asyncio
 from concurrent import futures
 import contextlib
 import gzip
 import http.client
-import io
 import json
 import os
 import pathlib
@@ -29,19 +27,17 @@ from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving import engine
-from serving import inference
-from serving import load
-from serving import query
-from serving import session_worker
-from serving import status
+from serving import client
+from serving import model_worker
 from tests import serving_models
 from tests import serving_standin
 
 _MAX_BODY_BYTES = 100_000
+_MOST_CALLS = 64
 _METRICS = '/monitoring/prometheus/metrics'
 _QUERY, _TITLE = 'ab', 'abcd'
 _LOGIT = serving_models.pair_logit(_QUERY, _TITLE, 0)  # plus the version
+_ROOT = pathlib.Path(__file__).parent.parent
 _standin = None
 
 
@@ -55,7 +51,7 @@ def setUpModule():
   _standin = serving_standin.StandIn(
       ['--model_name=pair', f'--model_base_path={folder}/pair', f'--reload_root={folder}',
        f'--monitoring_config_file={monitoring}', f'--max_body_bytes={_MAX_BODY_BYTES}',
-       '--client_timeout_secs=2', '--file_system_poll_wait_seconds=0.2'],
+       '--client_timeout_secs=2', '--file_system_poll_wait_seconds=0.2', f'--max_concurrent_requests={_MOST_CALLS}'],
       os.path.join(folder, 'log'))
   unittest.addModuleCleanup(_standin.stop)
 
@@ -235,9 +231,9 @@ class LimitsTest(StandInCase):
     for sent in (b'', b'POST /v1/mod', head):
       for port in (_standin.rest_port, _standin.grpc_port):
         for _ in range(30):
-          client = self.enter_context(socket.create_connection(('127.0.0.1', port), 10))
-          client.sendall(sent)
-          sockets += [client] if port == _standin.rest_port else []
+          connection = self.enter_context(socket.create_connection(('127.0.0.1', port), 10))
+          connection.sendall(sent)
+          sockets += [connection] if port == _standin.rest_port else []
     stop = threading.Event()
     self.addCleanup(stop.set)
     def no_message():
@@ -250,31 +246,37 @@ class LimitsTest(StandInCase):
     body = json.dumps({'inputs': {'query': [_QUERY], 'title': [_TITLE]}})
     self.assertEqual(self.post(body)[0], 200)
     self.assertLess(time.monotonic() - started, 5)
-    for client in sockets:  # Closed by the server, or told that the body did not come.
-      self.assertIn(client.recv(12), (b'', b'HTTP/1.1 408'))
+    for connection in sockets:  # Closed by the server, or told that the body did not come.
+      self.assertIn(connection.recv(12), (b'', b'HTTP/1.1 408'))
     for call in calls:
       call.cancel()
 
   def test_one_request_too_many_is_unavailable(self):
-    runner = engine.Engine(_NoModels(), inference.Limits(1), timeout_secs=5, max_concurrent=1)
-    release = threading.Event()
-    async def run():
-      first = asyncio.create_task(runner.submit(lambda _: release.wait(5), 'm', 'Predict', 'GRPC'))
-      await asyncio.sleep(0)
-      with self.assertRaisesRegex(status.StatusError, 'queue .* is full') as raised:
-        await runner.submit(lambda _: None, 'm', 'Predict', 'GRPC')
-      release.set()
-      self.assertTrue(await first)
-      return raised.exception
-    error = asyncio.run(run())
-    self.assertEqual((error.code, error.http_status), (grpc.StatusCode.UNAVAILABLE, 503))
+    child, = _standin.children()
+    os.kill(child, signal.SIGSTOP)
+    with futures.ThreadPoolExecutor(_MOST_CALLS) as clients:
+      try:
+        calls = [clients.submit(self.predict) for _ in range(_MOST_CALLS)]
+        def refused():
+          body = json.dumps({'inputs': {'query': [_QUERY], 'title': [_TITLE]}})
+          with contextlib.suppress(TimeoutError):  # It was one of the first: they wait.
+            return self.post(body, timeout=1)[0] == 503
+        _wait(refused)
+        with self.assert_rpc_error(grpc.StatusCode.UNAVAILABLE, 'queue to which this task was submitted is full'):
+          self.predict()
+      finally:
+        os.kill(child, signal.SIGCONT)
+      for call in calls:
+        if not isinstance(call.exception(), grpc.RpcError):
+          self.assertEqual(call.result().model_spec.version.value, 1)
+    self.assertEqual(self.logit('pair'), [_LOGIT + 1])
 
   def test_work_that_comes_after_its_deadline_is_not_begun(self):
-    sent = []
-    connection = absltest.mock.Mock(send=sent.append)
-    worker = session_worker._Worker(connection, b'', 1)
-    worker.answer(5, 'run', (1, {}, (), time.monotonic() - 1))
-    self.assertEqual(sent[0][:2], (5, grpc.StatusCode.DEADLINE_EXCEEDED.value[0]))
+    connection, calls = absltest.mock.Mock(), absltest.mock.Mock()
+    worker = model_worker.Worker(connection, calls)
+    worker.answer(5, 'grpc', ('Predict', b''), time.monotonic() - 1)
+    self.assertEqual(connection.send.call_args.args[0][:2], (5, grpc.StatusCode.DEADLINE_EXCEEDED.value[0]))
+    self.assertEmpty(calls.mock_calls)
 
   def test_only_loopback_listens(self):
     listening = [line.split()[1][-13:] for file in ('tcp', 'tcp6')
@@ -290,12 +292,6 @@ class LimitsTest(StandInCase):
     self.assertEqual(connection.getresponse().status, 404)
     connection.close()
     self.assertNotIn('\nforged', _standin.log())
-
-
-class _NoModels:
-
-  def names(self):
-    return []
 
 
 class MetricsTest(StandInCase):
@@ -321,8 +317,8 @@ class ClientTest(StandInCase):
   def test_rank(self):
     titles = ['', 'a', 'abcdef', 'abc']
     expected = ['abcdef', 'abc', 'a', '']
-    by_rest = query.rank('ab', titles, model_name='pair', address=_standin.rest)
-    by_grpc = query.rank('ab', titles, model_name='pair', address=_standin.grpc, grpc=True)
+    by_rest = client.rank('ab', titles, model_name='pair', address=_standin.rest)
+    by_grpc = client.rank('ab', titles, model_name='pair', address=_standin.grpc, grpc=True)
     self.assertEqual([item.text for item in by_rest], expected)
     np.testing.assert_allclose([item.probability for item in by_grpc],
                                [item.probability for item in by_rest], rtol=1e-6)
@@ -331,28 +327,41 @@ class ClientTest(StandInCase):
   def test_errors(self):
     for grpc_too, address in ((False, _standin.rest), (True, _standin.grpc)):
       with self.assertRaisesRegex(ValueError, 'Servable not found'):
-        query.rank('a', ['b'], model_name='x', address=address, grpc=grpc_too)
+        client.rank('a', ['b'], model_name='x', address=address, grpc=grpc_too)
       with self.assertRaises(OSError):
-        query.rank('a', ['b'], address=f'127.0.0.1:{serving_standin.free_port()}', grpc=grpc_too)
+        client.rank('a', ['b'], address=f'127.0.0.1:{serving_standin.free_port()}', grpc=grpc_too)
+    with self.assertRaisesRegex(ValueError, 'a:b: expected host:port'):
+      client.rank('a', ['b'], address='a:b')
 
-  def test_binary_without_tensorflow(self):
-    program = ('import runpy, sys; runpy.run_module("serving.query", run_name="__main__"); '
-               'assert not {"tensorflow", "numpy", "absl"} & set(sys.modules)')
-    result = subprocess.run(
-        [sys.executable, '-c', program, '--query=ab', '--titles', 'a', 'abcdef',
-         f'--address={_standin.rest}', '--model_name=pair'],
-        capture_output=True, text=True, timeout=60, cwd=pathlib.Path(__file__).parent.parent)
+  def test_importing_the_client_imports_nothing_more(self):
+    program = ('import sys; from serving import client; '
+               'assert not {"tensorflow", "grpc", "numpy", "absl"} & set(sys.modules)')
+    subprocess.run([sys.executable, '-c', program], check=True, cwd=_ROOT)
+
+  def test_query(self):
+    result = self.binary('query', '--query=ab', '--titles=a', 'abcdef')
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertRegex(result.stdout, r'^0\.8176\tabcdef\n0\.\d{4}\ta\n$')
     self.assertRegex(result.stderr, r'2 scored in \d+\.\d ms')
 
   def test_load(self):
-    arguments = ['load', f'--address={_standin.rest}', '--model_name=pair', '--concurrency=2',
-                 '--rows=3', '--seconds=.5']
-    output = io.StringIO()
-    with absltest.mock.patch.object(sys, 'argv', arguments), contextlib.redirect_stdout(output):
-      load.main()
-    self.assertRegex(output.getvalue().splitlines()[-1], r'^\| REST \| 3 \| 2 \| \d+ \| [\d.]+ ')
+    result = self.binary('load', '--concurrency=2', '--rows=3', '--seconds=.5')
+    self.assertRegex(result.stdout.splitlines()[-1], r'^\| REST \| 3 \| 2 \| \d+ \| [\d.]+ ')
+
+  def test_slips_are_one_line(self):
+    for arguments, line in (
+        (('query', '--query=a'), 'error: set --query and --titles, or --texts alone'),
+        (('query', '--query=a', '--titles=b', '--model_name=x'), 'error: x: HTTP 404: Servable not found'),
+        (('load', '--rows=0'), 'error: --rows=0: expected numbers from 1'),
+        (('load', '--texts_file=/none'), "error: [Errno 2] No such file or directory: '/none'")):
+      result = self.binary(*arguments)
+      self.assertEqual((result.returncode, result.stdout.count('\n'), result.stderr.count('\n')), (1, 0, 1), result)
+      self.assertStartsWith(result.stderr, line)
+
+  def binary(self, name, *arguments):
+    return subprocess.run(
+        [sys.executable, '-m', f'serving.{name}', f'--address={_standin.rest}', '--model_name=pair', *arguments],
+        capture_output=True, text=True, timeout=300, cwd=_ROOT, check=False)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,20 @@
+"""Runs a binary: what a user can mend is one line on stderr and exit code 1, no traceback."""
+
+import sys
+from typing import Callable
+
+from absl import app
+
+from serving import status
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+  """`app.run` for the binaries; `main` gets the words that are no flags, without the program's."""
+
+  def guarded(argv):
+    try:
+      main(argv[1:])
+    except (app.UsageError, ValueError, OSError, status.StatusError) as error:
+      sys.exit(f'error: {error}')
+
+  app.run(guarded)

@@ -1,0 +1,104 @@
+"""A client of TensorFlow Serving or of the stand-in: scores titles for a query, best first.
+
+    from serving import client; ranked = client.rank('cordless drill', ['20V drill', 'garden hose'])
+
+Over REST this needs nothing beyond Python; over gRPC it imports TensorFlow, as the stubs need it.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import http.client
+import importlib
+import json
+import urllib.parse
+
+MODEL_NAME = 'student'  # As `export` names it.
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+  """A text and its score; `logit` is unscaled, `probability` in [0, 1]."""
+
+  text: str
+  probability: float
+  logit: float
+
+
+class RestClient:
+  """Predict over REST, on one connection that stays open. Not thread-safe.
+
+  Args:
+    address: 'host:port'.
+    timeout_secs: how long to wait for an answer.
+
+  Raises:
+    ValueError: the address is none.
+  """
+
+  def __init__(self, address: str, timeout_secs: float = 10):
+    self._address = address
+    try:
+      self._connection = http.client.HTTPConnection(address, timeout=timeout_secs)
+    except http.client.InvalidURL as error:
+      raise ValueError(f'{address}: expected host:port: {error}') from None
+
+  def predict(self, model_name: str, columns: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+    """Scores rows.
+
+    Args:
+      model_name: the model's name.
+      columns: input name → texts [N].
+
+    Returns:
+      Output name → values [N].
+
+    Raises:
+      ValueError: the server refused the request; its message says why.
+      OSError: the server cannot be reached or did not answer in time.
+    """
+    path = f'/v1/models/{urllib.parse.quote(model_name, safe="")}:predict'
+    body = json.dumps({'inputs': {name: list(texts) for name, texts in columns.items()}})
+    try:
+      self._connection.request('POST', path, body)
+      response = self._connection.getresponse()
+      answer = json.loads(response.read())
+    except (http.client.HTTPException, OSError) as error:
+      self._connection.close()
+      raise OSError(f'{self._address}: expected an answer over HTTP, got {error!r}; does a server run there?') from None
+    if response.status != 200:
+      raise ValueError(f'{model_name}: HTTP {response.status}: {answer["error"]}')
+    return answer['outputs']
+
+
+def connect(address: str | None = None, *, grpc: bool = False, timeout_secs: float = 10):
+  """A client with RestClient's interface; over gRPC if `grpc`. Arguments as of `rank`."""
+  address = address or ('localhost:8500' if grpc else 'localhost:8501')
+  if grpc:
+    # Only now: REST's clients must not need TensorFlow.
+    return importlib.import_module('serving.grpc_client').GrpcClient(address, timeout_secs)
+  return RestClient(address, timeout_secs)
+
+
+def rank(query: str | None, texts: Sequence[str], *, model_name: str = MODEL_NAME, address: str | None = None,
+         grpc: bool = False, timeout_secs: float = 10) -> list[Scored]:
+  """Scores texts and sorts them, best first.
+
+  Args:
+    query: pairs each of `texts`, as titles; None for a model of single texts.
+    texts: the titles or texts.
+    model_name: the model's name.
+    address: 'host:port', for gRPC also 'unix:path'; None for the server's usual port here.
+    grpc: whether `address` speaks gRPC instead of REST.
+    timeout_secs: how long to wait for an answer.
+
+  Returns:
+    As many as `texts`.
+
+  Raises:
+    ValueError: the server refused the request.
+    OSError: the server cannot be reached or did not answer in time.
+  """
+  columns = {'text': texts} if query is None else {'query': [query] * len(texts), 'title': texts}
+  outputs = connect(address, grpc=grpc, timeout_secs=timeout_secs).predict(model_name, columns)
+  scored = map(Scored, texts, outputs['probability'], outputs['logit'])
+  return sorted(scored, key=lambda item: item.probability, reverse=True)
