@@ -7,14 +7,19 @@ scale keeps every ranking.
 
 from typing import Mapping, NamedTuple
 
+from absl import logging
 from matplotlib import figure
 import numpy as np
 from scipy import special
 from sklearn import linear_model
+from sklearn import metrics as sklearn_metrics
+from sklearn import model_selection
 import tensorflow as tf
 
 from b2d import metrics
 from b2d import runs
+
+_FOLDS = 5
 
 
 class Calibration(NamedTuple):
@@ -56,6 +61,46 @@ def fit(margin: np.ndarray, target: np.ndarray, *, offset: bool = True) -> Calib
 def apply(calibration: Calibration, margin: np.ndarray) -> np.ndarray:
   """Calibrated probabilities, float [n] in [0, 1], of margins float [n]."""
   return special.expit(calibration.scale * np.asarray(margin, np.float64) + calibration.offset)
+
+
+def cross_fitted(margin: np.ndarray, target: np.ndarray, groups: np.ndarray) -> np.ndarray:
+  """Calibrated probabilities, each row's by a calibration fitted on the other folds: fair to measure on.
+
+  Args:
+    margin: float [n], n > 1.
+    target: [n], see `fit`.
+    groups: [n]; rows of one group (a query) share a fold, unless there are fewer groups than folds.
+
+  Returns:
+    float [n] in [0, 1].
+  """
+  if len(np.unique(groups)) < _FOLDS:
+    groups = np.arange(len(margin))
+  folds = model_selection.GroupKFold(min(_FOLDS, len(margin)), shuffle=True, random_state=0)
+  probabilities = np.empty(len(margin))
+  for rest, fold in folds.split(margin, groups=groups):
+    probabilities[fold] = apply(fit(margin[rest], target[rest]), margin[fold])
+  return probabilities
+
+
+def fit_if_better(margin: np.ndarray, positive: np.ndarray, groups: np.ndarray) -> tuple[Calibration, np.ndarray]:
+  """Fits a calibration where one lowers the log loss of rows that it was not fitted on.
+
+  Args:
+    margin: float [n], n > 1.
+    positive: bool [n].
+    groups: see `cross_fitted`.
+
+  Returns:
+    The calibration fitted on all rows, or the identity; and its probabilities of the rows, float [n], out of fold.
+  """
+  plain, out_of_fold = special.expit(margin), cross_fitted(margin, positive, groups)
+  before, after = (sklearn_metrics.log_loss(positive, each, labels=[False, True]) for each in (plain, out_of_fold))
+  fitted = fit(margin, positive)
+  better = after < before and fitted.scale > 0
+  logging.info('calibration: log loss %.4f, out of fold %.4f with scale %.3f and offset %.3f: %s', before, after,
+               *fitted, 'taken' if better else 'the probability stays as it is')
+  return (fitted, out_of_fold) if better else (Calibration(), plain)
 
 
 def write_diagram(path: str, probabilities: Mapping[str, np.ndarray], positive: np.ndarray) -> None:

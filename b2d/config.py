@@ -221,13 +221,18 @@ class Distill(base.Config):
   train_files: tuple[str, ...] = base.option((), 'Labelled rows, for hard labels: file patterns.')
   valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
   output_dir: str = base.option('', 'Run folder of the student.')
-  temperature: float = base.option(1.0, 'Temperature T of the teacher.')
+  calibration_files: tuple[str, ...] = base.option(
+      (), 'Labelled rows to calibrate the probability on: file patterns. Empty: --valid_files, which choose the '
+      'weights too; the calibration error is then cross-fitted.')
+  temperature: float | str = base.option(
+      1.0, "Temperature T of the teacher; 'auto': the best of 1, 2, 4 and 8 by --best_metric on --valid_files, each "
+      'tried for an epoch on at most 200,000 of the soft labels.')
   rule: str = base.option('paper', "'paper': T softens the teacher alone; 'hinton': both sides, loss times T².", RULES)
   hard_label_share: float = base.option(
       0.0, 'Weight of the hard label in the loss where a soft-labelled row has one.')
   margin_weight: float = base.option(
       0.0, "Weight of the margin loss: for rows of one query the student's differences follow the teacher's.")
-  max_rows: int = base.option(0, 'Use only the first rows of the soft labels (0: all), to measure growth.')
+  max_rows: int = base.option(0, 'Use only so many of the soft labels, spread evenly (0: all), to measure growth.')
   init_embeddings: str = base.option(
       '', 'Teacher run folder whose word-piece embeddings (PCA) start the rows of the unigrams.')
   rows: Rows = Rows()
@@ -239,9 +244,16 @@ class Distill(base.Config):
   def validate(self) -> None:
     base.require(bool(self.soft_labels) != bool(self.train_files),
                  'set --soft_labels, or --train_files for hard labels alone, and not both')
-    base.require(bool(self.rows.label_column or self.soft_labels and not self.valid_files),
-                 'set --label_column: the rows of --train_files and --valid_files need labels')
-    base.require(self.temperature > 0, f'--temperature={self.temperature}: expected a positive number')
+    base.require(bool(self.rows.label_column or self.soft_labels and not self.valid_files + self.calibration_files),
+                 'set --label_column: the rows of --train_files, --valid_files and --calibration_files need labels')
+    base.require(not self.calibration_files or self.rows.num_classes == 2,
+                 '--calibration_files go with --num_classes=2')
+    if self.temperature == 'auto':
+      base.require(bool(self.soft_labels and self.valid_files),
+                   '--temperature=auto needs --soft_labels, and --valid_files to choose by')
+    else:
+      base.require(not isinstance(self.temperature, str) and self.temperature > 0,
+                   f"--temperature={self.temperature}: expected a positive number or 'auto'")
     base.require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
     base.require(self.max_rows >= 0, '--max_rows must not be negative')
     base.require(self.margin_weight >= 0, '--margin_weight must not be negative')

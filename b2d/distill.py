@@ -5,11 +5,14 @@
     python -m b2d.distill --train_files=train.tsv ... --output_dir=runs/mine/baseline
 
 A killed run goes on where it was when the command is repeated. The run folder holds the best weights (best/), the
-configuration, calibration.json, metrics.json, and TensorBoard events (events/).
+configuration, calibration.json, metrics.json, and TensorBoard events (events/); with --temperature=auto also
+temperature.json: what --best_metric was after a short run at each.
 """
 
+import dataclasses
 import functools
 import json
+import os
 
 from absl import logging
 import numpy as np
@@ -26,6 +29,9 @@ from b2d import soft_labels
 from b2d import student
 from b2d import training
 from flags import distill_flags
+
+_TRIAL_TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
+_TRIAL_ROWS = 200_000
 
 
 def distill(run_config: config.Distill) -> dict[str, float]:
@@ -45,7 +51,8 @@ def distill(run_config: config.Distill) -> dict[str, float]:
 def _distill(run_config: config.Distill) -> dict[str, float]:
   settings = run_config.training
   num_rows = _count_rows(run_config)
-  held_out = _held_out(run_config)
+  held_out = _labelled(run_config.valid_files, run_config.rows)
+  calibration_rows = _labelled(run_config.calibration_files, run_config.rows) or held_out
   model = student.StudentModel(
       run_config.student, run_config.rows.fields, run_config.rows.num_classes, settings.seed)
   if run_config.init_embeddings:
@@ -53,6 +60,10 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   folder = runs.start(run_config, 'distill')
   if run_config.student.tokenizer == 'wordpiece':
     tf.io.gfile.copy(run_config.student.tokenizer_vocab, student.vocab_path(folder), overwrite=True)
+  chosen = {}
+  if run_config.temperature == 'auto':
+    chosen = {'temperature': _choose_temperature(run_config, folder)}
+    run_config = dataclasses.replace(run_config, **chosen)
   steps = training.num_steps(settings, num_rows)
   logging.info('%s: %d rows, %d steps', folder, num_rows, steps)
   result = training.fit(
@@ -63,9 +74,32 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
       evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows))
       if held_out else None,
       settings=settings, folder=folder)
-  if held_out and run_config.rows.num_classes == 2:
-    _calibrate(model, held_out, run_config, folder)
-  return result
+  if calibration_rows and run_config.rows.num_classes == 2:
+    result |= _calibrate(model, calibration_rows, held_out or calibration_rows, run_config.rows, folder)
+  return result | chosen
+
+
+def _choose_temperature(run_config: config.Distill, folder: str) -> float:
+  """The temperature whose student is the best on the held-out rows after an epoch on a share of the soft labels.
+
+  Every trial is a run of its own under `folder`, so a killed search goes on. Only temperature.json remains of them.
+  """
+  path, trials = os.path.join(folder, 'temperature.json'), os.path.join(folder, 'temperature')
+  metric = run_config.training.best_metric
+  if not tf.io.gfile.exists(path):
+    reached = {f'{temperature:g}': distill(dataclasses.replace(
+        run_config, temperature=temperature, output_dir=os.path.join(trials, f'{temperature:g}'),
+        max_rows=min(run_config.max_rows or _TRIAL_ROWS, _TRIAL_ROWS),
+        training=dataclasses.replace(run_config.training, num_train_epochs=1.0)))[metric]
+               for temperature in _TRIAL_TEMPERATURES}
+    runs.write_text(path, json.dumps(reached, indent=2) + '\n')
+  if tf.io.gfile.exists(trials):
+    tf.io.gfile.rmtree(trials)
+  reached = runs.read_json(path)
+  best = (min if metric in training.LOWER_IS_BETTER else max)(reached, key=reached.get)
+  logging.info('%s: temperature %s, by %s of a short run: %s', folder, best, metric,
+               ', '.join(f'{value:.4f} at {temperature}' for temperature, value in reached.items()))
+  return float(best)
 
 
 def _count_rows(run_config: config.Distill) -> int:
@@ -81,14 +115,15 @@ def _count_rows(run_config: config.Distill) -> int:
   return min(num_rows, run_config.max_rows or num_rows)
 
 
-def _held_out(run_config: config.Distill) -> rows.Batch | None:
-  """The held-out rows, kept in memory; None without any."""
-  if not run_config.valid_files:
+def _labelled(files: tuple[str, ...], row_settings: config.Rows) -> rows.Batch | None:
+  """The rows of the files that have a label, kept in memory; None without files."""
+  if not files:
     return None
-  held_out = rows.concatenate(list(rows.read(rows.expand(run_config.valid_files), run_config.rows)))
-  zeros = np.zeros([rows.size(held_out), run_config.rows.num_classes], np.float32)
-  metrics.held_out(held_out['label'], zeros, run_config.rows)  # Unfit labels fail here, at once.
-  return held_out
+  batch = rows.concatenate(list(rows.read(rows.expand(files), row_settings)))
+  batch = rows.take(batch, np.flatnonzero(~np.isnan(batch['label'])))
+  zeros = np.zeros([rows.size(batch), row_settings.num_classes], np.float32)
+  metrics.held_out(batch['label'], zeros, row_settings)  # Unfit labels fail here, at once.
+  return batch
 
 
 def _train_batches(model: student.StudentModel, run_config: config.Distill, epoch: int):
@@ -138,11 +173,26 @@ def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.
   return loss
 
 
-def _calibrate(model, held_out, run_config, folder) -> None:
-  """Fits the scale of the probability on the held-out rows and stores it with the student."""
-  margins = metrics.margin(model.predict_logits(held_out))
-  fitted = calibration.fit(margins, metrics.relevant(held_out['label'], run_config.rows.relevant_target))
+def _calibrate(model, calibration_rows, held_out, row_settings, folder) -> dict[str, float]:
+  """Fits the scale of the probability and stores it with the student.
+
+  Returns:
+    ece and ece_calibrated of the held-out rows; where these are the ones to fit on too, by cross-fitting.
+  """
+  def scored(batch):
+    return (metrics.margin(model.predict_logits(batch)),
+            metrics.relevant(batch['label'], row_settings.relevant_target))
+
+  margins, positive = scored(calibration_rows)
+  groups = calibration_rows.get('query', np.arange(len(margins)))
+  fitted, probabilities = calibration.fit_if_better(margins, positive, groups)
   runs.write_text(student.calibration_path(folder), json.dumps(fitted._asdict(), indent=2) + '\n')
+  if held_out is not calibration_rows:
+    margins, positive = scored(held_out)
+    probabilities = calibration.apply(fitted, margins)
+  plain = calibration.apply(calibration.Calibration(), margins)
+  return {'ece': metrics.expected_calibration_error(plain, positive),
+          'ece_calibrated': metrics.expected_calibration_error(probabilities, positive)}
 
 
 def main(argv: list[str]) -> None:

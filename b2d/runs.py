@@ -19,7 +19,10 @@ import tensorflow as tf
 
 from b2d import config_base
 
-_SECONDARY = {'num_workers', 'output_dir'}  # They change where and how fast, not what comes out.
+_SECONDARY = {
+    'num_workers', 'output_dir',  # They change where and how fast, not what comes out.
+    'rules', 'seeds', 'soft_labels_sets', 'temperatures',  # A sweep may grow; each of its runs has its own record.
+}
 
 
 @contextlib.contextmanager
@@ -84,7 +87,6 @@ def start(run_config: config_base.Config, step: str) -> str:
       what = f'another {", ".join("--" + name for name in changed)}' if changed else \
           f'the step {stored.get("step")!r}'
       raise ValueError(f'{folder}: holds a run of {what}; remove it or choose another --output_dir')
-    return folder
   write_text(os.path.join(folder, 'run.flags'), _flagfile(flat))
   write_text(path, json.dumps({'step': step, 'config': json.loads(run_config.to_json())}, indent=2) + '\n')
   return folder

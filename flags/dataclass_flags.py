@@ -49,6 +49,19 @@ def define(config_class: type) -> Parser:
   return Parser(config_class)
 
 
+class _NumberOrWord(flags.ArgumentParser):
+  """Numbers, and words such as 'auto' that the configuration knows."""
+
+  def parse(self, argument: str | float) -> float | str:
+    try:
+      return float(argument)
+    except ValueError:
+      return argument
+
+  def flag_type(self) -> str:
+    return "float or 'auto'"
+
+
 def _default(field: dataclasses.Field):
   return None if field.default is dataclasses.MISSING else field.default
 
@@ -77,6 +90,8 @@ def _define_one(flag_values: flags.FlagValues, field: dataclasses.Field, kind: t
     flags.DEFINE_float(field.name, default, text, flag_values=flag_values)
   elif kind is str:
     flags.DEFINE_string(field.name, default, text, flag_values=flag_values)
+  elif kind == float | str:
+    flags.DEFINE(_NumberOrWord(), field.name, default, text, flag_values=flag_values)
   else:  # tuple[int, ...] and its like: one comma-separated flag.
     flags.DEFINE_list(field.name, [str(value) for value in default], text, flag_values=flag_values)
 

@@ -35,6 +35,35 @@ class CalibrationTest(absltest.TestCase):
     self.assertGreater(before, 0.1)
     self.assertLess(after, 0.04)
 
+  def test_is_cross_fitted_by_group(self):
+    """What a group's own labels say must not reach its probabilities."""
+    margins, groups = np.zeros(60), np.arange(60) // 6
+    target = groups == 3
+    probabilities = calibration.cross_fitted(margins, target, groups)
+    np.testing.assert_allclose(probabilities[groups == 3], 1 / (48 + 2), atol=2e-3)  # Platt's target of no positive.
+    self.assertGreater(probabilities[groups == 4].max(), 0.1)
+
+  def test_few_groups_are_parted(self):
+    found = calibration.cross_fitted(np.array([-1.0, 1.0, -1.0]), np.array([False, True, False]), np.zeros(3))
+    self.assertTrue(np.all((found > 0) & (found < 1)))
+
+  def test_is_kept_only_where_it_helps(self):
+    rng = np.random.default_rng(0)
+    margins = rng.normal(scale=3, size=2000)
+    rows = np.arange(2000)
+    fitted, probabilities = calibration.fit_if_better(margins, rng.random(2000) < special.expit(margins / 3), rows)
+    self.assertBetween(fitted.scale, 0.25, 0.42)
+    self.assertFalse(np.allclose(probabilities, special.expit(margins)))
+    np.testing.assert_allclose(probabilities, calibration.apply(fitted, margins), atol=0.05)
+    # A model that is right in its probabilities, and too few rows to better them.
+    margins = np.tile([-2.0, 2.0], 10)
+    positive = np.tile([False, True], 10) ^ (np.arange(20) % 10 == 0)
+    fitted, probabilities = calibration.fit_if_better(margins, positive, rows[:20])
+    self.assertEqual(fitted, calibration.Calibration())
+    np.testing.assert_array_equal(probabilities, special.expit(margins))
+    # One that is worse than chance: no calibration turns its ranking round.
+    self.assertEqual(calibration.fit_if_better(margins, margins < 0, rows[:20])[0], calibration.Calibration())
+
   def test_separable_rows_stay_finite(self):
     found = calibration.fit(np.array([-1.0, 1.0]), np.array([False, True]))
     # Platt's targets of one row a class are 1/3 and 2/3: scale log 2, offset 0.

@@ -9,6 +9,7 @@ from absl.testing import parameterized
 
 from b2d import config
 from b2d import config_base
+from b2d import config_sweep
 
 _PAIR = config.Rows(text_columns=('q', 't'), label_column='grade', label_range=(1.0, 3.0),
                     relevant_from=2.5)
@@ -19,6 +20,7 @@ _EXAMPLES = (
     config.Label(teacher_dir='teacher', precision='float32'),
     config.Stack(soft_labels=('a', 'b'), combination='probabilities'),
     config.Distill(soft_labels=('a',), student=config.Student(ngram_orders=(1, 3), product=False)),
+    config.Distill(soft_labels=('a',), valid_files=('b',), temperature='auto', rows=config.Rows(label_column='c')),
     config.Evaluate(models=('a=b',), rows=_PAIR),
     config.Export(model='student', output_dir='export', table_dtype='int8'),
     config.PairUp(max_pseudo_words=3),
@@ -69,6 +71,28 @@ class RowsTest(absltest.TestCase):
     self.assertEqual((_PAIR.fields, _PAIR.relevant_target), (('query', 'title'), 0.75))
 
 
+class SweepTest(absltest.TestCase):
+
+  def test_runs(self):
+    sweep = config_sweep.Sweep(
+        soft_labels_sets=('one=a', 'both=a', 'both=b'), valid_files=('v',), rows=_SINGLE, output_dir='sweep',
+        temperatures=(1.0, 2.5), seeds=(1, 7), training=config.Training(learning_rate=0.5))
+    runs = sweep.runs()
+    # At temperature 1 both rules are the first.
+    self.assertEqual(list(runs)[:6], [f'one-{rule}-seed{seed}' for rule in ('paper-T1', 'paper-T2.5', 'hinton-T2.5')
+                                      for seed in (1, 7)])
+    self.assertLen(runs, 12)
+    self.assertEqual(runs['both-hinton-T2.5-seed7'], config.Distill(
+        soft_labels=('a', 'b'), valid_files=('v',), rows=_SINGLE, output_dir='sweep/both-hinton-T2.5-seed7',
+        temperature=2.5, rule='hinton', training=config.Training(learning_rate=0.5, seed=7)))
+
+  def test_one_set_without_a_name(self):
+    sweep = config_sweep.Sweep(soft_labels=('a', 'b'), valid_files=('v',), rows=_SINGLE, seeds=(1,), rules=('hinton',),
+                               temperatures=(1.0,))
+    self.assertEqual({name: run.soft_labels for name, run in sweep.runs().items()},
+                     {'soft_labels-hinton-T1-seed1': ('a', 'b')})
+
+
 class ValidationTest(parameterized.TestCase):
 
   @parameterized.named_parameters((f'{i}_{name}', *rest) for i, (name, *rest) in enumerate((
@@ -116,6 +140,11 @@ class ValidationTest(parameterized.TestCase):
       _wrong(config.Distill, 'set --label_column', soft_labels=('a',), valid_files=('b',)),
       _wrong(config.Distill, '--temperature=0.0: expected a positive', soft_labels=('a',),
              temperature=0.0),
+      _wrong(config.Distill, "--temperature=cold: expected a positive number or 'auto'", soft_labels=('a',),
+             temperature='cold'),
+      _wrong(config.Distill, '--temperature=auto needs', soft_labels=('a',), temperature='auto'),
+      _wrong(config.Distill, '--calibration_files go with --num_classes=2', soft_labels=('a',),
+             calibration_files=('b',), rows=config.Rows(num_classes=3, label_column='c')),
       _wrong(config.Distill, '--hard_label_share must be in [0, 1]', soft_labels=('a',),
              hard_label_share=1.5),
       _wrong(config.Distill, '--max_rows must not', soft_labels=('a',), max_rows=-1),
@@ -132,6 +161,14 @@ class ValidationTest(parameterized.TestCase):
       _wrong(config.Export, 'set --output_dir', model='m'),
       _wrong(config.Export, "--model_name='a b': expected letters", model='m', output_dir='o',
              model_name='a b'),
+      _wrong(config_sweep.Sweep, 'set --valid_files', soft_labels=('a',)),
+      _wrong(config_sweep.Sweep, 'set --soft_labels, or --soft_labels_sets', valid_files=('b',), rows=_SINGLE),
+      _wrong(config_sweep.Sweep, "--soft_labels_sets: expected name=folder, found 'a/b=c'", valid_files=('b',),
+             rows=_SINGLE, soft_labels_sets=('a/b=c',)),
+      _wrong(config_sweep.Sweep, 'expected at least one of each', valid_files=('b',), rows=_SINGLE,
+             soft_labels=('a',), seeds=()),
+      _wrong(config_sweep.Sweep, "--rule='best': expected one of", valid_files=('b',), rows=_SINGLE,
+             soft_labels=('a',), rules=('best',)),
       _wrong(config.PairUp, '--num_random=-1: expected at least 0', num_random=-1),
       _wrong(config.PairUp, '--max_pseudo_words=0: expected at least 1', max_pseudo_words=0),
       _wrong(config.PairUp, '--lower_rank=20: expected at least', lower_rank=20),

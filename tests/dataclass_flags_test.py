@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 from b2d import config
 from b2d import config_base
+from b2d import config_sweep
 from flags import dataclass_flags
 from flags import distill_flags
 from flags import evaluate_flags
@@ -18,6 +19,7 @@ from flags import finetune_flags
 from flags import label_flags
 from flags import pair_up_flags
 from flags import stack_flags
+from flags import sweep_flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class _Outer(config_base.Config):
   mode: str = config_base.option('a', 'Mode.', ('a', 'b'))
   fast: bool = config_base.option(False, 'Fast.')
   share: float = config_base.option(0.25, 'Share.')
+  heat: float | str = config_base.option(1.0, "A number or 'auto'.")
   inner: _Inner = _Inner(width=7)
 
   def validate(self):
@@ -55,6 +58,7 @@ class DataclassFlagsTest(parameterized.TestCase):
         _parse('--names=x, y', '--mode=b', '--fast', '--share=1', '--width=9', '--rates=1,2.5'),
         _Outer(names=('x', 'y'), mode='b', fast=True, share=1.0, inner=_Inner(9, (1.0, 2.5))))
     self.assertEqual(_parse('--nofast', '--rates=').inner.rates, ())
+    self.assertEqual([_parse(f'--heat={heat}').heat for heat in ('2', '0.5', 'auto')], [2.0, 0.5, 'auto'])
 
   def test_flags_of_one_definition_are_not_anothers(self):
     first, second = dataclass_flags.define(_Outer), dataclass_flags.define(_Outer)
@@ -97,7 +101,9 @@ class StepsTest(parameterized.TestCase):
        {'teacher': config.Teacher(vocab_file='a'), 'rows': config.Rows(label_column='b')}),
       (label_flags, config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
       (pair_up_flags, config.PairUp, [], {}),
-      (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}))
+      (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}),
+      (sweep_flags, config_sweep.Sweep, ['--soft_labels=a', '--valid_files=b', '--label_column=c', '--seeds=4'],
+       {'soft_labels': ('a',), 'valid_files': ('b',), 'rows': config.Rows(label_column='c'), 'seeds': (4,)}))
   def test_flags_of_a_step(self, module, config_class, needed, made_from):
     self.assertCountEqual(module.parse.flag_values, config_base.to_flat(config_class(**made_from)))
     parse = dataclass_flags.define(config_class)

@@ -83,7 +83,7 @@ class DistillTest(absltest.TestCase):
                                  num_train_epochs=4, warmup_proportion=0.0, best_metric='log_loss'))
 
   def _distill(self, rows=None, **changes):
-    return distill.distill(self._config(rows, output_dir=self.run_dir, **changes))
+    return distill.distill(self._config(rows, **{'output_dir': self.run_dir, **changes}))
 
   def test_follows_the_teacher_alone(self):
     self.assertEqual((self.whole['auc'], self.whole['accuracy']), (1, 1))
@@ -92,9 +92,42 @@ class DistillTest(absltest.TestCase):
     self.assertLess(bad, -1)
 
   def test_calibration(self):
-    fitted = runs.read_json(student.calibration_path(self.whole_dir))
+    """Fitted on rows of which the teacher is right about 80 %, measured on rows where it always is."""
+    noisy = np.where(np.arange(60) % 10 < 8, self.good[:60], ~self.good[:60])
+    result = self._distill(valid_files=(self.valid,), calibration_files=(self._write_rows('noisy.tsv', noisy),))
+    fitted = runs.read_json(student.calibration_path(self.run_dir))
     self.assertEqual(set(fitted), {'scale', 'offset'})
-    self.assertGreater(fitted['scale'], 0)
+    self.assertBetween(fitted['scale'], 0.1, 0.8)
+    self.assertAlmostEqual(result['ece'], self.whole['ece'])
+    self.assertAlmostEqual(result['ece_calibrated'], 0.2, delta=0.05)
+
+  def test_no_calibration_where_it_would_do_harm(self):
+    """Sure, and always right: what twenty rows say is less than that."""
+    self.assertEqual(runs.read_json(student.calibration_path(self.whole_dir)), {'scale': 1.0, 'offset': 0.0})
+    self.assertEqual(self.whole['ece_calibrated'], self.whole['ece'])
+
+  def test_automatic_temperature(self):
+    """A teacher at 100 says nearly 0.5 of everything, far from the labels."""
+    settings = {'valid_files': (self.valid,), 'temperature': 'auto'}
+    fit, calls = training.fit, []
+
+    def until_killed(**arguments):
+      calls.append(arguments['folder'])
+      if len(calls) == 2:
+        raise KeyboardInterrupt
+      return fit(**arguments)
+
+    with absltest.mock.patch.object(distill, '_TRIAL_TEMPERATURES', (100.0, 1.0)):
+      with absltest.mock.patch.object(training, 'fit', until_killed):
+        with self.assertRaises(KeyboardInterrupt):
+          self._distill(**settings)
+        result = self._distill(**settings)
+    trials = [os.path.join(self.run_dir, 'temperature', name) for name in ('100', '1')]
+    self.assertEqual(calls, [*trials, trials[1], self.run_dir])  # The first one was not run again.
+    self.assertEqual(result['temperature'], 1)
+    self.assertEqual(result['log_loss'], self.whole['log_loss'])
+    self.assertEqual(set(runs.read_json(os.path.join(self.run_dir, 'temperature.json'))), {'100', '1'})
+    self.assertFalse(tf.io.gfile.exists(os.path.join(self.run_dir, 'temperature')))
 
   def test_main_reuses_a_finished_run(self):
     flat = {name: [str(item) for item in value] if isinstance(value, tuple) else value
@@ -143,9 +176,8 @@ class DistillTest(absltest.TestCase):
     self._distill({'text_columns': _PAIR}, soft_labels=(labels,), margin_weight=0.5)
     self.assertTrue(np.isfinite(student.load(self.run_dir).table).all())
 
-  def test_three_classes_and_the_first_rows(self):
-    likes = np.where(np.arange(64) < 20, self.good, ~self.good)
-    labels = self._write_soft_labels('three', likes, np.nan, num_classes=3)
+  def test_three_classes_and_some_of_the_rows(self):
+    labels = self._write_soft_labels('three', self.good, np.nan, num_classes=3)
     result = self._distill({'num_classes': 3}, soft_labels=(labels,), max_rows=20)
     self.assertEqual(result['step'], 4 * 2)
     found = student.load(self.run_dir).predict_logits(_GOOD_BAD)

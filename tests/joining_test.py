@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import types
 from unittest import mock
 
 from absl.testing import absltest
@@ -10,33 +9,7 @@ import numpy as np
 
 from b2d import joining
 from b2d import rows
-from b2d import soft_labels
-
-
-def write_soft_labels(folder, order, teacher, shard_rows=7, num_classes=2,
-                      texts=types.MappingProxyType({}), labels=None):
-  """Rows 'id0', 'id1', ... in this order, with logits that tell teacher, row and class apart."""
-  os.makedirs(folder)
-  order = np.asarray(order)
-  shards = {}
-  for start in range(0, len(order), shard_rows):
-    part = order[start:start + shard_rows]
-    batch = {'id': np.array([f'id{row}'.encode() for row in part], object),
-             'text': np.array([texts.get(row, f'text {row}').encode() for row in part], object),
-             'logits': logits_of(part, teacher, num_classes)}
-    if labels is not None:
-      batch['label'] = np.float32(labels)[part]
-    name = soft_labels.shard_name(len(shards))
-    shards[name] = soft_labels.write_shard(folder, len(shards), batch)
-  soft_labels.write_manifest(
-      folder, soft_labels.Manifest((f'teacher{teacher}',), num_classes, ('text',), shards))
-  return folder
-
-
-def logits_of(row_numbers, teacher, num_classes=2):
-  """float32 [n, 1, num_classes]."""
-  row_numbers = np.reshape(row_numbers, [-1, 1, 1])
-  return (1000 * teacher + row_numbers + np.arange(num_classes) / 10).astype(np.float32)
+from tests import soft_label_folders
 
 
 class JoinTest(absltest.TestCase):
@@ -46,7 +19,7 @@ class JoinTest(absltest.TestCase):
     self.folder = self.create_tempdir().full_path
 
   def _write(self, name, *args, **kwargs):
-    return write_soft_labels(os.path.join(self.folder, name), *args, **kwargs)
+    return soft_label_folders.write(os.path.join(self.folder, name), *args, **kwargs)
 
   def _join(self, *folders, partition_rows=5):
     with tempfile.TemporaryDirectory(dir=self.folder) as temporary, \
@@ -66,7 +39,7 @@ class JoinTest(absltest.TestCase):
     numbers = np.array([int(each[2:]) for each in joined['id']])
     np.testing.assert_array_equal(np.sort(numbers), np.arange(40))
     np.testing.assert_array_equal(
-        joined['logits'], np.concatenate([logits_of(numbers, t) for t in (1, 2, 3)], axis=1))
+        joined['logits'], np.concatenate([soft_label_folders.logits_of(numbers, t) for t in (1, 2, 3)], axis=1))
     np.testing.assert_array_equal(joined['text'], [f'text {row}'.encode() for row in numbers])
     np.testing.assert_array_equal(joined['label'], np.float32(labels)[numbers])
 

@@ -12,7 +12,7 @@ from b2d import soft_labels
 from b2d import stack
 from flags import stack_flags
 from tests import flag_values
-from tests import joining_test
+from tests import soft_label_folders
 
 
 class StackTest(absltest.TestCase):
@@ -22,12 +22,12 @@ class StackTest(absltest.TestCase):
     self.folder = self.create_tempdir().full_path
     rng = np.random.default_rng(0)
     self.soft_labels = [self._path('a'), self._path('b')]
-    joining_test.write_soft_labels(
+    soft_label_folders.write(
         self._path('a'), rng.permutation(30), 1, labels=np.arange(30) % 2)
-    joining_test.write_soft_labels(self._path('b'), rng.permutation(30)[:25], 2)
+    soft_label_folders.write(self._path('b'), rng.permutation(30)[:25], 2)
     self.valid = [self._path('valid_a'), self._path('valid_b')]
     for folder in self.valid:
-      joining_test.write_soft_labels(folder, np.arange(20), 0, labels=np.arange(20) % 2)
+      soft_label_folders.write(folder, np.arange(20), 0, labels=np.arange(20) % 2)
 
   def _path(self, name):
     return os.path.join(self.folder, name)
@@ -47,7 +47,7 @@ class StackTest(absltest.TestCase):
     self.assertEqual(manifest.teachers, ('logits of teacher1, teacher2',))
     batch = next(soft_labels.read([self._path('stack')]))
     numbers = np.array([int(each[2:]) for each in batch['id']])
-    np.testing.assert_allclose(batch['logits'], joining_test.logits_of(numbers, 1.5))
+    np.testing.assert_allclose(batch['logits'], soft_label_folders.logits_of(numbers, 1.5))
     np.testing.assert_array_equal(batch['label'], numbers % 2)
     self.assertEqual(self._run(), result)  # Finished before.
 
@@ -65,7 +65,7 @@ class StackTest(absltest.TestCase):
 
   def test_bad_input(self):
     other = self._path('other')
-    joining_test.write_soft_labels(other, np.arange(50, 60), 3)
+    soft_label_folders.write(other, np.arange(50, 60), 3)
     for changes, message in (
         ({'soft_labels': [self.soft_labels[0], other], 'output_dir': self._path('x')},
          'expected rows of the same ids, found none'),

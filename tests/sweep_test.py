@@ -1,0 +1,106 @@
+"""b2d.sweep: real runs of a tiny student, a sweep that grows, and the table of given results."""
+
+import os
+from unittest import mock
+
+from absl.testing import absltest
+import numpy as np
+from tensorboard.plugins.hparams import plugin_data_pb2
+import tensorflow as tf
+
+from b2d import config
+from b2d import config_sweep
+from b2d import distill
+from b2d import runs
+from b2d import sweep
+from b2d import training
+from flags import sweep_flags
+from tests import flag_values
+from tests import soft_label_folders
+
+
+def _session(folder):
+  """What TensorBoard's HParams reads of a session: its settings, and the names of its measures."""
+  settings, measures = {}, set()
+  for path in tf.io.gfile.glob(os.path.join(folder, '*')):
+    for event in tf.compat.v1.train.summary_iterator(path):
+      for value in event.summary.value:
+        if value.metadata.plugin_data.plugin_name == 'hparams':
+          content = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
+          settings = dict(content.session_start_info.hparams)
+        else:
+          measures.add(value.tag)
+  return settings, measures
+
+
+class SweepTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.output = os.path.join(self.folder, 'sweep')
+    self.valid = os.path.join(self.folder, 'valid.tsv')
+    with open(self.valid, 'w', encoding='utf-8') as file:
+      file.write('text\tlabel\n' + ''.join(f'text {row}\t{row % 2}\n' for row in range(12)))
+
+  def _config(self, **changes):
+    return config_sweep.Sweep(**{
+        'soft_labels': ('a',), 'valid_files': (self.valid,), 'output_dir': self.output,
+        'rows': config.Rows(label_column='label')} | changes)
+
+  def test_runs_are_made_once_and_a_sweep_may_grow(self):
+    labels = soft_label_folders.write(os.path.join(self.folder, 'labels'), np.arange(32), 1)
+    values = {'soft_labels_sets': [f'one={labels}'], 'temperatures': ['2'], 'rules': ['hinton'], 'seeds': ['1'],
+              'valid_files': [self.valid], 'label_column': 'label', 'output_dir': self.output, 'num_buckets': 64,
+              'embedding_dim': 4, 'hidden_layers': ['4'], 'train_batch_size': 16, 'num_train_epochs': 1.0}
+    with mock.patch.object(training, 'fit', wraps=training.fit) as fit:
+      for seeds in (['1'], ['1', '2'], ['1', '2']):
+        with flag_values.given(sweep_flags.parse, **values | {'seeds': seeds}), mock.patch('builtins.print') as printed:
+          sweep.main([])
+      self.assertEqual(fit.call_count, 2)
+    with open(os.path.join(self.output, 'table.md'), encoding='utf-8') as file:
+      printed.assert_called_once_with(file.read(), end='')
+    result = runs.read_json(os.path.join(self.output, 'metrics.json'))
+    names = ['one-hinton-T2-seed1', 'one-hinton-T2-seed2']
+    self.assertEqual(list(result['runs']), names)
+    self.assertEqual([each['seeds'] for each in result['combinations']], [2])
+    for name in names:
+      self.assertEqual(runs.read_json(os.path.join(self.output, name, 'metrics.json')), result['runs'][name])
+    self.assertEqual(runs.load_config(self.output, config_sweep.Sweep, 'sweep').seeds, (1, 2))
+    settings, measures = _session(os.path.join(self.output, 'events', names[1]))
+    self.assertEqual((settings['temperature'].number_value, settings['rule'].string_value,
+                      settings['seed'].number_value), (2, 'hinton', 2))
+    self.assertEqual(measures, {'accuracy', 'auc', 'log_loss', 'ece', 'ece_calibrated'})
+
+  def test_a_sweep_of_other_settings_is_refused(self):
+    runs.start(self._config(), 'sweep')
+    with self.assertRaisesRegex(ValueError, 'holds a run of another --hard_label_share; '):
+      sweep.sweep(self._config(hard_label_share=0.5))
+
+  def _sweep(self, **changes):
+    """The result of a sweep whose runs have AUC 0.1 · T + 0.01 · seed, and log loss as much."""
+    def given(run):
+      value = 0.1 * run.temperature + 0.01 * run.training.seed
+      return {'auc': value, 'log_loss': value, 'step': 7}
+
+    with mock.patch.object(distill, 'distill', given):
+      return sweep.sweep(self._config(temperatures=(1.0, 2.0), rules=('paper',), seeds=(1, 3), **changes))
+
+  def test_table_of_mean_and_spread_the_best_first(self):
+    result = self._sweep()
+    self.assertEqual([each['name'] for each in result['combinations']],
+                     ['soft_labels-paper-T2', 'soft_labels-paper-T1'])
+    self.assertAlmostEqual(result['combinations'][0]['auc']['mean'], 0.22)
+    self.assertAlmostEqual(result['combinations'][0]['auc']['std'], 0.01 * 2**0.5)
+    self.assertEqual(sweep.table(result['combinations']), (
+        '| soft labels, rule, temperature | seeds | auc | log_loss |\n| --- | ---: | ---: | ---: |\n'
+        '| soft_labels-paper-T2 | 2 | 0.2200 ± 0.0141 | 0.2200 ± 0.0141 |\n'
+        '| soft_labels-paper-T1 | 2 | 0.1200 ± 0.0141 | 0.1200 ± 0.0141 |\n'))
+
+  def test_the_lowest_log_loss_first(self):
+    result = self._sweep(training=config.Training(best_metric='log_loss'))
+    self.assertEqual(result['combinations'][0]['name'], 'soft_labels-paper-T1')
+
+
+if __name__ == '__main__':
+  absltest.main()
