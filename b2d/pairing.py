@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from b2d import config
+from b2d import config_pair_up
 from b2d import rows
 from b2d import runs
 from b2d import soft_labels
@@ -102,7 +102,7 @@ def unique(texts: Iterable[str]) -> list[str]:
   return list(kept.values())
 
 
-def cut_pseudo_queries(titles: list[str], logged: list[str], settings: config.PairUp) -> list[Query]:
+def cut_pseudo_queries(titles: list[str], logged: list[str], settings: config_pair_up.PairUp) -> list[Query]:
   """Cuts pseudo-queries from the titles, the titles taken in turn in random order.
 
   Returns:
@@ -136,7 +136,7 @@ def _cut(title: str, max_words: int, generator: random.Random) -> str:
   return ' '.join(words[i] for i in sorted(generator.sample(range(len(words)), count)))
 
 
-def pair(query: Query, index: TitleIndex, num_titles: int, settings: config.PairUp,
+def pair(query: Query, index: TitleIndex, num_titles: int, settings: config_pair_up.PairUp,
          generator: np.random.Generator) -> dict[int, str]:
   """Chooses the titles of one query.
 
@@ -166,7 +166,7 @@ def pair(query: Query, index: TitleIndex, num_titles: int, settings: config.Pair
   return chosen
 
 
-def load(settings: config.PairUp) -> Inputs:
+def load(settings: config_pair_up.PairUp) -> Inputs:
   """Reads queries and titles, cuts the pseudo-queries, shuffles.
 
   Raises:
@@ -188,7 +188,7 @@ def load(settings: config.PairUp) -> Inputs:
   return Inputs(queries, titles)
 
 
-def write(inputs: Inputs, settings: config.PairUp, folder: str) -> dict[str, int]:
+def write(inputs: Inputs, settings: config_pair_up.PairUp, folder: str) -> dict[str, int]:
   """Writes the shards that `folder` lacks, then its manifest.
 
   A shard depends on the inputs, the settings and its number alone: a resumed run equals an
@@ -244,7 +244,7 @@ def _check_inputs(inputs: Inputs, folder: str) -> dict[str, int | str]:
   return found
 
 
-def _split(queries: list[Query], settings: config.PairUp) -> list[list[Query]]:
+def _split(queries: list[Query], settings: config_pair_up.PairUp) -> list[list[Query]]:
   """Even parts that bring about `rows_per_shard` rows each."""
   num_logged = sum(query.own_title is None for query in queries)
   num_rows = (num_logged * settings.rows_per_query +
@@ -254,7 +254,7 @@ def _split(queries: list[Query], settings: config.PairUp) -> list[list[Query]]:
   return [queries[start:end] for start, end in zip(bounds, bounds[1:])]
 
 
-def _pairs(queries: list[Query], index: TitleIndex, titles: list[str], settings: config.PairUp,
+def _pairs(queries: list[Query], index: TitleIndex, titles: list[str], settings: config_pair_up.PairUp,
            generator: np.random.Generator, progress: tqdm.tqdm) -> rows.Batch:
   """The rows of one shard: 'query', 'title' and 'source', object [n]."""
   found = []

@@ -9,6 +9,7 @@ from absl.testing import parameterized
 
 from b2d import config
 from b2d import config_base
+from b2d import config_pair_up
 from b2d import config_sweep
 
 _PAIR = config.Rows(text_columns=('q', 't'), label_column='grade', label_range=(1.0, 3.0),
@@ -23,7 +24,7 @@ _EXAMPLES = (
     config.Distill(soft_labels=('a',), valid_files=('b',), temperature='auto', rows=config.Rows(label_column='c')),
     config.Evaluate(models=('a=b',), rows=_PAIR),
     config.Export(model='student', output_dir='export', table_dtype='int8'),
-    config.PairUp(max_pseudo_words=3),
+    config_pair_up.PairUp(max_pseudo_words=3),
 )
 _SINGLE = config.Rows(label_column='label')
 
@@ -169,10 +170,10 @@ class ValidationTest(parameterized.TestCase):
              soft_labels=('a',), seeds=()),
       _wrong(config_sweep.Sweep, "--rule='best': expected one of", valid_files=('b',), rows=_SINGLE,
              soft_labels=('a',), rules=('best',)),
-      _wrong(config.PairUp, '--num_random=-1: expected at least 0', num_random=-1),
-      _wrong(config.PairUp, '--max_pseudo_words=0: expected at least 1', max_pseudo_words=0),
-      _wrong(config.PairUp, '--lower_rank=20: expected at least', lower_rank=20),
-      _wrong(config.PairUp, 'are all 0', num_neighbors=0, num_lower=0, num_random=0,
+      _wrong(config_pair_up.PairUp, '--num_random=-1: expected at least 0', num_random=-1),
+      _wrong(config_pair_up.PairUp, '--max_pseudo_words=0: expected at least 1', max_pseudo_words=0),
+      _wrong(config_pair_up.PairUp, '--lower_rank=20: expected at least', lower_rank=20),
+      _wrong(config_pair_up.PairUp, 'are all 0', num_neighbors=0, num_lower=0, num_random=0,
              num_pseudo_queries=0),
   )))
   def test_refused(self, config_class, message, values):

@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 from b2d import config
 from b2d import config_base
+from b2d import config_pair_up
 from b2d import config_sweep
 from flags import dataclass_flags
 from flags import distill_flags
@@ -100,7 +101,7 @@ class StepsTest(parameterized.TestCase):
       (finetune_flags, config.Finetune, ['--vocab_file=a', '--label_column=b'],
        {'teacher': config.Teacher(vocab_file='a'), 'rows': config.Rows(label_column='b')}),
       (label_flags, config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
-      (pair_up_flags, config.PairUp, [], {}),
+      (pair_up_flags, config_pair_up.PairUp, [], {}),
       (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}),
       (sweep_flags, config_sweep.Sweep, ['--soft_labels=a', '--valid_files=b', '--label_column=c', '--seeds=4'],
        {'soft_labels': ('a',), 'valid_files': ('b',), 'rows': config.Rows(label_column='c'), 'seeds': (4,)}))

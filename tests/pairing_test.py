@@ -9,7 +9,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
-from b2d import config
+from b2d import config_pair_up
 from b2d import pair_up
 from b2d import pairing
 from b2d import rows
@@ -30,7 +30,7 @@ def _titles(count=120):
 def _settings(**changes):
   defaults = dict(num_neighbors=4, num_lower=3, lower_rank=20, num_random=2, num_pseudo_queries=30,
                   rows_per_shard=40, seed=3)
-  return config.PairUp(**(defaults | changes))
+  return config_pair_up.PairUp(**(defaults | changes))
 
 
 def _shares_a_token(query, title):
