@@ -9,6 +9,11 @@ import tensorflow as tf
 import tf_keras
 
 
+# Adam makes a first step as large for an n-gram seen once as for a frequent one, and a row learns itself by heart from
+# its rare n-grams. Measured against the size of the gradients, this epsilon damps those steps.
+_EPSILON = 1e-5
+
+
 class LazyAdam(tf_keras.optimizers.Adam):
   """Adam that updates only the rows a sparse gradient names; dense gradients as in Adam.
 
@@ -33,7 +38,8 @@ class LazyAdam(tf_keras.optimizers.Adam):
     v = self.beta_2 * tf.gather(second, rows) + (1 - self.beta_2) * tf.square(values)
     first.scatter_update(tf.IndexedSlices(m, rows))
     second.scatter_update(tf.IndexedSlices(v, rows))
-    variable.scatter_sub(tf.IndexedSlices(rate * m / (tf.sqrt(v) + self.epsilon), rows))
+    changed = tf.gather(variable, rows) - rate * m / (tf.sqrt(v) + self.epsilon)
+    variable.scatter_update(tf.IndexedSlices(changed, rows))  # scatter_sub takes twice as long as both.
 
 
 class UniqueAdagrad(tf_keras.optimizers.Adagrad):
@@ -67,7 +73,7 @@ def create(name: str, learning_rate) -> tf_keras.optimizers.Optimizer:
     ValueError: another name.
   """
   if name == 'lazy_adam':
-    return LazyAdam(learning_rate, epsilon=1e-7)
+    return LazyAdam(learning_rate, epsilon=_EPSILON)
   if name == 'adagrad':
     return UniqueAdagrad(learning_rate)
   raise ValueError(f'optimizer {name!r}: expected lazy_adam or adagrad')
