@@ -1,15 +1,15 @@
 """What is written down with a SavedModel: where it comes from, what it needs."""
 
 import hashlib
-import json
 import os
 import subprocess
-from typing import Any
 
 import tensorflow as tf
 
 from b2d import config
-from b2d import runs
+
+_GONE = 'not there any more'
+_HEAD_BYTES = 1 << 20
 
 
 def training_data(run: config.Distill | config.Finetune) -> dict[str, str]:
@@ -32,10 +32,6 @@ def training_data(run: config.Distill | config.Finetune) -> dict[str, str]:
   return found
 
 
-_GONE = 'not there any more'
-_HEAD_BYTES = 1 << 20
-
-
 def _fingerprint(read: list[str], sized: list[str]) -> str:
   """SHA-256 of the heads of files, and of names and sizes of files."""
   digest = hashlib.sha256()
@@ -56,7 +52,3 @@ def git_revision() -> str | None:
   except OSError:
     return None
   return done.stdout.strip() if done.returncode == 0 else None
-
-
-def write(path: str, values: dict[str, Any]) -> None:
-  runs.write_text(path, json.dumps(values, indent=2) + '\n')

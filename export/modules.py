@@ -82,8 +82,7 @@ class _Int8Table(tf.Module):
   def pool(self, bags: ngrams.Bags) -> tf.Tensor:
     """As `_FloatTable`."""
     rows = tf.cast(tf.gather(self._rows, bags.ids), tf.float32) * tf.gather(self._units, bags.ids)
-    return tf.sparse.segment_sqrt_n(rows, tf.range(tf.size(bags.ids)), bags.segment_ids,
-                                    num_segments=bags.num_segments)
+    return tf.sparse.segment_sqrt_n(rows, tf.range(tf.size(bags.ids)), bags.segment_ids, num_segments=bags.num_segments)
 
 
 def _frozen(layer) -> Callable[[tf.Tensor], tf.Tensor]:

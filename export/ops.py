@@ -45,8 +45,7 @@ def check(folder: str) -> Report:
   """
   with tf.io.gfile.GFile(f'{folder}/saved_model.pb', 'rb') as file:
     saved_model = saved_model_pb2.SavedModel.FromString(file.read())
-  return check_ops(
-      op for meta_graph in saved_model.meta_graphs for op in _ops_of(meta_graph.graph_def))
+  return check_ops(op for meta_graph in saved_model.meta_graphs for op in _ops_of(meta_graph.graph_def))
 
 
 def check_ops(names: Iterable[str]) -> Report:

@@ -13,8 +13,7 @@ _HOSTILE = (
     b'nul \x00 inside', b'\x02 \x02', b'tab\tnew\nline', b'drill ' * 2000, b'x' * 20000)
 
 
-def sample(fields: tuple[str, ...], rows: dict[str, np.ndarray] | None,
-           num_rows: int = 256) -> dict[str, np.ndarray]:
+def sample(fields: tuple[str, ...], rows: dict[str, np.ndarray] | None, num_rows: int = 256) -> dict[str, np.ndarray]:
   """Texts to compare on: rows of the user's, and hostile ones, each query with three titles.
 
   Args:
@@ -32,8 +31,7 @@ def sample(fields: tuple[str, ...], rows: dict[str, np.ndarray] | None,
     titles = np.concatenate([np.roll(hostile, by) for by in (0, 1, 5)])
     made = {fields[0]: np.tile(hostile, 3), fields[1]: titles}
   if rows is not None:
-    made = {field: np.concatenate([rows[field][:num_rows], values])
-            for field, values in made.items()}
+    made = {field: np.concatenate([rows[field][:num_rows], values]) for field, values in made.items()}
   return made
 
 
@@ -48,8 +46,7 @@ def saved_logits(folder: str, texts: dict[str, np.ndarray], batch_size: int = 64
       for start in range(0, num_rows, batch_size)])
 
 
-def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray,
-          tolerance: float = TOLERANCE) -> float:
+def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray, tolerance: float = TOLERANCE) -> float:
   """Compares the SavedModel with the trained model.
 
   Args:

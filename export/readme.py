@@ -85,8 +85,7 @@ training data, ops and their lowest release.
 _PAIR_NOTE = '''Inputs are columns of equal length: repeat the query for each of its titles.'''
 
 
-def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str,
-         kind: str) -> str:
+def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str, kind: str) -> str:
   """The README, Markdown; arguments as of `serving_configs.write`."""
   inputs = {field: list(_EXAMPLES[field]) for field in fields}
   rows = [dict(zip(fields, row)) for row in zip(*inputs.values())]

@@ -8,6 +8,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 from typing import Any, Iterator
 
@@ -68,10 +69,8 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
     names = _save(module, source.calibration, partial)
     report = ops.check(partial)
     exact = settings.table_dtype == 'float32'
-    difference = parity.check(
-        partial, texts, source.logits(texts), parity.TOLERANCE if exact else np.inf)
-    num_requests = warmup.write(
-        partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
+    difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCE if exact else np.inf)
+    num_requests = warmup.write(partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
     described = _describe(settings, source) | {
         'signatures': names, 'warmup_requests': num_requests, 'largest_difference': difference,
         'held_out': _measure(partial, source, held_out), 'serving': report._asdict()}
@@ -91,8 +90,7 @@ def _load(settings: config.Export) -> _Source:
     run = runs.load_config(folder, config.Distill, step)
     return _Source('student', student.load(folder), run, fitted)
   if step != 'finetune':
-    raise ValueError(f'--model={folder}: expected a run of b2d.distill or b2d.finetune, found one '
-                     f'of b2d.{step}')
+    raise ValueError(f'--model={folder}: expected a run of b2d.distill or b2d.finetune, found one of b2d.{step}')
   if settings.table_dtype != 'float32':
     raise ValueError(f'--table_dtype={settings.table_dtype}: {folder} is a teacher, which has no '
                      'table; leave it out')
@@ -137,8 +135,7 @@ def _save(module, fitted: calibration.Calibration | None, folder: str) -> list[s
   return list(made)
 
 
-def _measure(folder: str, source: _Source,
-             held_out: rows.Batch | None) -> dict[str, dict[str, float]] | None:
+def _measure(folder: str, source: _Source, held_out: rows.Batch | None) -> dict[str, dict[str, float]] | None:
   """Metrics of trained model and SavedModel on the held-out rows."""
   if held_out is None:
     return None
@@ -165,6 +162,8 @@ def _describe(settings: config.Export, source: _Source) -> dict[str, Any]:
 
 
 def _write_assets(folder: str, source: _Source, described: dict[str, Any]) -> None:
-  metadata.write(os.path.join(folder, 'export.json'), described)
+  assets = {'export.json': described}
   if source.calibration is not None:
-    metadata.write(os.path.join(folder, 'calibration.json'), source.calibration._asdict())
+    assets['calibration.json'] = source.calibration._asdict()
+  for name, values in assets.items():
+    runs.write_text(os.path.join(folder, name), json.dumps(values, indent=2) + '\n')

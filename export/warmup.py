@@ -52,8 +52,7 @@ def examples(texts: dict[str, np.ndarray]) -> Iterator[tf.train.Example]:
         for field, value in zip(texts, row)}))
 
 
-def _request(name: str, model_name: str,
-             texts: dict[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:
+def _request(name: str, model_name: str, texts: dict[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:
   log = prediction_log_pb2.PredictionLog()
   if name in signatures.METHODS:
     request = getattr(log, f'{name}_log').request

@@ -16,5 +16,7 @@ def run(main: Callable[[list[str]], None]) -> None:
       main(argv[1:])
     except (app.UsageError, ValueError, OSError, status.StatusError) as error:
       sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+      sys.exit(130)  # As a shell tells it.
 
   app.run(guarded)

@@ -26,9 +26,9 @@ _ROWS = flags.DEFINE_list('rows', ['1', '100'], 'Rows a request, in turn.')
 _CONCURRENCY = flags.DEFINE_list('concurrency', ['1', '4', '16'], 'Clients at a time, in turn.')
 _SECONDS = flags.DEFINE_float('seconds', 5, 'Time for each line of the table.', lower_bound=.01)
 _QUERY = flags.DEFINE_string('query', 'cordless drill', 'Pairs each of the texts; empty for a model of texts.')
-_TEXTS_FILE = flags.DEFINE_string('texts_file', None, 'Titles or texts to send, one a line; left out: made ones.')
 
-_THINGS = ['drill kit', 'hammer drill', 'garden hose', 'wall anchor', 'paint roller']
+_TEXTS = [f'{brand} {thing} {volts}V' for brand, thing, volts in itertools.product(
+    ['acme', 'northwind'], ['drill kit', 'hammer drill', 'garden hose', 'wall anchor', 'paint roller'], [12, 18, 20])]
 
 
 def measure(columns_of_request: list[dict[str, list[str]]], concurrency: int, seconds: float,
@@ -62,23 +62,12 @@ def measure(columns_of_request: list[dict[str, list[str]]], concurrency: int, se
   return np.array(latencies), time.monotonic() - started
 
 
-def _requests(texts, rows):
-  """Up to 100 requests of `rows` rows, each with other texts."""
-  texts = texts * (rows // len(texts) + 2)
-  for start in range(min(len(texts) - rows, 100)):
+def _requests(rows):
+  """Requests of `rows` rows, each with other texts."""
+  texts = _TEXTS * (rows // len(_TEXTS) + 2)
+  for start in range(len(_TEXTS)):
     chosen = texts[start:start + rows]
     yield {'query': [_QUERY.value] * rows, 'title': chosen} if _QUERY.value else {'text': chosen}
-
-
-def _texts():
-  if not _TEXTS_FILE.value:
-    return [f'{brand} {thing} {volts}V' for brand, thing, volts in itertools.product(
-        ['acme', 'northwind'], _THINGS, [12, 18, 20])]
-  with open(_TEXTS_FILE.value, encoding='utf-8') as lines:
-    texts = [line.strip() for line in lines if line.strip()]
-  if not texts:
-    raise ValueError(f'--texts_file={_TEXTS_FILE.value}: expected one text a line, found none')
-  return texts
 
 
 def _numbers(flag):
@@ -96,11 +85,10 @@ def main(words: list[str]) -> None:
   if words:
     raise app.UsageError(f'expected flags only, got {words}')
   runs = list(itertools.product(_numbers(_ROWS), _numbers(_CONCURRENCY)))
-  texts = _texts()
   print('| transport | rows | clients | requests/s | p50 ms | p95 ms | p99 ms |')
   print('|---|---|---|---|---|---|---|')
   for rows, concurrency in runs:
-    requests = list(_requests(texts, rows))
+    requests = list(_requests(rows))
     _connect()(requests[0])
     latencies, seconds = measure(requests, concurrency, _SECONDS.value, _connect)
     p50, p95, p99 = np.percentile(latencies * 1000, [50, 95, 99])
