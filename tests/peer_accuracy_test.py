@@ -90,6 +90,12 @@ class PeersTest(absltest.TestCase):
       self.assertEqual(found['logistic regression']['auc'], 1)
       self.assertLen(done.stdout.strip().splitlines(), len(names) + 2)
 
+  def test_fasttext_returns_the_probability_of_positive_rows(self):
+    texts = ['good film', 'bad movie'] * 500
+    found = peer_accuracy.fasttext(texts, np.array([True, False] * 500), ['bad movie', 'good film', 'movie'])
+    np.testing.assert_array_equal(found > 0.9, [False, True, False])
+    np.testing.assert_array_equal(found < 0.1, [True, False, True])
+
   def test_sentence_embeddings_are_the_mean_of_the_encoder(self):
     from serving.benchmark import sentence_embeddings
     positions = np.random.default_rng(1).normal(0, 0.5, [512, tiny_bert.HIDDEN]).astype(np.float32)

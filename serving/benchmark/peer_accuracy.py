@@ -133,15 +133,16 @@ def bm25(titles: Sequence[str], valid: pd.DataFrame) -> tuple[np.ndarray, np.nda
 
 
 def fasttext(train: Sequence[str], positive: np.ndarray, valid: Sequence[str]) -> np.ndarray:
-  """Fits fastText, words and bigrams, one thread (two race); returns the probabilities of `valid`, float [n]."""
+  """Fits fastText, words and bigrams, one thread (two race), else its defaults; returns the probabilities of `valid`, float [n]."""
   import fasttext as library
   with tempfile.NamedTemporaryFile('w', suffix='.txt', encoding='utf-8') as file:
     file.writelines(f'__label__{int(label)} {text}\n' for label, text in zip(positive, train))
     file.flush()
-    model = library.train_supervised(file.name, dim=64, lr=0.5, epoch=5, wordNgrams=2, bucket=_NUM_BUCKETS, thread=1,
-                                     verbose=0)
-  labels, probabilities = model.predict(list(valid), k=2)
-  return np.array([dict(zip(*row))['__label__1'] for row in zip(labels, probabilities)])
+    model = library.train_supervised(file.name, dim=64, wordNgrams=2, bucket=_NUM_BUCKETS, thread=1, verbose=0)
+  # Of the best label only: with k=2, lists of texts get the first probability twice (fasttext-wheel 0.9.2).
+  labels, probabilities = model.predict(list(valid))
+  probabilities = np.array(probabilities)[:, 0]
+  return np.where(np.array(labels)[:, 0] == '__label__1', probabilities, 1 - probabilities)
 
 
 def logistic_regression(train: Sequence[str], positive: np.ndarray, valid: Sequence[str]) -> np.ndarray:
