@@ -10,7 +10,7 @@ versions loaded and a label, for instance:
     EOF
     docker run -p 8500:8500 -p 8501:8501 -v /tmp/models:/models tensorflow/serving:2.20.0 \
       --model_config_file=/models/models.config --allow_version_labels_for_unavailable_models
-    python tests/serving_conformance_test.py --address=localhost:8501 --grpc_address=localhost:8500
+    python -m tests.serving_conformance_test --address=localhost:8501 --grpc_address=localhost:8500
 """
 
 import base64
@@ -66,6 +66,10 @@ def setUpModule():
     unittest.addModuleCleanup(shutil.rmtree, folder)
     _standin = _start_standin(folder)
     unittest.addModuleCleanup(_standin.stop)
+
+
+def tearDownModule():
+  unittest.doModuleCleanups()  # pytest does not.
 
 
 def _start_standin(folder):

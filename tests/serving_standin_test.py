@@ -56,6 +56,10 @@ def setUpModule():
   unittest.addModuleCleanup(_standin.stop)
 
 
+def tearDownModule():
+  unittest.doModuleCleanups()  # pytest does not.
+
+
 def _wait(condition, seconds=300):
   deadline = time.monotonic() + seconds
   while not condition():
