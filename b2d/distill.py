@@ -38,7 +38,7 @@ def distill(run_config: config.Distill) -> dict[str, float]:
   """Runs the whole step, or what is left of it.
 
   Returns:
-    The best held-out metrics and the training's speed; also in metrics.json.
+    The best held-out metrics, the calibration error before and after, and the training's speed; also in metrics.json.
 
   Raises:
     ValueError: rows, soft labels, or run folder are not what the configuration says.
@@ -87,11 +87,13 @@ def _choose_temperature(run_config: config.Distill, folder: str) -> float:
   path, trials = os.path.join(folder, 'temperature.json'), os.path.join(folder, 'temperature')
   metric = run_config.training.best_metric
   if not tf.io.gfile.exists(path):
-    reached = {f'{temperature:g}': distill(dataclasses.replace(
-        run_config, temperature=temperature, output_dir=os.path.join(trials, f'{temperature:g}'),
-        max_rows=min(run_config.max_rows or _TRIAL_ROWS, _TRIAL_ROWS),
-        training=dataclasses.replace(run_config.training, num_train_epochs=1.0)))[metric]
-               for temperature in _TRIAL_TEMPERATURES}
+    reached = {}
+    for temperature in _TRIAL_TEMPERATURES:
+      name = f'{temperature:g}'
+      reached[name] = distill(dataclasses.replace(
+          run_config, temperature=temperature, max_rows=min(run_config.max_rows or _TRIAL_ROWS, _TRIAL_ROWS),
+          training=dataclasses.replace(run_config.training, num_train_epochs=1.0),
+          output_dir=os.path.join(trials, name)))[metric]
     runs.write_text(path, json.dumps(reached, indent=2) + '\n')
   if tf.io.gfile.exists(trials):
     tf.io.gfile.rmtree(trials)

@@ -178,11 +178,11 @@ class DistillTest(absltest.TestCase):
 
   def test_three_classes_and_some_of_the_rows(self):
     labels = self._write_soft_labels('three', self.good, np.nan, num_classes=3)
-    result = self._distill({'num_classes': 3}, soft_labels=(labels,), max_rows=20)
-    self.assertEqual(result['step'], 4 * 2)
+    result = self._distill({'num_classes': 3}, soft_labels=(labels,), max_rows=40)
+    self.assertEqual(result['step'], 4 * 3)
     found = student.load(self.run_dir).predict_logits(_GOOD_BAD)
     self.assertEqual(found.shape, (2, 3))
-    self.assertGreater(found[0, 1] - found[1, 1], 0.5)
+    self.assertGreater(found[0, 1] - found[1, 1], 0.2)  # About 0 at the start.
 
   def _assert_refused(self, message, rows=None, **changes):
     with self.assertRaisesRegex(ValueError, message):
