@@ -196,6 +196,8 @@ class Student(base.Config):
   match: str = base.option(
       'both', 'Pairs: bags of the query tokens that the title lacks, or of those and of the ones that it has.',
       MATCHES)
+  match_prefix: int = base.option(
+      0, "Pairs: first bytes in which a query token and one of the title's must agree to match; 0: all.")
   product: bool = base.option(True, 'Pairs: whether the product of the pooled fields is a feature.')
   embedding_dim: int = base.option(64, 'Width of a table row.')
   hidden_layers: tuple[int, ...] = base.option((256, 64), 'Widths of the hidden layers.')
@@ -204,6 +206,7 @@ class Student(base.Config):
     base.require(all(1 <= n <= 8 for n in self.ngram_orders) and bool(self.ngram_orders),
                  f'--ngram_orders={self.ngram_orders}: expected orders from 1 to 8')
     base.require(self.num_buckets > 1, '--num_buckets must be at least 2')
+    base.require(self.match_prefix >= 0, '--match_prefix must not be negative')
     base.require(self.embedding_dim > 0, '--embedding_dim must be positive')
     base.require(all(width > 0 for width in self.hidden_layers),
                  f'--hidden_layers={self.hidden_layers}: expected positive widths')

@@ -149,15 +149,15 @@ class StudentModel(tf_keras.Model):
 
 
 def _initial_table(settings: config.Student, fields: tuple[str, ...], seed: int) -> tf.Tensor:
-  """Near zero, so that n-grams never seen in training add no noise; but all rows of one kind of match start from
+  """Near zero, so that n-grams never seen in training add no noise; but all rows of a region of matches start from
   one vector, so that their *count* is visible from the first step and for words never seen."""
-  num_regions = ngrams.table_rows(settings, fields) // settings.num_buckets
+  regions = ngrams.match_regions(settings, fields)
   rows = tf.random.stateless_normal(
-      [num_regions, settings.num_buckets, settings.embedding_dim], seed=[seed, 0], stddev=_INITIAL_STDDEV)
-  common = tf.random.stateless_normal([num_regions, 1, settings.embedding_dim], seed=[seed, 1],
-                                      stddev=settings.embedding_dim**-0.5)
-  is_match = tf.reshape(tf.cast(tf.range(num_regions) > 0, tf.float32), [-1, 1, 1])
-  return tf.reshape(rows + is_match * common, [-1, settings.embedding_dim])
+      [ngrams.table_rows(settings, fields), settings.embedding_dim], seed=[seed, 0], stddev=_INITIAL_STDDEV)
+  common = tf.random.stateless_normal(
+      [len(regions), settings.embedding_dim], seed=[seed, 1], stddev=settings.embedding_dim**-0.5)
+  zeros = tf.zeros([settings.num_buckets, settings.embedding_dim])
+  return rows + tf.concat([zeros, tf.repeat(common, [len(region) for region in regions], axis=0)], axis=0)
 
 
 def load(folder: str) -> StudentModel:

@@ -42,20 +42,23 @@ def _reference(words, orders) -> list[tuple[str, ...]]:
   return [tuple(padded[i:i + order]) for i in range(len(tokens)) for order in orders]
 
 
-def _matches(query, title) -> tuple[list[str], list[str]]:
+def _matches(query, title, prefix) -> tuple[list[str], list[str]]:
   """Tokens of the query that the title lacks and has; a mark stands before both."""
   words = [text.MARK] + query.split()
-  has = {text.MARK, *title.split()}
-  return [word for word in words if word not in has], [word for word in words if word in has]
+  has = {word[:prefix] for word in (text.MARK, *title.split())}
+  return [word for word in words if word[:prefix] not in has], [word for word in words if word[:prefix] in has]
 
 
 class NgramsTest(parameterized.TestCase):
 
-  def _unigrams(self, words, settings, region=0):
-    if not words:
-      return []
-    ids = ngrams.unigram_ids(tf.constant(words), settings).numpy() + region * settings.num_buckets
-    return [int(row_id) for row_id in ids]
+  def _unigrams(self, words, settings):
+    return ngrams.unigram_ids(tf.constant(words), settings).numpy().tolist() if words else []
+
+  def _match_rows(self, words, query, settings, bag):
+    """Words in the region of their bag, the last token of the query in that of last ones."""
+    regions = ngrams.match_regions(settings, _PAIR)[2 * bag:2 * bag + 2]
+    last = ([text.MARK] + query.split())[-1]
+    return [regions[word == last][self._unigrams([word], settings)[0] % len(regions[0])] for word in words]
 
   @parameterized.parameters(((1,),), ((2,),), ((1, 3),), ((2, 4),), ((1, 2, 3, 4),))
   def test_ngrams_as_the_reference(self, orders):
@@ -69,17 +72,17 @@ class NgramsTest(parameterized.TestCase):
         self.assertEqual(id_of.setdefault(ngram, row_id), row_id)
         self.assertEqual(name_of.setdefault(row_id, ngram), ngram)  # No two share a row.
 
-  @parameterized.parameters('none', 'unmatched', 'both')
-  def test_matches_as_the_reference(self, match):
-    settings = _settings(match=match, ngram_orders=(1,))
+  @parameterized.parameters(('none', 0), ('unmatched', 0), ('both', 0), ('both', 1), ('both', 4))
+  def test_matches_as_the_reference(self, match, prefix):
+    settings = _settings(match=match, match_prefix=prefix, ngram_orders=(1,))
     found, num_rows = _bags([_QUERIES, _TITLES], settings), len(_QUERIES)
     self.assertLen(found, num_rows * len(ngrams.kinds(settings, _PAIR)))
     for row, (query, title) in enumerate(zip(_QUERIES, _TITLES)):
-      lacked, had = _matches(query, title)
+      lacked, had = _matches(query, title, prefix or None)
       expected = [self._unigrams([text.MARK] + query.split(), settings),
                   self._unigrams([text.MARK] + title.split(), settings)]
-      expected += [self._unigrams(lacked, settings, 1)] if match != 'none' else []
-      expected += [self._unigrams(had, settings, 2)] if match == 'both' else []
+      expected += [self._match_rows(lacked, query, settings, 0)] if match != 'none' else []
+      expected += [self._match_rows(had, query, settings, 1)] if match == 'both' else []
       self.assertEqual(found[row::num_rows], expected)
 
   def test_order_counts(self):
@@ -123,10 +126,13 @@ class NgramsTest(parameterized.TestCase):
     settings = _settings(num_buckets=num_buckets, ngram_orders=(1, 2, 3))
     found = _bags([_QUERIES, _TITLES], settings)
     num_rows = len(_QUERIES)
-    for kind, region in enumerate((0, 0, 1, 2)):
+    size = max(1, num_buckets // 8)
+    regions = [num_buckets + i * size for i in range(5)]
+    for kind, (start, end) in enumerate(((0, num_buckets), (0, num_buckets), regions[0:3:2], regions[2:5:2])):
       ids = np.array(sum(found[kind * num_rows:(kind + 1) * num_rows], []))
-      np.testing.assert_array_equal(ids // num_buckets, region)
-    self.assertEqual(ngrams.table_rows(settings, _PAIR), 3 * num_buckets)
+      self.assertBetween(ids.min(), start, end - 1)
+      self.assertBetween(ids.max(), start, end - 1)
+    self.assertEqual(ngrams.table_rows(settings, _PAIR), num_buckets + 4 * size)
     self.assertEqual(ngrams.table_rows(settings, ('text',)), num_buckets)
 
   @parameterized.parameters(([['a', 'b'], ['c']],), (['a'],), (['a', 'b'],))

@@ -93,9 +93,9 @@ class StudentTest(parameterized.TestCase):
     same, other = _student(), _student(seed=2)
     np.testing.assert_array_equal(_student().predict_logits(_BATCH), same.predict_logits(_BATCH))
     self.assertGreater(np.abs(other.table - same.table).max(), 1e-3)
-    regions = same.table.numpy().reshape(3, 64, 8)
-    np.testing.assert_allclose(regions.mean(axis=1)[0], 0, atol=0.01)
-    for region in regions[1:]:  # Each word of a match starts as any other, and visibly.
+    table, regions = same.table.numpy(), ngrams.match_regions(same.settings, _PAIR)
+    np.testing.assert_allclose(table[:64].mean(axis=0), 0, atol=0.01)
+    for region in (table[rows] for rows in regions):  # Each word of a match starts as any other, and visibly.
       self.assertLess(region.std(axis=0).max(), 0.02)
       self.assertGreater(np.linalg.norm(region.mean(axis=0)), 0.3)
 
