@@ -76,7 +76,8 @@ class PeersTest(absltest.TestCase):
 
   def test_command_measures_peers_of_both_kinds_of_rows(self):
     folder = self.create_tempdir()
-    pairs = ['red lamp\tdesk lamp, red\t3', 'red lamp\toak chair\t1', 'oak chair\toak chair "XL"\t3', 'oak chair\tlamp\t1']
+    pairs = ['red lamp\tdesk lamp, red\t3', 'red lamp\toak chair\t1', 'oak chair\toak chair "XL"\t3',
+             'oak chair\tlamp\t1']
     path = folder.create_file('pairs.tsv', '\n'.join(['query\ttitle\tlabel', *pairs * 20]) + '\n').full_path
     command = [sys.executable, '-m', 'serving.benchmark.peer_accuracy', f'--train={path}', f'--valid={path}',
                f'--output={folder.full_path}', '--label_range=1,3', '--relevant_from=2.5']
@@ -84,7 +85,8 @@ class PeersTest(absltest.TestCase):
         ('query,title', ['word overlap', 'BM25', "BM25 / query's best", 'fastText', 'logistic regression',
                          'fastText + matches as words', 'logistic regression + matches as words']),
         ('title', ['fastText', 'logistic regression'])):
-      done = subprocess.run([*command, f'--text_columns={columns}'], cwd=_ROOT, capture_output=True, text=True, check=True)
+      done = subprocess.run([*command, f'--text_columns={columns}'], cwd=_ROOT, capture_output=True, text=True,
+                            check=True)
       found = json.loads(pathlib.Path(folder.full_path, 'peers.json').read_text())['peers']
       self.assertSequenceEqual(list(found), names)
       self.assertEqual(found['logistic regression']['auc'], 1)

@@ -133,7 +133,7 @@ def bm25(titles: Sequence[str], valid: pd.DataFrame) -> tuple[np.ndarray, np.nda
 
 
 def fasttext(train: Sequence[str], positive: np.ndarray, valid: Sequence[str]) -> np.ndarray:
-  """Fits fastText, words and bigrams, one thread (two race), else its defaults; returns the probabilities of `valid`, float [n]."""
+  """Fits fastText, words and bigrams, one thread (two race), else defaults; returns probabilities, float [n]."""
   import fasttext as library
   with tempfile.NamedTemporaryFile('w', suffix='.txt', encoding='utf-8') as file:
     file.writelines(f'__label__{int(label)} {text}\n' for label, text in zip(positive, train))
@@ -192,7 +192,8 @@ def table(results: dict[str, dict[str, float]]) -> str:
   """Returns the measures as a Markdown table, one row each peer."""
   names = list(dict.fromkeys(name for found in results.values() for name in found))
   lines = [['', *names], ['---', *['--:'] * len(names)]]
-  lines += [[peer, *(f'{found[name]:.4f}' if name in found else '' for name in names)] for peer, found in results.items()]
+  lines += [[peer, *(f'{found[name]:.4f}' if name in found else '' for name in names)]
+            for peer, found in results.items()]
   return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
 
 

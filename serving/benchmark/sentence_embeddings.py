@@ -27,7 +27,8 @@ def load(folder: str) -> encoders.Encoder:
   stored = safetensors.numpy.load_file(os.path.join(folder, 'model.safetensors'))
   names = [f'embeddings.{name}_embeddings.weight' for name in ('word', 'position', 'token_type')]
   layers = [f'encoder.layer.{number}.{part}' for number in range(config['num_hidden_layers']) for part in _LAYER]
-  names += [f'{part}.{kind}' for part in ['embeddings.LayerNorm', *layers, 'pooler.dense'] for kind in ('weight', 'bias')]
+  names += [f'{part}.{kind}' for part in ['embeddings.LayerNorm', *layers, 'pooler.dense']
+            for kind in ('weight', 'bias')]
   # Hugging Face's dense kernels are [out, in], Keras' [in, out] or [in, heads, width of a head].
   arrays = [stored[name] if '_embeddings' in name else stored[name].T for name in names]
   encoder.encoder.set_weights([array.reshape(weight.shape)
