@@ -238,7 +238,8 @@ class Distill(base.Config):
       0.0, "Weight of the margin loss: for rows of one query the student's differences follow the teacher's.")
   max_rows: int = base.option(0, 'Use only so many of the soft labels, spread evenly (0: all), to measure growth.')
   init_embeddings: str = base.option(
-      '', 'Teacher run folder whose word-piece embeddings (PCA) start the rows of the unigrams.')
+      '', 'Sentence encoder, given as --init_checkpoint of b2d.finetune, whose vectors of single words start the rows '
+      'of the unigrams.')
   rows: Rows = Rows()
   student: Student = Student()
   optimizer: str = base.option('lazy_adam', 'Optimiser of the student.', OPTIMIZERS)

@@ -18,7 +18,6 @@ import tf_keras
 from b2d import config
 from b2d import ngrams
 from b2d import runs
-from b2d import teacher
 from b2d import training
 
 _PREDICT_ROWS = 1024
@@ -173,30 +172,6 @@ def load(folder: str) -> StudentModel:
   model = StudentModel(settings, run.rows.fields, run.rows.num_classes)
   training.restore_best(model, folder)
   return model
-
-
-def start_from_word_pieces(model: StudentModel, teacher_folder: str) -> None:
-  """Starts the unigram rows of whole words from a teacher's word-piece embeddings, by PCA.
-
-  Args:
-    model: a new student.
-    teacher_folder: run folder of `b2d.finetune`.
-
-  Raises:
-    ValueError: the student's table is wider than the teacher's word embeddings have axes.
-  """
-  dim = model.settings.embedding_dim
-  pieces, vectors = teacher.load(teacher_folder).word_embeddings()
-  whole = [i for i, piece in enumerate(pieces) if piece.isalnum()]
-  vectors = vectors[whole] - vectors[whole].mean(axis=0)
-  _, _, axes = np.linalg.svd(vectors, full_matrices=False)
-  if dim > len(axes):
-    raise ValueError(f'--embedding_dim={dim}: expected at most the {len(axes)} axes of the word '
-                     f'embeddings of {teacher_folder}; lower it or leave --init_embeddings out')
-  started = vectors @ axes[:dim].T
-  started *= dim**-0.5 / started.std()
-  words = tf.constant([pieces[i] for i in whole])
-  model.table.scatter_update(tf.IndexedSlices(started, ngrams.unigram_ids(words, model.settings)))
 
 
 def vocab_path(folder: str) -> str:

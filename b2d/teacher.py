@@ -55,12 +55,10 @@ class TeacherModel(tf_keras.Model):
     self._pack_strings = tf.function(
         self.pack,
         input_signature=[{name: tf.TensorSpec([None], tf.string) for name in self.fields}])
+    some_rows = [tf.RaggedTensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int64)]
     self._classify_some = tf.function(
-        lambda ids, rows: self.classify(self.dense(ids, rows)),
-        input_signature=[
-            tf.RaggedTensorSpec([None, None], tf.int32),
-            tf.TensorSpec([None], tf.int64),
-        ])
+        lambda ids, rows: self.classify(self.dense(ids, rows)), input_signature=some_rows)
+    self._pool_some = tf.function(lambda ids, rows: self.pool(self.dense(ids, rows)), input_signature=some_rows)
     self.classify(tf.zeros([1, 2], tf.int32))
 
   def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -96,6 +94,10 @@ class TeacherModel(tf_keras.Model):
 
   def classify(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
     """Packed and padded int32 ids [n, length] → float32 logits [n, num_classes]."""
+    return self._head(self._dropout(self.pool(ids, training), training=training))
+
+  def pool(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """Packed and padded int32 ids [n, length] → what the head reads, float32 [n, hidden_size]."""
     mask = tf.cast(ids != self.tokenizer.pad_id, tf.int32)
     separators = tf.cumsum(tf.cast(ids == self.tokenizer.sep_id, tf.int32), axis=1, exclusive=True)
     outputs = self.encoder(
@@ -106,12 +108,10 @@ class TeacherModel(tf_keras.Model):
         },
         training=training)
     if self._settings.pooling == 'cls':
-      pooled = tf.cast(outputs['pooled_output'], tf.float32)
-    else:
-      weights = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
-      states = tf.cast(outputs['sequence_output'], tf.float32)
-      pooled = tf.reduce_sum(states * weights, axis=1) / tf.reduce_sum(weights, axis=1)
-    return self._head(self._dropout(pooled, training=training))
+      return tf.cast(outputs['pooled_output'], tf.float32)
+    weights = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
+    states = tf.cast(outputs['sequence_output'], tf.float32)
+    return tf.reduce_sum(states * weights, axis=1) / tf.reduce_sum(weights, axis=1)
 
   def predict_logits(self, batch: Mapping[str, np.ndarray], max_tokens: int = 4096) -> np.ndarray:
     """Logits of every row, computed in batches of rows of like length.
@@ -123,14 +123,22 @@ class TeacherModel(tf_keras.Model):
     Returns:
       float32 [n, num_classes].
     """
+    return self._in_batches(self._classify_some, self.num_classes, batch, max_tokens)
+
+  def embed(self, batch: Mapping[str, np.ndarray], max_tokens: int = 4096) -> np.ndarray:
+    """What the head reads of every row, float32 [n, hidden_size]; arguments as in `predict_logits`."""
+    return self._in_batches(self._pool_some, self.architecture.hidden_size, batch, max_tokens)
+
+  def _in_batches(self, function, width, batch, max_tokens):
+    """`function` of every row, float32 [n, width], called with rows of like length."""
     ids = self._pack_strings(
         {name: tf.convert_to_tensor(batch[name], tf.string) for name in self.fields})
     lengths = ids.row_lengths().numpy()
     order = np.argsort(lengths, kind='stable')
-    logits = np.empty([len(order), self.num_classes], np.float32)
+    values = np.empty([len(order), width], np.float32)
     for rows in _cut_by_tokens(order, lengths, max_tokens):
-      logits[rows] = self._classify_some(ids, rows).numpy()
-    return logits
+      values[rows] = function(ids, rows).numpy()
+    return values
 
   def train_batches(self, windows: Iterator[Mapping[str, np.ndarray]], batch_size: int,
                     seed: int) -> Iterator[dict[str, Any]]:
@@ -152,10 +160,6 @@ class TeacherModel(tf_keras.Model):
       for start in rng.permutation(range(0, len(order), batch_size)):
         rows = order[start:start + batch_size]
         yield {'ids': self.dense(ids, rows), 'label': window['label'][rows]}
-
-  def word_embeddings(self) -> tuple[list[str], np.ndarray]:
-    """The vocabulary and its embeddings, float32 [vocab_size, hidden_size]."""
-    return list(self.tokenizer.vocab), self.encoder.get_embedding_table().numpy()
 
   def save_description(self, folder: str) -> None:
     """Writes vocabulary and sizes into `folder`, so that it needs the checkpoint no more."""

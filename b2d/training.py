@@ -110,6 +110,11 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
   return run.finish()
 
 
+def has_checkpoint(folder: str) -> bool:
+  """Whether `fit` would go on with the run in `folder` rather than start one."""
+  return tf.train.latest_checkpoint(os.path.join(folder, 'checkpoints')) is not None
+
+
 def discard_checkpoints(folder: str) -> None:
   """Removes what only a resumed training needs, three times the weights, once the run is finished."""
   checkpoints = os.path.join(folder, 'checkpoints')

@@ -136,42 +136,5 @@ class LoadTest(absltest.TestCase):
       student.load(self.folder)
 
 
-class StartFromWordPiecesTest(absltest.TestCase):
-
-  def _start(self, dim):
-    """A student started from made-up embeddings, and the centred ones of the whole words."""
-    pieces = ['[PAD]', '[UNK]', 'red', '##s', 'shoe', 'saw', 'box', 'drill']
-    vectors = np.random.default_rng(0).normal(size=[8, 4]) * [9, 3, 1, 0.3]
-    fake = absltest.mock.Mock(word_embeddings=lambda: (pieces, vectors.astype(np.float32)))
-    model = _student(num_buckets=1 << 12, embedding_dim=dim)
-    before = model.table.numpy()
-    with absltest.mock.patch.object(teacher, 'load', return_value=fake):
-      student.start_from_word_pieces(model, 'runs/teacher')
-    whole = [2, 4, 5, 6, 7]
-    ids = ngrams.unigram_ids(tf.constant([pieces[i] for i in whole]), model.settings).numpy()
-    return model, before, ids, vectors[whole] - vectors[whole].mean(axis=0)
-
-  def test_unigram_rows_hold_the_words(self):
-    model, before, ids, centred = self._start(dim=4)
-    started = model.table.numpy()
-    changed = np.flatnonzero((started != before).any(axis=1))
-    np.testing.assert_array_equal(changed, np.sort(ids))
-    scale = np.linalg.norm(started[ids]) / np.linalg.norm(centred)  # As many axes: a rotation.
-    np.testing.assert_allclose(started[ids] @ started[ids].T, scale**2 * centred @ centred.T,
-                               atol=1e-4)
-    self.assertAlmostEqual(float(started[ids].std()), 0.5, delta=0.01)
-
-  def test_few_dimensions_keep_the_largest_axes(self):
-    model, _, ids, centred = self._start(dim=2)
-    started = model.table.numpy()[ids]
-    kept = np.sort(np.linalg.svd(centred, compute_uv=False))[::-1][:2]
-    found = np.linalg.svd(started, compute_uv=False)
-    np.testing.assert_allclose(found / found[0], kept / kept[0], rtol=1e-3)
-
-  def test_more_dimensions_than_the_teacher(self):
-    with self.assertRaisesRegex(ValueError, '--embedding_dim=8: expected at most the 4 axes of'):
-      self._start(dim=8)
-
-
 if __name__ == '__main__':
   absltest.main()

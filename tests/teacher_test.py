@@ -170,10 +170,12 @@ class TeacherTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'has the training finished'):
       teacher.load(folder)
 
-  def test_word_embeddings(self):
-    vocab, table = self.of_texts.word_embeddings()
-    self.assertEqual(vocab, list(tiny_bert.VOCAB))
-    np.testing.assert_array_equal(table, tiny_bert.tensors()['embeddings.word_embeddings.weight'])
+  def test_embed_gives_what_the_head_reads(self):
+    batch = _batch(_TEXTS)
+    states = self.of_texts.embed(batch)
+    self.assertEqual(states.shape, (len(_TEXTS), tiny_bert.HIDDEN))
+    kernel, bias = self.of_texts.get_layer('classifier').get_weights()
+    np.testing.assert_allclose(states @ kernel + bias, self.of_texts.predict_logits(batch), atol=1e-5)
 
   def test_from_scratch(self):
     vocab_file = tiny_bert.write_vocab(self.create_tempdir().full_path)

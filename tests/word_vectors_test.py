@@ -1,0 +1,64 @@
+"""Words start from their vectors: which words, which rows of the table, and what PCA keeps."""
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from b2d import config
+from b2d import ngrams
+from b2d import student
+from b2d import word_vectors
+from tests import tiny_bert
+
+_ROWS = [{'query': np.array([b'Red drill', b'red'], object), 'title': np.array([b'a red Saw', b'the drill'], object)},
+         {'query': np.array([b'red'], object), 'title': np.array([b'saw drills.'], object)}]
+
+
+def _model(dim=4) -> student.StudentModel:
+  settings = config.Student(num_buckets=1 << 12, embedding_dim=dim, hidden_layers=(4,), strip_suffix=r's\.')
+  return student.StudentModel(settings, ('query', 'title'), 2)
+
+
+class WordVectorsTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.checkpoint = tiny_bert.write_hugging_face(self.create_tempdir().full_path)
+
+  def test_frequent_words_are_the_students_tokens(self):
+    model = _model()
+    self.assertEqual(word_vectors.frequent_words(_ROWS, model.fields, model.settings), [b'red', b'drill'])
+
+  def test_rows_of_the_words_alone_change(self):
+    model = _model()
+    before = model.table.numpy()
+    word_vectors.start(model, self.checkpoint, _ROWS)
+    changed = np.flatnonzero((model.table.numpy() != before).any(axis=1))
+    ids = ngrams.unigram_ids(tf.constant(['red', 'drill']), model.settings).numpy()
+    np.testing.assert_array_equal(changed, np.sort(ids))
+    self.assertAlmostEqual(float(np.mean(np.sum(model.table.numpy()[ids]**2, axis=1))), 1, delta=1e-3)
+
+  def test_no_frequent_words(self):
+    model = _model()
+    before = model.table.numpy()
+    word_vectors.start(model, self.checkpoint, _ROWS[1:])
+    np.testing.assert_array_equal(model.table.numpy(), before)
+
+  def test_wider_than_the_encoder(self):
+    with self.assertRaisesRegex(ValueError, '--embedding_dim=32: expected at most the 16 of'):
+      word_vectors.start(_model(dim=32), self.checkpoint, _ROWS)
+
+  def test_pca_keeps_the_largest_axes_of_directions(self):
+    vectors = np.random.default_rng(0).normal(size=[50, 6]) * [9, 5, 2, 1, 0.5, 0.1] + 3
+    directions = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    centred = directions - directions.mean(axis=0)
+    found = word_vectors.reduce(vectors.astype(np.float32), 3)
+    expected = np.linalg.svd(centred, compute_uv=False)[:3]
+    singular = np.linalg.svd(found, compute_uv=False)
+    np.testing.assert_allclose(singular / singular[0], expected / expected[0], rtol=1e-3)
+    whole = word_vectors.reduce(vectors.astype(np.float32), 6)  # As many axes: a rotation.
+    np.testing.assert_allclose(whole @ whole.T, centred @ centred.T / np.mean(np.sum(centred**2, axis=1)), atol=1e-4)
+
+
+if __name__ == '__main__':
+  absltest.main()
