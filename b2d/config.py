@@ -199,7 +199,7 @@ class Student(base.Config):
   match_prefix: int = base.option(
       0, "Pairs: first bytes in which a query token and one of the title's must agree to match; 0: all.")
   product: bool = base.option(True, 'Pairs: whether the product of the pooled fields is a feature.')
-  embedding_dim: int = base.option(64, 'Width of a table row.')
+  embedding_dim: int = base.option(32, 'Width of a table row.')
   hidden_layers: tuple[int, ...] = base.option((256, 64), 'Widths of the hidden layers.')
 
   def validate(self) -> None:

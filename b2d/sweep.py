@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from b2d import config
 from b2d import config_sweep
-from b2d import distill
+from b2d import distillation
 from b2d import runs
 from b2d import training
 from flags import sweep_flags
@@ -41,7 +41,7 @@ def sweep(run_config: config_sweep.Sweep) -> dict[str, Any]:
   planned, results = run_config.runs(), {}
   for number, (name, distill_config) in enumerate(planned.items(), 1):
     logging.info('run %d of %d: %s', number, len(planned), name)
-    results[name] = distill.distill(distill_config)
+    results[name] = distillation.distill(distill_config)
     _write_events(os.path.join(folder, 'events', name), name, distill_config, results[name])
     combinations = combine(planned, results, run_config.training.best_metric)
     runs.write_text(os.path.join(folder, 'table.md'), table(combinations))

@@ -11,6 +11,7 @@ import tensorflow as tf
 from b2d import config
 from b2d import config_base
 from b2d import distill
+from b2d import distillation
 from b2d import metrics
 from b2d import runs
 from b2d import soft_labels
@@ -43,7 +44,7 @@ class DistillTest(absltest.TestCase):
     cls.valid = cls._write_rows('valid.tsv', cls.good[:20])
     cls.whole_dir = os.path.join(cls.folder, 'whole')
     cls.whole_config = cls._config(valid_files=(cls.valid,), output_dir=cls.whole_dir)
-    cls.whole = distill.distill(cls.whole_config)
+    cls.whole = distillation.distill(cls.whole_config)
 
   def setUp(self):
     super().setUp()
@@ -83,7 +84,7 @@ class DistillTest(absltest.TestCase):
                                  num_train_epochs=4, warmup_proportion=0.0, best_metric='log_loss'))
 
   def _distill(self, rows=None, **changes):
-    return distill.distill(self._config(rows, **{'output_dir': self.run_dir, **changes}))
+    return distillation.distill(self._config(rows, **{'output_dir': self.run_dir, **changes}))
 
   def test_follows_the_teacher_alone(self):
     self.assertEqual((self.whole['auc'], self.whole['accuracy']), (1, 1))
@@ -117,7 +118,7 @@ class DistillTest(absltest.TestCase):
         raise KeyboardInterrupt
       return fit(**arguments)
 
-    with absltest.mock.patch.object(distill, '_TRIAL_TEMPERATURES', (100.0, 1.0)):
+    with absltest.mock.patch.object(distillation, '_TRIAL_TEMPERATURES', (100.0, 1.0)):
       with absltest.mock.patch.object(training, 'fit', until_killed):
         with self.assertRaises(KeyboardInterrupt):
           self._distill(**settings)
@@ -138,7 +139,7 @@ class DistillTest(absltest.TestCase):
       fit.assert_not_called()
     self.assertEqual(runs.read_json(os.path.join(self.whole_dir, 'metrics.json')), self.whole)
     with self.assertRaisesRegex(ValueError, 'holds a run of another --temperature'):
-      distill.distill(dataclasses.replace(self.whole_config, temperature=2.0))
+      distillation.distill(dataclasses.replace(self.whole_config, temperature=2.0))
 
   def test_resumed_run_equals_uninterrupted(self):
     held_out, calls = metrics.held_out, []

@@ -67,7 +67,6 @@ def _is_binary(path):
 
 
 _BINARIES = {path for path in _paths(*_PACKAGES) if _is_binary(path)}
-_DRIVER = 'b2d/sweep.py'  # Repeats b2d.distill in its own process.
 _VERBS = {path[:-3].replace('/', '.') for path in _BINARIES}
 
 
@@ -113,10 +112,8 @@ class DependenciesTest(absltest.TestCase):
         _package(name) == 'export' or _is_noun_of_b2d_or_absl(name)))
 
   def test_binaries_stand_on_flags_and_library(self):
-    self._assert_imports([path for path in _paths('b2d') if path in _BINARIES - {_DRIVER}], lambda name: (
+    self._assert_imports([path for path in _paths('b2d') if path in _BINARIES], lambda name: (
         _package(name) in ('b2d', 'flags', 'absl') and name not in _VERBS))
-    self._assert_imports([_DRIVER], lambda name: (
-        _package(name) in ('b2d', 'flags', 'absl') and name not in _VERBS - {'b2d.distill'}))
     self._assert_imports([path for path in _paths('export') if path in _BINARIES], lambda name: (
         _package(name) in ('b2d', 'export', 'flags', 'absl') and name not in _VERBS))
 

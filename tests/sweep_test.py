@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from b2d import config
 from b2d import config_sweep
-from b2d import distill
+from b2d import distillation
 from b2d import runs
 from b2d import sweep
 from b2d import training
@@ -83,7 +83,7 @@ class SweepTest(absltest.TestCase):
       value = 0.1 * run.temperature + 0.01 * run.training.seed
       return {'auc': value, 'log_loss': value, 'step': 7}
 
-    with mock.patch.object(distill, 'distill', given):
+    with mock.patch.object(distillation, 'distill', given):
       return sweep.sweep(self._config(temperatures=(1.0, 2.0), rules=('paper',), seeds=(1, 3), **changes))
 
   def test_table_of_mean_and_spread_the_best_first(self):
