@@ -228,6 +228,16 @@ def _tf2(path: str, architecture: Architecture):
   return lambda layer, leaf: (f'{layer}/{leaf}', values.get(f'{layer}/{leaf}'))
 
 
+def _tanh_gelu(x: tf.Tensor) -> tf.Tensor:
+  return tf.nn.gelu(x, approximate=True)
+
+
+def _exact_gelu(x: tf.Tensor) -> tf.Tensor:
+  """x · Φ(x). tf.nn.gelu takes erfc: on CPU almost twice as slow, in bfloat16 three times."""
+  wide = tf.cast(x, tf.float32)
+  return tf.cast(0.5 * wide * (1 + tf.math.erf(wide * 0.5**0.5)), x.dtype)
+
+
 def make_encoder(architecture: Architecture, *, encoder_class=networks.BertEncoderV2,
                  dropout: float = 0.0, first_position_only: bool = False):
   """An encoder of those sizes, its variables made with the dtype policy in force.
@@ -238,7 +248,6 @@ def make_encoder(architecture: Architecture, *, encoder_class=networks.BertEncod
     dropout: dropout rate everywhere.
     first_position_only: the last layer computes [CLS] alone.
   """
-  approximate = architecture.activation == _TANH_GELU
   encoder = encoder_class(vocab_size=architecture.vocab_size,
                           hidden_size=architecture.hidden_size,
                           num_layers=architecture.num_layers,
@@ -246,7 +255,7 @@ def make_encoder(architecture: Architecture, *, encoder_class=networks.BertEncod
                           max_sequence_length=architecture.max_positions,
                           type_vocab_size=architecture.type_vocab_size,
                           inner_dim=architecture.intermediate_size,
-                          inner_activation=lambda x: tf.nn.gelu(x, approximate=approximate),
+                          inner_activation=_tanh_gelu if architecture.activation == _TANH_GELU else _exact_gelu,
                           output_dropout=dropout,
                           attention_dropout=dropout,
                           output_range=1 if first_position_only else None)
