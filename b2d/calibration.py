@@ -28,8 +28,8 @@ class Calibration(NamedTuple):
   offset: float = 0.0
 
 
-def fit(margin: np.ndarray, target: np.ndarray, *, offset: bool = True) -> Calibration:
-  """Fits the scale by maximum likelihood.
+def fit(margin: np.ndarray, target: np.ndarray) -> Calibration:
+  """Fits scale and offset by maximum likelihood.
 
   The targets are drawn in as Platt does, to (N₁ + 1) / (N₁ + 2) and 1 / (N₀ + 2), so that rows
   which the margin separates completely still give finite numbers.
@@ -37,7 +37,6 @@ def fit(margin: np.ndarray, target: np.ndarray, *, offset: bool = True) -> Calib
   Args:
     margin: float [n], the model's logit_1 - logit_0.
     target: [n] in [0, 1], classes (bool, 0 and 1) or probabilities.
-    offset: whether an offset is fitted too (Platt), or the scale alone (temperature).
 
   Returns:
     The calibration.
@@ -52,7 +51,7 @@ def fit(margin: np.ndarray, target: np.ndarray, *, offset: bool = True) -> Calib
   positives = target.sum()
   low, high = 1 / (len(target) - positives + 2), (positives + 1) / (positives + 2)
   drawn_in = low + (high - low) * target
-  regression = linear_model.LogisticRegression(C=np.inf, fit_intercept=offset, max_iter=1000)
+  regression = linear_model.LogisticRegression(C=np.inf, max_iter=1000)
   regression.fit(np.r_[margin, margin][:, np.newaxis], np.repeat([1, 0], len(margin)),
                  sample_weight=np.r_[drawn_in, 1 - drawn_in])
   return Calibration(float(regression.coef_[0, 0]), float(np.ravel(regression.intercept_)[0]))

@@ -66,7 +66,7 @@ class Training(base.Config):
   learning_rate: float = base.option(5e-5, 'Peak learning rate.')
   num_train_epochs: float = base.option(3.0, 'Passes over the training rows.')
   warmup_proportion: float = base.option(0.1, 'Share of the steps in which the learning rate rises.')
-  weight_decay: float = base.option(0.01, 'Decoupled weight decay; biases and normalisations are spared.')
+  weight_decay: float = base.option(0.0, 'Decoupled weight decay; biases and normalisations are spared.')
   eval_every: int = base.option(0, 'Steps between evaluations on the held-out rows; 0: ten times a run.')
   best_metric: str = base.option('auc', 'Held-out metric by which the best weights are kept.',
                                  ('auc', 'accuracy', 'log_loss'))
@@ -111,7 +111,7 @@ class Finetune(base.Config):
   teacher: Teacher = Teacher()
   precision: str = base.option('float32', 'Arithmetic of the matrix products in training; weights stay float32.',
                                PRECISIONS)
-  training: Training = Training()
+  training: Training = Training(weight_decay=0.01)
 
   def validate(self) -> None:
     base.require(bool(self.rows.label_column), 'set --label_column: fine-tuning needs labels')
@@ -191,7 +191,7 @@ class Student(base.Config):
       '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular.")
   tokenizer_vocab: str = base.option('', 'Vocabulary of --tokenizer=wordpiece.')
   ngram_orders: tuple[int, ...] = base.option((1, 2), 'Orders of the n-grams.')
-  num_buckets: int = base.option(1 << 20, 'Table rows that n-grams are hashed to; each bag of matches has as many.')
+  num_buckets: int = base.option(1 << 20, 'Table rows that n-grams are hashed to; each bag of matches adds a quarter.')
   hash_seed: int = base.option(0, 'Seed of the hash.')
   match: str = base.option(
       'both', 'Pairs: bags of the query tokens that the title lacks, or of those and of the ones that it has.',
@@ -207,6 +207,8 @@ class Student(base.Config):
                  f'--ngram_orders={self.ngram_orders}: expected orders from 1 to 8')
     base.require(self.num_buckets > 1, '--num_buckets must be at least 2')
     base.require(self.match_prefix >= 0, '--match_prefix must not be negative')
+    base.require(not self.match_prefix or self.tokenizer != 'wordpiece',
+                 '--match_prefix compares letters; take another --tokenizer than wordpiece')
     base.require(self.embedding_dim > 0, '--embedding_dim must be positive')
     base.require(all(width > 0 for width in self.hidden_layers),
                  f'--hidden_layers={self.hidden_layers}: expected positive widths')
@@ -243,8 +245,7 @@ class Distill(base.Config):
   rows: Rows = Rows()
   student: Student = Student()
   optimizer: str = base.option('lazy_adam', 'Optimiser of the student.', OPTIMIZERS)
-  training: Training = Training(train_batch_size=1024, learning_rate=2e-3, weight_decay=0.0,
-                                warmup_proportion=0.02)
+  training: Training = Training(train_batch_size=1024, learning_rate=2e-3, warmup_proportion=0.02)
 
   def validate(self) -> None:
     base.require(bool(self.soft_labels) != bool(self.train_files),
@@ -259,6 +260,7 @@ class Distill(base.Config):
     else:
       base.require(not isinstance(self.temperature, str) and self.temperature > 0,
                    f"--temperature={self.temperature}: expected a positive number or 'auto'")
+    base.require(not self.training.weight_decay, '--weight_decay must be 0: the student has none')
     base.require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
     base.require(self.max_rows >= 0, '--max_rows must not be negative')
     base.require(self.margin_weight >= 0, '--margin_weight must not be negative')

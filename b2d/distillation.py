@@ -18,6 +18,7 @@ from b2d import rows
 from b2d import runs
 from b2d import soft_labels
 from b2d import student
+from b2d import text
 from b2d import training
 from b2d import word_vectors
 
@@ -46,10 +47,13 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   calibration_rows = _labelled(run_config.calibration_files, run_config.rows) or held_out
   model = student.StudentModel(
       run_config.student, run_config.rows.fields, run_config.rows.num_classes, settings.seed)
+  if run_config.student.tokenizer == 'wordpiece':
+    text.read_vocab(run_config.student.tokenizer_vocab)
+  encoder = run_config.init_embeddings and word_vectors.load_encoder(
+      run_config.init_embeddings, run_config.student.embedding_dim)
   folder = runs.start(run_config, 'distill')
-  if run_config.init_embeddings and not training.has_checkpoint(folder):
-    sampled = min(run_config.max_rows or word_vectors.SAMPLED_ROWS, word_vectors.SAMPLED_ROWS)
-    word_vectors.start(model, run_config.init_embeddings, _rows(run_config, sampled))
+  if encoder and not training.has_checkpoint(folder):
+    word_vectors.start(model, encoder, _rows(run_config, settings.seed))
   if run_config.student.tokenizer == 'wordpiece':
     tf.io.gfile.copy(run_config.student.tokenizer_vocab, student.vocab_path(folder), overwrite=True)
   chosen = {}
@@ -124,16 +128,16 @@ def _train_batches(model: student.StudentModel, run_config: config.Distill, epoc
   """The batches of one epoch, the same ones each time: texts already turned into table rows."""
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
-  stream = _rows(run_config, run_config.max_rows, seed)
+  stream = _rows(run_config, seed)
   group = 'query' if run_config.margin_weight else ''
   for batch in rows.shuffle(stream, settings.train_batch_size, settings.shuffle_rows, seed, group):
     yield _featurized(model, run_config, batch)
 
 
-def _rows(run_config: config.Distill, max_rows: int, seed: int | None = None):
-  """The rows to train on; of soft labels `max_rows` (0: all), in the order of the seed."""
+def _rows(run_config: config.Distill, seed: int):
+  """The rows to train on; soft labels in the order of the seed."""
   if run_config.soft_labels:
-    return soft_labels.read(run_config.soft_labels, seed=seed, max_rows=max_rows)
+    return soft_labels.read(run_config.soft_labels, seed=seed, max_rows=run_config.max_rows)
   return rows.read(rows.expand(run_config.train_files), run_config.rows)
 
 

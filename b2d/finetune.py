@@ -13,9 +13,11 @@ import functools
 
 from absl import logging
 import numpy as np
+import tensorflow as tf
 import tf_keras
 
 from b2d import config
+from b2d import losses
 from b2d import metrics
 from b2d import rows
 from b2d import runs
@@ -53,14 +55,18 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
   return training.fit(
       model=model,
       optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
-      loss=lambda batch: teacher.cross_entropy(
-          model.classify(batch['ids'], training=True), batch['label'],
-          bool(run_config.rows.label_range)),
+      loss=functools.partial(_loss, model, run_config.rows),
       batches=functools.partial(_train_batches, model, train_files, run_config),
       num_rows=num_rows,
       evaluate=functools.partial(evaluate, model) if evaluate else None,
       settings=settings,
       folder=folder)
+
+
+def _loss(model, row_settings, batch):
+  """Mean cross-entropy of the labels of a batch."""
+  targets = losses.hard_targets(batch['label'], row_settings.num_classes, bool(row_settings.label_range))
+  return tf.reduce_mean(losses.cross_entropy(model.classify(batch['ids'], training=True), targets))
 
 
 def _train_batches(model, train_files, run_config, epoch):

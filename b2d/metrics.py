@@ -113,7 +113,8 @@ def binary(targets: np.ndarray, logits: np.ndarray,
   positive = relevant(targets, relevant_target)
   if len(np.unique(positive)) < 2:
     raise ValueError(f'labels: expected rows on both sides of {relevant_target:g}, found '
-                     f'{positive.sum()} positive of {len(targets)}; AUC needs both: use more rows')
+                     f'{positive.sum()} positive of {len(targets)}; AUC needs both: use more rows, or set '
+                     '--relevant_from for grades')
   margins = margin(logits)
   by_row_measures = by_row(targets, logits, relevant_target)
   result = {

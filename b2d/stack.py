@@ -38,6 +38,8 @@ def stack(run_config: config.Stack) -> dict:
 
 def _stack(run_config: config.Stack) -> dict:
   manifests = [soft_labels.read_manifest(folder) for folder in run_config.soft_labels]
+  for valid in run_config.valid_soft_labels:
+    soft_labels.read_manifest(valid)  # A wrong path leaves no folder behind.
   folder = runs.start(run_config, 'stack')
   measures, weights = _learn(run_config)
   shards = _write(run_config, folder, weights)

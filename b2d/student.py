@@ -56,6 +56,9 @@ class StudentModel(tf_keras.Model):
       layer.build([None, width])
       width = layer.units
     self.built = True
+    self._predict = tf.function(
+        lambda *texts: self(dict(zip(self.fields, texts))),
+        input_signature=[tf.TensorSpec([None], tf.string)] * len(self.fields))
 
   def featurize(self, texts: Mapping[str, tf.Tensor]) -> ngrams.Bags:
     """Row ids of every bag; see `ngrams.Bags`.
@@ -142,10 +145,6 @@ class StudentModel(tf_keras.Model):
       logits = np.stack([np.zeros_like(logits), logits], axis=1)
     return logits.astype(np.float32)
 
-  @tf.function(reduce_retracing=True)
-  def _predict(self, *texts):
-    return self(dict(zip(self.fields, texts)))
-
 
 def _initial_table(settings: config.Student, fields: tuple[str, ...], seed: int) -> tf.Tensor:
   """Near zero, so that n-grams never seen in training add no noise; but all rows of a region of matches start from
@@ -180,5 +179,5 @@ def vocab_path(folder: str) -> str:
 
 
 def calibration_path(folder: str) -> str:
-  """Where a run keeps the scale that turns its logit into a trustworthy probability."""
+  """Where a run keeps the scale and offset that turn its logit into a trustworthy probability."""
   return os.path.join(folder, 'calibration.json')

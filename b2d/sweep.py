@@ -21,7 +21,9 @@ import tensorflow as tf
 from b2d import config
 from b2d import config_sweep
 from b2d import distillation
+from b2d import rows
 from b2d import runs
+from b2d import soft_labels
 from b2d import training
 from flags import sweep_flags
 
@@ -37,8 +39,11 @@ def sweep(run_config: config_sweep.Sweep) -> dict[str, Any]:
   Raises:
     ValueError: soft labels, rows, or run folder are not what the configuration says.
   """
-  folder = runs.start(run_config, 'sweep')
   planned, results = run_config.runs(), {}
+  for distill_config in planned.values():  # A wrong path leaves no folder behind.
+    soft_labels.num_rows(distill_config.soft_labels)
+  rows.expand(run_config.valid_files)
+  folder = runs.start(run_config, 'sweep')
   for number, (name, distill_config) in enumerate(planned.items(), 1):
     logging.info('run %d of %d: %s', number, len(planned), name)
     results[name] = distillation.distill(distill_config)

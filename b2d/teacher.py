@@ -46,7 +46,7 @@ class TeacherModel(tf_keras.Model):
     self.encoder = pretrained.make_encoder(
         architecture, dropout=settings.dropout, first_position_only=settings.pooling == 'cls')
     self.encoder.pooler_layer.trainable = settings.pooling == 'cls'
-    self._dropout = tf_keras.layers.Dropout(settings.dropout)
+    self._dropout = tf_keras.layers.Dropout(settings.dropout, dtype=tf.float32)
     self._head = tf_keras.layers.Dense(
         num_classes,
         kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=_INITIAL_STDDEV),
@@ -231,24 +231,6 @@ def adamw(settings: config.Training, steps: int):
                               epsilon=1e-6,
                               exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'],
                               gradient_clip_norm=1.0)
-
-
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, graded: bool) -> tf.Tensor:
-  """Mean cross-entropy of the labels.
-
-  Args:
-    logits: float32 [batch, num_classes].
-    labels: float32 [batch]: classes, or with `graded` targets in [0, 1] of class 1 of two.
-    graded: what the labels are.
-
-  Returns:
-    float32 scalar.
-  """
-  if graded:
-    targets = tf.stack([1 - labels, labels], axis=1)
-  else:
-    targets = tf.one_hot(tf.cast(labels, tf.int32), logits.shape[1])
-  return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 
 def _check(settings, architecture, vocab_file, path):

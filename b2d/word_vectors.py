@@ -18,50 +18,61 @@ from b2d import student
 from b2d import teacher
 from b2d import text
 
-SAMPLED_ROWS = 500_000  # Enough to meet the words that are worth a vector.
+_SAMPLED_ROWS = 500_000  # Enough to meet the words that are worth a vector.
 _MAX_WORDS = 1 << 16
 _MIN_COUNT = 3
 _MAX_PIECES = 16
+_MIN_LENGTH = 1e-3  # Below it the vectors are all the same: nothing but rounding to blow up.
 
 
-def start(model: student.StudentModel, checkpoint: str, batches: Iterable[rows.Batch]) -> None:
-  """Starts the unigram rows of the frequent words.
+def load_encoder(checkpoint: str, dim: int) -> teacher.TeacherModel:
+  """The encoder for a student whose table has `dim` columns.
 
   Args:
-    model: a new student.
     checkpoint: a BERT sentence encoder, as `config.Teacher.init_checkpoint` names one.
-    batches: rows that hold the words.
+    dim: width of the table.
 
   Raises:
-    ValueError: no such encoder, or one narrower than the student's table.
+    ValueError: no such encoder, or one narrower than the table.
   """
-  words = frequent_words(batches, model.fields, model.settings)
   encoder = teacher.build(
       config.Teacher(init_checkpoint=checkpoint, max_seq_length=_MAX_PIECES, pooling='mean'), num_classes=2)
-  dim, width = model.settings.embedding_dim, encoder.architecture.hidden_size
+  width = encoder.architecture.hidden_size
   if dim > width:
     raise ValueError(f'--embedding_dim={dim}: expected at most the {width} of {checkpoint}; lower it or leave '
                      '--init_embeddings out')
-  if not words:
+  return encoder
+
+
+def start(model: student.StudentModel, encoder: teacher.TeacherModel, batches: Iterable[rows.Batch]) -> None:
+  """Starts the unigram rows of the words that are frequent in the first `_SAMPLED_ROWS` rows.
+
+  Args:
+    model: a new student.
+    encoder: from `load_encoder`.
+    batches: rows that hold the words.
+  """
+  words = frequent_words(batches, model.fields, model.settings)
+  if len(words) < 2:
     return
-  logging.info('%d words start from their vectors in %s', len(words), checkpoint)
-  vectors = reduce(encoder.embed({'text': np.array(words, object)}), dim)
+  logging.info('%d words start from their vectors', len(words))
+  vectors = reduce(encoder.embed({'text': np.array(words, object)}), model.settings.embedding_dim)
   # Of words that share a row, the most frequent is written last and stays.
   model.table.scatter_update(tf.IndexedSlices(
       vectors[::-1], ngrams.unigram_ids(tf.constant(words[::-1]), model.settings)))
 
 
 def frequent_words(batches: Iterable[rows.Batch], fields: Iterable[str], settings: config.Student) -> list[bytes]:
-  """The most frequent tokens of the student's tokenizer, the most frequent first."""
+  """The words that the student's tokenizer finds, their suffixes still on; the most frequent first."""
   counts, seen = collections.Counter(), 0
   for batch in batches:
     for field in fields:
       tokens, _ = text.split(
           text.normalize(tf.constant(batch[field], tf.string), settings.normalization), settings.tokenizer,
-          delimiters=settings.delimiters, strip_suffix=settings.strip_suffix)
+          delimiters=settings.delimiters)
       counts.update(tokens.numpy().tolist())
     seen += rows.size(batch)
-    if seen >= SAMPLED_ROWS:
+    if seen >= _SAMPLED_ROWS:
       break
   return [word for word, count in counts.most_common(_MAX_WORDS) if count >= _MIN_COUNT]
 
@@ -81,4 +92,5 @@ def reduce(vectors: np.ndarray, dim: int) -> np.ndarray:
   centred -= centred.mean(axis=0)
   _, axes = np.linalg.eigh(centred.T @ centred)  # Ascending.
   kept = centred @ axes[:, ::-1][:, :dim]
-  return (kept / np.sqrt(np.mean(np.sum(kept**2, axis=1)))).astype(np.float32)
+  length = np.sqrt(np.mean(np.sum(kept**2, axis=1)))
+  return (kept / max(length, _MIN_LENGTH)).astype(np.float32)

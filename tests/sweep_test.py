@@ -42,15 +42,15 @@ class SweepTest(absltest.TestCase):
     self.valid = os.path.join(self.folder, 'valid.tsv')
     with open(self.valid, 'w', encoding='utf-8') as file:
       file.write('text\tlabel\n' + ''.join(f'text {row}\t{row % 2}\n' for row in range(12)))
+    self.labels = soft_label_folders.write(os.path.join(self.folder, 'labels'), np.arange(32), 1)
 
   def _config(self, **changes):
     return config_sweep.Sweep(**{
-        'soft_labels': ('a',), 'valid_files': (self.valid,), 'output_dir': self.output,
+        'soft_labels': (self.labels,), 'valid_files': (self.valid,), 'output_dir': self.output,
         'rows': config.Rows(label_column='label')} | changes)
 
   def test_runs_are_made_once_and_a_sweep_may_grow(self):
-    labels = soft_label_folders.write(os.path.join(self.folder, 'labels'), np.arange(32), 1)
-    values = {'soft_labels_sets': [f'one={labels}'], 'temperatures': ['2'], 'rules': ['hinton'], 'seeds': ['1'],
+    values = {'soft_labels_sets': [f'one={self.labels}'], 'temperatures': ['2'], 'rules': ['hinton'], 'seeds': ['1'],
               'valid_files': [self.valid], 'label_column': 'label', 'output_dir': self.output, 'num_buckets': 64,
               'embedding_dim': 4, 'hidden_layers': ['4'], 'train_batch_size': 16, 'num_train_epochs': 1.0}
     with mock.patch.object(training, 'fit', wraps=training.fit) as fit:
@@ -76,6 +76,11 @@ class SweepTest(absltest.TestCase):
     runs.start(self._config(), 'sweep')
     with self.assertRaisesRegex(ValueError, 'holds a run of another --hard_label_share; '):
       sweep.sweep(self._config(hard_label_share=0.5))
+
+  def test_a_wrong_path_leaves_no_folder(self):
+    with self.assertRaisesRegex(ValueError, 'nowhere/manifest.json: no such file'):
+      sweep.sweep(self._config(soft_labels=('nowhere',)))
+    self.assertFalse(os.path.exists(self.output))
 
   def _sweep(self, **changes):
     """The result of a sweep whose runs have AUC 0.1 · T + 0.01 · seed, and log loss as much."""
