@@ -87,8 +87,10 @@ def start(run_config: config_base.Config, step: str) -> str:
       what = f'another {", ".join("--" + name for name in changed)}' if changed else \
           f'the step {stored.get("step")!r}'
       raise ValueError(f'{folder}: holds a run of {what}; remove it or choose another --output_dir')
-  write_text(os.path.join(folder, 'run.flags'), _flagfile(flat))
-  write_text(path, json.dumps({'step': step, 'config': json.loads(run_config.to_json())}, indent=2) + '\n')
+  record = {'step': step, 'config': json.loads(run_config.to_json())}
+  if not tf.io.gfile.exists(path) or read_json(path) != record:
+    write_text(os.path.join(folder, 'run.flags'), _flagfile(flat))
+    write_text(path, json.dumps(record, indent=2) + '\n')
   return folder
 
 

@@ -137,7 +137,7 @@ class PipelineTest(absltest.TestCase):
     expected = student.load(self.dirs['student']).predict_logits(batch)[:, 1]
     np.testing.assert_allclose(found['logit'], expected, atol=1e-5)
     self.assertEqual(found['probability'].shape, [2])
-    shown = quickstart.score_some(self.dirs['export'], self.shop['test'])
+    shown = quickstart.score_some(self.dirs['export'], quickstart.unseen_titles(self.shop['test']))
     self.assertLen([line for line in shown.splitlines() if line.startswith("'")], 3)
 
   def test_steps_repeated_reuse_what_is_there(self):
