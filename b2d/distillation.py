@@ -49,10 +49,11 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
       run_config.student, run_config.rows.fields, run_config.rows.num_classes, settings.seed)
   if run_config.student.tokenizer == 'wordpiece':
     text.read_vocab(run_config.student.tokenizer_vocab)
-  encoder = run_config.init_embeddings and word_vectors.load_encoder(
-      run_config.init_embeddings, run_config.student.embedding_dim)
+  encoder = None
+  if run_config.init_embeddings and not training.has_checkpoint(run_config.output_dir):
+    encoder = word_vectors.load_encoder(run_config.init_embeddings, run_config.student.embedding_dim)
   folder = runs.start(run_config, 'distill')
-  if encoder and not training.has_checkpoint(folder):
+  if encoder:
     word_vectors.start(model, encoder, _rows(run_config, settings.seed))
   if run_config.student.tokenizer == 'wordpiece':
     tf.io.gfile.copy(run_config.student.tokenizer_vocab, student.vocab_path(folder), overwrite=True)

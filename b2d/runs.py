@@ -77,8 +77,8 @@ def start(run_config: config_base.Config, step: str) -> str:
   tf.io.gfile.makedirs(folder)
   path = os.path.join(folder, 'config.json')
   flat = config_base.to_flat(run_config)
-  if tf.io.gfile.exists(path):
-    stored = read_json(path)
+  stored = read_json(path) if tf.io.gfile.exists(path) else None
+  if stored is not None:
     before = config_base.to_flat(type(run_config).from_dict(stored['config'])) \
         if stored.get('step') == step else {}
     changed = sorted(name for name, value in flat.items()
@@ -88,7 +88,7 @@ def start(run_config: config_base.Config, step: str) -> str:
           f'the step {stored.get("step")!r}'
       raise ValueError(f'{folder}: holds a run of {what}; remove it or choose another --output_dir')
   record = {'step': step, 'config': json.loads(run_config.to_json())}
-  if not tf.io.gfile.exists(path) or read_json(path) != record:
+  if stored != record:
     write_text(os.path.join(folder, 'run.flags'), _flagfile(flat))
     write_text(path, json.dumps(record, indent=2) + '\n')
   return folder

@@ -40,8 +40,8 @@ def sweep(run_config: config_sweep.Sweep) -> dict[str, Any]:
     ValueError: soft labels, rows, or run folder are not what the configuration says.
   """
   planned, results = run_config.runs(), {}
-  for distill_config in planned.values():  # A wrong path leaves no folder behind.
-    soft_labels.num_rows(distill_config.soft_labels)
+  for folders in {distill_config.soft_labels for distill_config in planned.values()}:
+    soft_labels.num_rows(folders)  # A wrong path leaves no folder behind.
   rows.expand(run_config.valid_files)
   folder = runs.start(run_config, 'sweep')
   for number, (name, distill_config) in enumerate(planned.items(), 1):

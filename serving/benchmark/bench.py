@@ -17,12 +17,12 @@ import resource
 import sys
 import time
 
-from absl import app
 from absl import flags
 from absl import logging
 import onnxruntime
 import tensorflow as tf
 
+from serving import binary
 from serving.benchmark import encoders
 from serving.benchmark import harness
 from serving.benchmark import peers
@@ -166,13 +166,11 @@ def run() -> str:
   return text
 
 
-def main(_):
-  try:
-    print(run())
-  except (OSError, ValueError) as error:
-    sys.exit(f'error: {error}')
+def main(words: list[str]) -> None:
+  del words
+  print(run())
 
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['texts', 'output'])
-  app.run(main)
+  binary.run(main)

@@ -14,17 +14,17 @@ import json
 import os
 import pathlib
 import re
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from absl import app
 from absl import flags
 from absl import logging
 import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn import metrics
+
+from serving import binary
 
 _TRAIN = flags.DEFINE_string('train', None, 'TSV with a header line, .gz or not: labelled rows to fit to.')
 _VALID = flags.DEFINE_string('valid', None, 'The same: labelled rows to measure on.')
@@ -215,13 +215,11 @@ def run() -> str:
   return table(results)
 
 
-def main(_):
-  try:
-    print(run())
-  except (OSError, ValueError) as error:
-    sys.exit(f'error: {error}')
+def main(words: list[str]) -> None:
+  del words
+  print(run())
 
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['train', 'valid', 'output'])
-  app.run(main)
+  binary.run(main)
