@@ -1,14 +1,14 @@
-"""The student's features: hashed n-grams of each text, and the query tokens that the title lacks or has.
+"""The student's features: hashed n-grams of each text, and which query tokens the title lacks or has.
 
 Everything is a handful of core ops on flat vectors, with no n-gram string ever built:
 
-1. All texts of a batch, queries first and titles behind them, are cut by one split, each with a mark before
+1. All texts of a batch, titles first and queries behind them, are cut by one split, each with a mark before
    it. A token's hash is its unigram.
 2. An n-gram's hash combines the hashes of n neighbours: hash(i, n) = hash(i, n - 1) · odd + token(i + n - 1).
    A window that runs past the end of its text sees the marks of the next one, which are the same before every
    text (the last one wraps round to the first): a row's features do not depend on its neighbours.
-3. Token hashes (of whole tokens, or of their beginnings) tagged with their row are compared by `ListDiff`, one
-   hash-set pass over the batch.
+3. Keys of tokens (their hash, or their first bytes) tagged with their row are numbered by `Unique`, titles first,
+   one hash-map pass over the batch: a query token whose number no title token bears is one that the title lacks.
 
 A *bag* is a set of n-grams of one row that is pooled on its own; bags are numbered `kind * N + row`, so the
 segment ids ascend as `SparseSegmentSqrtN` wants them, and the pooled [kinds * N, dim] splits by kind for free.
@@ -46,17 +46,19 @@ def kinds(settings: config.Student, fields: tuple[str, ...]) -> tuple[str, ...]:
   """The bags of a row, in the order in which they are numbered."""
   if len(fields) == 1:
     return fields
-  return fields + {'none': (), 'unmatched': ('lacked',), 'both': ('lacked', 'had')}[settings.match]
+  return fields[::-1] + ('matches',) * settings.match
 
 
 def match_regions(settings: config.Student, fields: tuple[str, ...]) -> list[range]:
-  """Table rows of the query tokens that match alike, behind those of the n-grams.
+  """Table rows of the bag of matches, behind those of the n-grams.
 
-  Each bag of matches has two: one for the last token of the query, which tends to name the thing, one for the others.
+  Query tokens that the title lacks, and such that it has; of each the last token of the query apart, as it tends to
+  name the thing: (lacked, lacked and last, had, had and last).
   """
+  if 'matches' not in kinds(settings, fields):
+    return []
   size = max(1, settings.num_buckets // _MATCH_SHARE)
-  starts = [settings.num_buckets + i * size for i in range(2 * (len(kinds(settings, fields)) - len(fields)))]
-  return [range(start, start + size) for start in starts]
+  return [range(start, start + size) for start in range(settings.num_buckets, settings.num_buckets + 4 * size, size)]
 
 
 def table_rows(settings: config.Student, fields: tuple[str, ...]) -> int:
@@ -83,22 +85,20 @@ def bags(texts: list[tf.Tensor], settings: config.Student) -> Bags:
   unigrams = _hash(tokens, settings)
   ids, segment_ids = _ngrams(unigrams, row_ids, settings)
   num_kinds = len(kinds(settings, ('text',) if len(texts) == 1 else ('query', 'title')))
-  if num_kinds > 2:
-    keys = unigrams
-    if settings.match_prefix:
-      keys = _hash(tf.strings.substr(tokens, 0, settings.match_prefix), settings)
+  if num_kinds == 3:
+    keys = _beginnings(tokens, settings.match_prefix) if settings.match_prefix else unigrams
     matches = _matches(unigrams, keys, row_ids, num_rows, settings)
-    ids = tf.concat([ids, *matches[0]], axis=0)
-    segment_ids = tf.concat([segment_ids, *matches[1]], axis=0)
+    ids = tf.concat([ids, matches[0]], axis=0)
+    segment_ids = tf.concat([segment_ids, matches[1]], axis=0)
   return Bags(ids, segment_ids, num_rows * num_kinds)
 
 
 def _one_behind_the_other(texts: list[tf.Tensor]) -> tf.Tensor:
-  """String [fields * N]. The shape is ensured, as TF Text's kernels end the process on a scalar."""
+  """String [fields * N], titles first. The shape is ensured, as TF Text's kernels end the process on a scalar."""
   if len(texts) == 1:
     return tf.ensure_shape(texts[0], [None])
   # Stacking refuses unequal lengths without a node of its own, which a concatenation would not.
-  return tf.reshape(tf.ensure_shape(tf.stack(texts), [len(texts), None]), [-1])
+  return tf.reshape(tf.ensure_shape(tf.stack(texts[::-1]), [len(texts), None]), [-1])
 
 
 def unigram_ids(words: tf.Tensor, settings: config.Student) -> tf.Tensor:
@@ -113,6 +113,12 @@ def unigram_ids(words: tf.Tensor, settings: config.Student) -> tf.Tensor:
 
 def _hash(tokens: tf.Tensor, settings: config.Student) -> tf.Tensor:
   return tf.strings.to_hash_bucket_strong(tokens, _HASH_RANGE, key=[settings.hash_seed, 0x62326462])
+
+
+def _beginnings(tokens: tf.Tensor, num_bytes: int) -> tf.Tensor:
+  """int64 [T], equal for tokens that agree in their first `num_bytes` bytes (at most 8)."""
+  first = tf.reshape(tf.io.decode_raw(tokens, tf.int64, fixed_length=8), [-1])
+  return tf.bitwise.bitwise_and(first, tf.constant(-1 if num_bytes == 8 else (1 << 8 * num_bytes) - 1, tf.int64))
 
 
 def _bucket(hashes: tf.Tensor, num_buckets: int) -> tf.Tensor:
@@ -143,29 +149,29 @@ def _ngrams(unigrams: tf.Tensor, row_ids: tf.Tensor, settings: config.Student) -
 
 
 def _matches(unigrams: tf.Tensor, keys: tf.Tensor, row_ids: tf.Tensor, num_rows: tf.Tensor,
-             settings: config.Student) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-  """Table rows and segments of the query's tokens that the row's title lacks and, for 'both', has.
+             settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
+  """Table rows and segments of the query's tokens, in the regions that tell whether the row's title has them.
 
   Args:
     unigrams: int64 [T], hashes of the tokens.
     keys: int64 [T], equal for tokens that match.
-    row_ids: int64 [T], the text of each token: queries, then titles.
+    row_ids: int64 [T], the text of each token: titles, then queries.
     num_rows: int64 scalar.
     settings: the student's configuration.
+
+  Returns:
+    Both int64 [query tokens].
   """
   # The op itself: tf.searchsorted spends three more nodes on shapes.
-  num_query = tf.reshape(tf.raw_ops.LowerBound(
+  num_title = tf.reshape(tf.raw_ops.LowerBound(
       sorted_inputs=tf.reshape(row_ids, [1, -1]), values=tf.reshape(num_rows, [1, 1]), out_type=tf.int64), [1])
-  tagged = keys + tf.math.floormod(row_ids, num_rows) * _ROW_TAG
-  in_query = tf.slice(tagged, tf.constant([0], tf.int64), num_query)
-  in_title = tf.slice(tagged, num_query, tf.constant([-1], tf.int64))
-  lacked, lacked_at = tf.raw_ops.ListDiff(x=in_query, y=in_title, out_idx=tf.int64)
-  positions = [lacked_at]
-  if settings.match == 'both':
-    positions.append(tf.raw_ops.ListDiff(x=in_query, y=lacked, out_idx=tf.int64).idx)
-  regions = match_regions(settings, ('query', 'title'))
-  is_last = tf.cast(tf.not_equal(row_ids, tf.roll(row_ids, -1, axis=0)), tf.int64)
-  rows = _bucket(unigrams, len(regions[0])) + is_last * len(regions[0])
-  ids = [tf.gather(rows, at) + regions[2 * i].start for i, at in enumerate(positions)]
-  segments = [tf.gather(row_ids, at) + kind * num_rows for kind, at in enumerate(positions, start=2)]
-  return ids, segments
+
+  numbers = tf.unique(keys + tf.math.floormod(row_ids, num_rows) * _ROW_TAG).idx
+  had = numbers <= tf.reduce_max(tf.slice(numbers, tf.constant([0], tf.int64), num_title))
+  is_last = tf.not_equal(row_ids, tf.roll(row_ids, -1, axis=0))
+  lacked, _, has, _ = match_regions(settings, ('query', 'title'))
+  # Multiplied, not chosen by tf.where, which takes ten times as long at one row.
+  rows = (_bucket(unigrams, len(lacked)) + lacked.start + tf.cast(is_last, tf.int64) * len(lacked)
+          + tf.cast(had, tf.int64) * (has.start - lacked.start))
+  to_end = tf.constant([-1], tf.int64)
+  return tf.slice(rows, num_title, to_end), tf.slice(row_ids, num_title, to_end) + num_rows

@@ -62,7 +62,7 @@ def _save(folder: str) -> list[str]:
   for tokenizer, form in [*kinds, ('whitespace', 'lower'), ('whitespace', 'casefold_nfkc')]:
     settings = config.Student(tokenizer=tokenizer, normalization=form, strip_suffix='s', **tiny)
     add(f'{tokenizer}_{form}', _PAIR, settings)
-  add('no_matches', _PAIR, config.Student(match='none', product=False, ngram_orders=(1,), **tiny))
+  add('no_matches', _PAIR, config.Student(match=False, product=False, ngram_orders=(1,), **tiny))
   add('one_text', ('text',), config.Student(**tiny))
   add('examples', _PAIR, config.Student(**tiny))
   tf.saved_model.save(module, os.path.join(folder, 'model'), signatures=made)

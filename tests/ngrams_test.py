@@ -42,11 +42,10 @@ def _reference(words, orders) -> list[tuple[str, ...]]:
   return [tuple(padded[i:i + order]) for i in range(len(tokens)) for order in orders]
 
 
-def _matches(query, title, prefix) -> tuple[list[str], list[str]]:
-  """Tokens of the query that the title lacks and has; a mark stands before both."""
-  words = [text.MARK] + query.split()
-  has = {word[:prefix] for word in (text.MARK, *title.split())}
-  return [word for word in words if word[:prefix] not in has], [word for word in words if word[:prefix] in has]
+def _has(query, title, prefix) -> list[tuple[str, bool]]:
+  """Tokens of the query, and whether the title has them; a mark stands before both."""
+  beginnings = {word[:prefix] for word in (text.MARK, *title.split())}
+  return [(word, word[:prefix] in beginnings) for word in (text.MARK, *query.split())]
 
 
 class NgramsTest(parameterized.TestCase):
@@ -54,11 +53,11 @@ class NgramsTest(parameterized.TestCase):
   def _unigrams(self, words, settings):
     return ngrams.unigram_ids(tf.constant(words), settings).numpy().tolist() if words else []
 
-  def _match_rows(self, words, query, settings, bag):
-    """Words in the region of their bag, the last token of the query in that of last ones."""
-    regions = ngrams.match_regions(settings, _PAIR)[2 * bag:2 * bag + 2]
-    last = ([text.MARK] + query.split())[-1]
-    return [regions[word == last][self._unigrams([word], settings)[0] % len(regions[0])] for word in words]
+  def _match_rows(self, query, title, prefix, settings):
+    """Table rows of the query's tokens: in the regions of lacked ones, then of had ones, the last token apart."""
+    regions, tokens = ngrams.match_regions(settings, _PAIR), _has(query, title, prefix)
+    chosen = [regions[2 * had + (i == len(tokens))] for i, (_, had) in enumerate(tokens, 1)]
+    return [region[self._unigrams([word], settings)[0] % len(region)] for region, (word, _) in zip(chosen, tokens)]
 
   @parameterized.parameters(((1,),), ((2,),), ((1, 3),), ((2, 4),), ((1, 2, 3, 4),))
   def test_ngrams_as_the_reference(self, orders):
@@ -72,27 +71,26 @@ class NgramsTest(parameterized.TestCase):
         self.assertEqual(id_of.setdefault(ngram, row_id), row_id)
         self.assertEqual(name_of.setdefault(row_id, ngram), ngram)  # No two share a row.
 
-  @parameterized.parameters(('none', 0), ('unmatched', 0), ('both', 0), ('both', 1), ('both', 4))
+  @parameterized.parameters((False, 0), (True, 0), (True, 1), (True, 4), (True, 8))
   def test_matches_as_the_reference(self, match, prefix):
     settings = _settings(match=match, match_prefix=prefix, ngram_orders=(1,))
     found, num_rows = _bags([_QUERIES, _TITLES], settings), len(_QUERIES)
     self.assertLen(found, num_rows * len(ngrams.kinds(settings, _PAIR)))
     for row, (query, title) in enumerate(zip(_QUERIES, _TITLES)):
-      lacked, had = _matches(query, title, prefix or None)
-      expected = [self._unigrams([text.MARK] + query.split(), settings),
-                  self._unigrams([text.MARK] + title.split(), settings)]
-      expected += [self._match_rows(lacked, query, settings, 0)] if match != 'none' else []
-      expected += [self._match_rows(had, query, settings, 1)] if match == 'both' else []
+      expected = [self._unigrams([text.MARK] + title.split(), settings),
+                  self._unigrams([text.MARK] + query.split(), settings)]
+      expected += [self._match_rows(query, title, prefix or None, settings)] if match else []
       self.assertEqual(found[row::num_rows], expected)
 
   def test_order_counts(self):
-    settings = _settings(match='both')
+    settings = _settings()
+    lacked, _, had, had_last = ngrams.match_regions(settings, _PAIR)
     one = _bags([['red shoe'], ['shoe']], settings)
     other = _bags([['shoe'], ['red shoe']], settings)
-    self.assertLen(one[2], 1)
-    self.assertEmpty(other[2])
+    for found, regions in ((one[2], (had, lacked, had_last)), (other[2], (had, had_last))):
+      self.assertTrue(all(row_id in region for row_id, region in zip(found, regions, strict=True)))
     self.assertEqual(one[0], other[1])
-    self.assertNotEqual(one[0], _bags([['shoe red'], ['']], settings)[0])
+    self.assertNotEqual(one[1], _bags([['shoe red'], ['']], settings)[1])
     unordered = _settings(ngram_orders=(1,))
     self.assertCountEqual(_bags([['red shoe']], unordered)[0], _bags([['shoe red']], unordered)[0])
 
@@ -127,8 +125,7 @@ class NgramsTest(parameterized.TestCase):
     found = _bags([_QUERIES, _TITLES], settings)
     num_rows = len(_QUERIES)
     size = max(1, num_buckets // 8)
-    regions = [num_buckets + i * size for i in range(5)]
-    for kind, (start, end) in enumerate(((0, num_buckets), (0, num_buckets), regions[0:3:2], regions[2:5:2])):
+    for kind, (start, end) in enumerate(((0, num_buckets), (0, num_buckets), (num_buckets, num_buckets + 4 * size))):
       ids = np.array(sum(found[kind * num_rows:(kind + 1) * num_rows], []))
       self.assertBetween(ids.min(), start, end - 1)
       self.assertBetween(ids.max(), start, end - 1)

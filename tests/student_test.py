@@ -52,7 +52,7 @@ def _reference(model, batch) -> np.ndarray:
 class StudentTest(parameterized.TestCase):
 
   @parameterized.parameters(
-      (_PAIR, 2, {}), (_PAIR, 4, {'match': 'unmatched'}), (_PAIR, 2, {'match': 'none'}),
+      (_PAIR, 2, {}), (_PAIR, 4, {}), (_PAIR, 2, {'match': False}),
       (_PAIR, 2, {'product': False}), (('text',), 3, {}), (('text',), 2, {'hidden_layers': ()}))
   def test_logits_as_the_reference(self, fields, num_classes, settings):
     model = _student(fields, num_classes, **settings)

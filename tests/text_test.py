@@ -28,6 +28,7 @@ class NormalizeTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ('none', 'ＴＶ Straße ÉCLAIR', 'ＴＶ Straße ÉCLAIR'),
+      ('lower_ascii', 'ＴＶ Straße ÉCLAIR', 'ＴＶ straße Éclair'),
       ('lower', 'ＴＶ Straße ÉCLAIR', 'ｔｖ straße éclair'),
       ('casefold_nfkc', 'ＴＶ Straße ÉCLAIR', 'tv strasse éclair'),
       ('casefold_nfkc', 'e\u0301 ﬁne ½', 'é fine 1⁄2'),
@@ -37,7 +38,7 @@ class NormalizeTest(parameterized.TestCase):
     self.assertEqual([value.decode() for value in found], [expected, ''])
 
   def test_unknown_form(self):
-    with self.assertRaisesRegex(ValueError, "'NFD': expected none, lower or casefold_nfkc"):
+    with self.assertRaisesRegex(ValueError, "'NFD': expected none, lower_ascii, lower or casefold_nfkc"):
       text.normalize(tf.constant(['a']), 'NFD')
 
 
