@@ -35,6 +35,9 @@ def distill(run_config: config.Distill) -> dict[str, float]:
   Raises:
     ValueError: rows, soft labels, or run folder are not what the configuration says.
   """
+  for folder in runs.newer(run_config.output_dir, run_config.soft_labels):
+    raise ValueError(f'{run_config.output_dir}: was trained before {folder} was made anew; remove it or choose another '
+                     '--output_dir')
   result = runs.once(run_config, 'distill', _distill)
   training.discard_checkpoints(run_config.output_dir)
   return result
@@ -43,8 +46,10 @@ def distill(run_config: config.Distill) -> dict[str, float]:
 def _distill(run_config: config.Distill) -> dict[str, float]:
   settings = run_config.training
   num_rows = _count_rows(run_config)
-  held_out = _labelled(run_config.valid_files, run_config.rows)
-  calibration_rows = _labelled(run_config.calibration_files, run_config.rows) or held_out
+  held_out = rows.read_labelled(run_config.valid_files, run_config.rows)
+  calibration_rows = rows.read_labelled(run_config.calibration_files, run_config.rows) or held_out
+  for batch in filter(None, (held_out, calibration_rows)):
+    metrics.require_measurable(batch['label'], run_config.rows)
   model = student.StudentModel(
       run_config.student, run_config.rows.fields, run_config.rows.num_classes, settings.seed)
   if run_config.student.tokenizer == 'wordpiece':
@@ -112,17 +117,6 @@ def _count_rows(run_config: config.Distill) -> int:
           f'{run_config.rows.num_classes} of {run_config.rows.fields}; set --num_classes and --text_columns')
   num_rows = soft_labels.num_rows(run_config.soft_labels)
   return min(num_rows, run_config.max_rows or num_rows)
-
-
-def _labelled(files: tuple[str, ...], row_settings: config.Rows) -> rows.Batch | None:
-  """The rows of the files that have a label, kept in memory; None without files."""
-  if not files:
-    return None
-  batch = rows.concatenate(list(rows.read(rows.expand(files), row_settings)))
-  batch = rows.take(batch, np.flatnonzero(~np.isnan(batch['label'])))
-  zeros = np.zeros([rows.size(batch), row_settings.num_classes], np.float32)
-  metrics.held_out(batch['label'], zeros, row_settings)  # Unfit labels fail here, at once.
-  return batch
 
 
 def _train_batches(model: student.StudentModel, run_config: config.Distill, epoch: int):

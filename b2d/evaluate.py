@@ -11,7 +11,6 @@ on stdout) and, for two classes, reliability.png.
 
 import os
 import time
-from typing import Iterable
 
 from absl import logging
 import numpy as np
@@ -41,7 +40,9 @@ def evaluate(run_config: config.Evaluate) -> dict:
   Raises:
     ValueError: rows, models or run folder are not what the configuration says.
   """
-  _forget_if_older(run_config.output_dir, _folders(run_config.models, run_config.reference).values())
+  if runs.newer(run_config.output_dir, _folders(run_config.models, run_config.reference).values()):
+    logging.info('%s: older than a model, measured again', run_config.output_dir)
+    tf.io.gfile.remove(os.path.join(run_config.output_dir, 'metrics.json'))
   return runs.once(run_config, 'evaluate', _evaluate)
 
 
@@ -69,17 +70,6 @@ def _evaluate(run_config: config.Evaluate) -> dict:
   table = comparison.table(compared, run_config.reference)
   runs.write_text(os.path.join(folder, 'table.md'), table)
   return result
-
-
-def _forget_if_older(output_dir: str, folders: Iterable[str]) -> None:
-  """Removes the result where a model has been trained again since."""
-  def made(folder):
-    path = os.path.join(folder, 'metrics.json')
-    return tf.io.gfile.stat(path).mtime_nsec if tf.io.gfile.exists(path) else 0
-
-  if made(output_dir) and made(output_dir) < max(map(made, folders)):
-    logging.info('%s: older than a model, measured again', output_dir)
-    tf.io.gfile.remove(os.path.join(output_dir, 'metrics.json'))
 
 
 def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:

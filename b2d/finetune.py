@@ -12,7 +12,6 @@ metrics.json, and TensorBoard events (events/).
 import functools
 
 from absl import logging
-import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -45,7 +44,9 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
   train_files = rows.expand(run_config.train_files)
   # Reading every row, not counting lines: a bad one is found before the training.
   num_rows = sum(map(rows.size, rows.read(train_files, run_config.rows)))
-  evaluate = _evaluation(run_config)
+  held_out = rows.read_labelled(run_config.valid_files, run_config.rows)
+  if held_out:
+    metrics.require_measurable(held_out['label'], run_config.rows)
   tf_keras.utils.set_random_seed(settings.seed)
   model = teacher.build(run_config.teacher, run_config.rows.num_classes, run_config.rows.fields,
                         run_config.precision)
@@ -58,7 +59,8 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
       loss=functools.partial(_loss, model, run_config.rows),
       batches=functools.partial(_train_batches, model, train_files, run_config),
       num_rows=num_rows,
-      evaluate=functools.partial(evaluate, model) if evaluate else None,
+      evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows))
+      if held_out else None,
       settings=settings,
       folder=folder)
 
@@ -77,18 +79,6 @@ def _train_batches(model, train_files, run_config, epoch):
                          teacher.window_rows(settings.train_batch_size), settings.shuffle_rows,
                          seed)
   return model.train_batches(windows, settings.train_batch_size, seed)
-
-
-def _evaluation(run_config):
-  """The function model → metrics on the held-out rows, kept in memory; None without any."""
-  if not run_config.valid_files:
-    return None
-  held_out = rows.concatenate(list(rows.read(rows.expand(run_config.valid_files), run_config.rows)))
-  zeros = np.zeros([rows.size(held_out), run_config.rows.num_classes], np.float32)
-  # Labels that can't be measured on must not fail the run after its first hour.
-  metrics.held_out(held_out['label'], zeros, run_config.rows)
-  return lambda model: metrics.held_out(held_out['label'], model.predict_logits(held_out),
-                                        run_config.rows)
 
 
 def main(argv: list[str]) -> None:

@@ -186,3 +186,8 @@ def held_out(labels: np.ndarray, logits: np.ndarray, rows: config.Rows) -> dict[
                      'does --num_classes fit the model?')
   known = ~np.isnan(labels)
   return by_kind(labels[known], logits[known], rows.relevant_target)
+
+
+def require_measurable(labels: np.ndarray, rows: config.Rows) -> None:
+  """Raises ValueError for labels that `held_out` can't measure on: before the training, not after its first hour."""
+  held_out(labels, np.zeros([len(labels), rows.num_classes], np.float32), rows)

@@ -57,6 +57,18 @@ def read(paths: Sequence[str], rows: config.Rows, batch_size: int = 8192,
                      'that have some')
 
 
+def read_labelled(patterns: Sequence[str], rows: config.Rows) -> Batch | None:
+  """The rows that have a label, all in memory: to measure on again and again. None without patterns.
+
+  Raises:
+    ValueError: bad input, as `expand` and `read`.
+  """
+  if not patterns:
+    return None
+  batch = concatenate(list(read(expand(patterns), rows)))
+  return take(batch, np.flatnonzero(~np.isnan(batch['label'])))
+
+
 def read_column(paths: Sequence[str], column: str | None) -> Iterator[str]:
   """Streams one column as text; files of plain lines need no name.
 

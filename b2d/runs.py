@@ -11,7 +11,7 @@ import io
 import json
 import os
 import sys
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterable, Iterator
 
 from absl import app
 from absl import logging
@@ -152,6 +152,15 @@ def once(run_config: config_base.Config, step: str, work: Callable[[Any], dict[s
   result = work(run_config)
   write_metrics(folder, result)
   return result
+
+
+def newer(folder: str, inputs: Iterable[str]) -> list[str]:
+  """Those of `inputs` that were finished after the run in `folder`, if that is finished."""
+  def finished_at(path):
+    names = [os.path.join(path, name) for name in ('metrics.json', 'manifest.json')]
+    return max((tf.io.gfile.stat(name).mtime_nsec for name in names if tf.io.gfile.exists(name)), default=0)
+
+  return [path for path in inputs if 0 < finished_at(folder) < finished_at(path)]
 
 
 def summary(folder: str, result: dict[str, Any]) -> str:

@@ -141,6 +141,14 @@ class DistillTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'holds a run of another --temperature'):
       distillation.distill(dataclasses.replace(self.whole_config, temperature=2.0))
 
+  def test_soft_labels_made_anew(self):
+    labels = self._write_soft_labels('anew', self.good, np.nan)
+    self._distill(soft_labels=(labels,))
+    later = 10**9 + os.stat(os.path.join(self.run_dir, 'metrics.json')).st_mtime_ns
+    os.utime(os.path.join(labels, 'manifest.json'), ns=(later, later))
+    with self.assertRaisesRegex(ValueError, 'anew was made anew; remove it'):
+      self._distill(soft_labels=(labels,))
+
   def test_resumed_run_equals_uninterrupted(self):
     held_out, calls = metrics.held_out, []
 

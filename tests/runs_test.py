@@ -137,6 +137,15 @@ class RunFolderTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'holds a run of another --temperature'):
       runs.once(dataclasses.replace(self.config, temperature=1.0), 'distill', work)
 
+  def test_newer_inputs(self):
+    old, new, unfinished = (self.create_tempdir().full_path for _ in range(3))
+    self.assertEmpty(runs.newer(self.folder, [old]))  # Nothing is older than what does not exist.
+    os.makedirs(self.folder)
+    for number, path in enumerate([f'{old}/metrics.json', f'{self.folder}/metrics.json', f'{new}/manifest.json']):
+      runs.write_text(path, '{}')
+      os.utime(path, ns=(10**18 + number, 10**18 + number))
+    self.assertEqual(runs.newer(self.folder, [old, new, unfinished]), [new])
+
   def test_work_that_fails_leaves_no_result(self):
     runs.start(self.config, 'distill')
     with self.assertRaises(KeyboardInterrupt):
