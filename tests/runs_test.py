@@ -143,7 +143,7 @@ class RunFolderTest(parameterized.TestCase):
     os.makedirs(self.folder)
     for number, path in enumerate([f'{old}/metrics.json', f'{self.folder}/metrics.json', f'{new}/manifest.json']):
       runs.write_text(path, '{}')
-      os.utime(path, ns=(10**18 + number, 10**18 + number))
+      os.utime(path, (10**9 + number, 10**9 + number))
     self.assertEqual(runs.newer(self.folder, [old, new, unfinished]), [new])
 
   def test_work_that_fails_leaves_no_result(self):
