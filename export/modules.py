@@ -2,14 +2,11 @@
 
 from typing import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from b2d import ngrams
 from b2d import student
 from b2d import teacher
-
-_INT8_LIMIT = 127
 
 
 class StudentModule(tf.Module):
@@ -25,19 +22,23 @@ class StudentModule(tf.Module):
     num_classes: number of classes.
   """
 
-  def __init__(self, model: student.StudentModel, table_dtype: str = 'float32'):
+  def __init__(self, model: student.StudentModel, table_dtype: str):
     super().__init__(name='student')
     self.fields, self.num_classes = model.fields, model.num_classes
-    dtype = tf.dtypes.as_dtype(table_dtype)
-    self.table = _Int8Table(model.table) if dtype == tf.int8 else _FloatTable(model.table, dtype)
+    self.table = tf.Variable(tf.cast(model.table, table_dtype), name='table')
     layers = [_frozen(layer) for layer in model.dense]
-    # In a closure, tf.Module does not see the Keras model, whose call functions would be saved too.
-    self._logits = lambda bags: model.logits_of_pooled(self.table.pool(bags), layers)
+    # In closures, tf.Module does not see the Keras model, whose call functions would be saved too.
+    self._logits = lambda bags: model.logits_of_pooled(self._pool(bags), layers)
     self._featurize = model.featurize
 
   def logits(self, texts: dict[str, tf.Tensor]) -> tf.Tensor:
     """String [N] by field → float32 [N] for two classes, else [N, num_classes]."""
     return self._logits(self._featurize(texts))
+
+  def _pool(self, bags: ngrams.Bags) -> tf.Tensor:
+    """float32 [num_segments, dim], each the sum of its bag's rows over the root of their number."""
+    pooled = tf.sparse.segment_sqrt_n(self.table, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
+    return tf.cast(pooled, tf.float32)
 
 
 class TeacherModule(tf.Module):
@@ -55,34 +56,6 @@ class TeacherModule(tf.Module):
     ensured = tf.ensure_shape(stacked, [len(self.fields), None])
     logits = self._call(dict(zip(self.fields, tf.unstack(ensured))))
     return logits[:, 1] - logits[:, 0] if self.num_classes == 2 else logits
-
-
-class _FloatTable(tf.Module):
-
-  def __init__(self, table: tf.Variable, dtype: tf.DType):
-    super().__init__()
-    self._rows = table if dtype == table.dtype else tf.Variable(tf.cast(table, dtype), name='table')
-
-  def pool(self, bags: ngrams.Bags) -> tf.Tensor:
-    """float32 [num_segments, dim], each the sum of its bag's rows over the root of their number."""
-    pooled = tf.sparse.segment_sqrt_n(self._rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
-    return tf.cast(pooled, tf.float32)
-
-
-class _Int8Table(tf.Module):
-  """Whole numbers of a unit that each row has for itself: rows of rare n-grams are small."""
-
-  def __init__(self, table: tf.Variable):
-    super().__init__()
-    rows = table.numpy()
-    units = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-30) / _INT8_LIMIT
-    self._rows = tf.Variable(np.rint(rows / units).astype(np.int8), name='table')
-    self._units = tf.Variable(units.astype(np.float32), name='units')
-
-  def pool(self, bags: ngrams.Bags) -> tf.Tensor:
-    """As `_FloatTable`."""
-    rows = tf.cast(tf.gather(self._rows, bags.ids), tf.float32) * tf.gather(self._units, bags.ids)
-    return tf.sparse.segment_sqrt_n(rows, tf.range(tf.size(bags.ids)), bags.segment_ids, num_segments=bags.num_segments)
 
 
 def _frozen(layer) -> Callable[[tf.Tensor], tf.Tensor]:

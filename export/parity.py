@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-TOLERANCE = 1e-5
+TOLERANCES = {'float32': 1e-5, 'float16': 0.01, 'bfloat16': 0.1}  # By the type of the student's table.
 _HOSTILE = (
     b'', b' ', b'cordless drill', b'DeWalt 20V MAX Cordless Drill/Driver Kit (2-Tool)',
     b'a visually stunning film .', b'3/4 in. x 8 ft. 1/2"', 'Straße ÄRGER İstanbul'.encode(),
@@ -46,7 +46,7 @@ def saved_logits(folder: str, texts: dict[str, np.ndarray], batch_size: int = 64
       for start in range(0, num_rows, batch_size)])
 
 
-def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray, tolerance: float = TOLERANCE) -> float:
+def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray, tolerance: float) -> float:
   """Compares the SavedModel with the trained model.
 
   Args:

@@ -68,8 +68,8 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
   with _new_version(settings.output_dir) as (partial, final):
     names = _save(module, source.calibration, partial)
     report = ops.check(partial)
-    exact = settings.table_dtype == 'float32'
-    difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCE if exact else np.inf)
+    table_dtype = settings.table_dtype if source.kind == 'student' else 'float32'
+    difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCES[table_dtype])
     num_requests = warmup.write(partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
     described = _describe(settings, source) | {
         'signatures': names, 'warmup_requests': num_requests, 'largest_difference': difference,
@@ -91,9 +91,6 @@ def _load(settings: config.Export) -> _Source:
     return _Source('student', student.load(folder), run, fitted)
   if step != 'finetune':
     raise ValueError(f'--model={folder}: expected a run of b2d.distill or b2d.finetune, found one of b2d.{step}')
-  if settings.table_dtype != 'float32':
-    raise ValueError(f'--table_dtype={settings.table_dtype}: {folder} is a teacher, which has no '
-                     'table; leave it out')
   run = runs.load_config(folder, config.Finetune, step)
   return _Source('teacher', teacher.load(folder), run, None)
 

@@ -23,7 +23,7 @@ _EXAMPLES = (
     config.Distill(soft_labels=('a',), student=config.Student(ngram_orders=(1, 3), product=False)),
     config.Distill(soft_labels=('a',), valid_files=('b',), temperature='auto', rows=config.Rows(label_column='c')),
     config.Evaluate(models=('a=b',), rows=_PAIR),
-    config.Export(model='student', output_dir='export', table_dtype='int8'),
+    config.Export(model='student', output_dir='export', table_dtype='float16'),
     config_pair_up.PairUp(max_pseudo_words=3),
 )
 _SINGLE = config.Rows(label_column='label')

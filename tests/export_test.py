@@ -74,7 +74,7 @@ class ExportTest(absltest.TestCase):
 
   def _export(self, **settings):
     return saved_model.export(
-        config.Export(model=self.run_dir, output_dir=self.output_dir, **settings))
+        config.Export(**{'model': self.run_dir, 'output_dir': self.output_dir, 'table_dtype': 'float32', **settings}))
 
   def test_pairs_in_all_three_signatures(self):
     model = _write_student(self.run_dir)
@@ -120,8 +120,6 @@ class ExportTest(absltest.TestCase):
     np.testing.assert_allclose(found['logit'], logits[:, 1] - logits[:, 0], atol=1e-5)
     self.assertEqual(described['kind'], 'teacher')
     self.assertEqual(described['serving']['lowest_release'], '2.15')
-    with self.assertRaisesRegex(ValueError, '--table_dtype=int8: .*is a teacher'):
-      self._export(table_dtype='int8')
 
   def test_versions_count_up_and_failures_leave_none(self):
     _write_student(self.run_dir)
@@ -180,20 +178,20 @@ class ExportTest(absltest.TestCase):
       folder, described = self._export(table_dtype=table_dtype, valid_files=(valid,))
       self.assertIn('auc', described['held_out']['exported'])
       self.assertLess(described['largest_difference'], 0.05)
+      self.assertEqual(described['largest_difference'] > 1e-5, table_dtype != 'float32')
       sizes[table_dtype] = os.path.getsize(
           os.path.join(folder, 'variables', 'variables.data-00000-of-00001'))
     self.assertLess(sizes['float16'], 0.6 * sizes['float32'])
-    self.assertLess(sizes['int8'], 0.8 * sizes['float16'])
-    self.assertIn('was not measured', binary.summary(*self._export(table_dtype='int8')))
+    self.assertEqual(sizes['bfloat16'], sizes['float16'])
 
   def test_parity_names_the_row_that_differs(self):
     _write_student(self.run_dir)
     folder, _ = self._export()
     expected = parity.saved_logits(folder, _TEXTS)
     with self.assertRaisesRegex(ValueError, 'red shoe'):
-      parity.check(folder, _TEXTS, expected + [0, 1e-3, 0])
+      parity.check(folder, _TEXTS, expected + [0, 1e-3, 0], tolerance=1e-4)
     with self.assertRaisesRegex(ValueError, 'red shoe'):
-      parity.check(folder, _TEXTS, expected + [0, np.nan, 0])
+      parity.check(folder, _TEXTS, expected + [0, np.nan, 0], tolerance=1)
 
   def test_ops(self):
     self.assertEqual(ops.check_ops(['MatMul', 'Const', 'CaseFoldUTF8']),

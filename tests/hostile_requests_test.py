@@ -50,7 +50,7 @@ def _save(folder: str) -> list[str]:
   module, made = tf.Module(), {}
 
   def add(name, fields, settings):
-    scorer = modules.StudentModule(student.StudentModel(settings, fields, 2))
+    scorer = modules.StudentModule(student.StudentModel(settings, fields, 2), 'bfloat16')
     setattr(module, name, scorer)
     predict, classify, regress = signatures.make(scorer, None).values()
     by_example = {'classify': classify, 'regress': regress}

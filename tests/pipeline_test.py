@@ -123,7 +123,7 @@ class PipelineTest(absltest.TestCase):
     self.assertEqual({name: values['kind'] for name, values in models.items()}, {
         'teacher': 'teacher', 'student': 'student', 'baseline': 'student', 'export': 'saved_model'})
     for measure in ('auc', 'accuracy', 'log_loss'):
-      self.assertAlmostEqual(models['export'][measure], models['student'][measure], places=5)
+      self.assertAlmostEqual(models['export'][measure], models['student'][measure], delta=0.01)
     for name in models:
       self.assertIn(name, self.said['evaluation'])
     self.assertIn('| teacher (BERT) |', quickstart.table(self.dirs['evaluation']))
@@ -135,7 +135,7 @@ class PipelineTest(absltest.TestCase):
     found = served.signatures['serving_default'](**{
         name: tf.constant(values) for name, values in batch.items()})
     expected = student.load(self.dirs['student']).predict_logits(batch)[:, 1]
-    np.testing.assert_allclose(found['logit'], expected, atol=1e-5)
+    np.testing.assert_allclose(found['logit'], expected, atol=0.02)  # The table is bfloat16.
     self.assertEqual(found['probability'].shape, [2])
     shown = quickstart.score_some(self.dirs['export'], quickstart.unseen_titles(self.shop['test']))
     self.assertLen([line for line in shown.splitlines() if line.startswith("'")], 3)
