@@ -105,7 +105,7 @@ class Finetune(base.Config):
   """`python -m b2d.finetune`: labelled rows → teacher."""
   train_files: tuple[str, ...] = base.option((), 'Labelled rows to train on: file patterns.')
   valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
-  output_dir: str = base.option('', 'Run folder of the teacher.')
+  output_dir: str = base.option('', 'Run folder of the teacher, or of a student to be one: as a member of a stack.')
   rows: Rows = Rows()
   teacher: Teacher = Teacher()
   precision: str = base.option('float32', 'Arithmetic of the matrix products in training; weights stay float32.',

@@ -29,6 +29,7 @@ from b2d import engines
 from b2d import rows
 from b2d import runs
 from b2d import soft_labels
+from b2d import student
 from b2d import teacher
 
 Scorer = Callable[[rows.Batch], np.ndarray]  # Batch of n rows → logits float32 [n, num_classes].
@@ -171,7 +172,8 @@ def _num_classes(label_config: config.Label) -> int:
   """Holds the teacher against the rows before anything is read."""
   if not label_config.teacher_dir:
     return label_config.rows.num_classes
-  trained = runs.load_config(label_config.teacher_dir, config.Finetune, 'finetune').rows
+  run_class, step = (config.Distill, 'distill') if _is_student(label_config.teacher_dir) else (config.Finetune, 'finetune')
+  trained = runs.load_config(label_config.teacher_dir, run_class, step).rows
   given = label_config.rows
   for name, expected, found in (('num_classes', trained.num_classes, given.num_classes),
                                 ('text_columns', len(trained.fields), len(given.fields))):
@@ -179,6 +181,10 @@ def _num_classes(label_config: config.Label) -> int:
       raise ValueError(f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found '
                        f'{found}; correct --{name}')
   return trained.num_classes
+
+
+def _is_student(folder: str) -> bool:
+  return runs.read_json(os.path.join(folder, 'config.json')).get('step') == 'distill'
 
 
 def _fingerprint(label_config: config.Label, files: list[str]) -> dict[str, Any]:
@@ -260,5 +266,7 @@ def _imported_scorer() -> Scorer:
 
 
 def _teacher_scorer(folder: str, precision: str, max_tokens: int) -> Scorer:
+  if _is_student(folder):
+    return student.load(folder).predict_logits
   model = teacher.load(folder, precision)
   return functools.partial(model.predict_logits, max_tokens=max_tokens)

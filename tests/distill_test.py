@@ -12,7 +12,9 @@ from b2d import config
 from b2d import config_base
 from b2d import distill
 from b2d import distillation
+from b2d import labeling
 from b2d import metrics
+from b2d import rows
 from b2d import runs
 from b2d import soft_labels
 from b2d import student
@@ -140,6 +142,16 @@ class DistillTest(absltest.TestCase):
     self.assertEqual(runs.read_json(os.path.join(self.whole_dir, 'metrics.json')), self.whole)
     with self.assertRaisesRegex(ValueError, 'holds a run of another --temperature'):
       distillation.distill(dataclasses.replace(self.whole_config, temperature=2.0))
+
+  def test_a_student_as_teacher(self):
+    """As a member of a stack, say."""
+    output = self.create_tempdir().full_path
+    labeling.label(config.Label(input_files=(self.valid,), teacher_dir=self.whole_dir, output_dir=output,
+                                num_workers=1, rows=config.Rows(label_column='label')))
+    labelled = rows.concatenate(list(soft_labels.read([output])))
+    expected = student.load(self.whole_dir).predict_logits(labelled)
+    np.testing.assert_allclose(labelled['logits'][:, 0], expected, rtol=1e-6)
+    self.assertLen(expected, 20)
 
   def test_soft_labels_made_anew(self):
     labels = self._write_soft_labels('anew', self.good, np.nan)
