@@ -167,8 +167,10 @@ class RivalsTest(absltest.TestCase):
   def test_bench_writes_a_report(self):
     folder = self.create_tempdir()
     texts = folder.create_file('texts.tsv', 'text\n' + 'red shoe\na lamp\n' * 20).full_path
+    broken = os.path.join(folder.full_path, 'broken')
+    tf.saved_model.save(tf.Module(), broken)  # Without a signature: it is left out, the others are not.
     subprocess.run(
-        [sys.executable, '-m', 'serving.benchmark.bench', f'--texts={texts}', '--encoders=',
+        [sys.executable, '-m', 'serving.benchmark.bench', f'--texts={texts}', '--encoders=', f'--students=broken={broken}',
          '--peers=hashing', '--seconds=0.01', '--workloads=1,512', '--auc=hashing=0.6',
          f'--output={folder.full_path}/out', f'--models={folder.full_path}/models'],
         cwd=_ROOT, check=True, capture_output=True)

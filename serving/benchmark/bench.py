@@ -147,7 +147,11 @@ def run() -> str:
   texts_path.write_text('\n'.join(map('\t'.join, [tuple(texts), *zip(*texts.values())])) + '\n')
   for number, subject in enumerate(subjects, 1):
     start, used_secs = time.time(), others_cpu_secs()
-    result = measure(subject, binary, str(texts_path))
+    try:
+      result = measure(subject, binary, str(texts_path))
+    except ValueError as error:  # The others are still worth measuring.
+      logging.error('%s, %s, tokens %s: left out: %s', subject.name, subject.runtime, subject.tokens or 'all', error)
+      continue
     files = [path for path in pathlib.Path(subject.folder).rglob('*') if path.is_file()]
     result['disk_mb'] = sum(path.stat().st_size for path in files) / 2**20
     result['others_cores'] = (others_cpu_secs() - used_secs) / (time.time() - start)
@@ -157,6 +161,8 @@ def run() -> str:
     (output / 'results.json').write_text(json.dumps(
         {'machine': machine(), 'command': sys.argv, 'auc': auc_of, 'results': results}, indent=1))
   texts_path.unlink()  # the texts may not be ours to keep
+  if not results:
+    raise ValueError('no model could be measured; the log says why')
   text = (f'{machine()}; {len(next(iter(texts.values())))} rows of '
           f'{os.path.basename(_TEXTS.value)}; {_SECONDS.value:g} s a figure.\n\n'
           f'{report.busy(results)}{report.table(results)}')
