@@ -45,7 +45,7 @@ sst2: venv data
 	  --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/student
 	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
 	  --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/baseline
-	test $(RUN)/export/1 -nt $(RUN)/student/metrics.json || $(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/dev.tsv.gz
+	$(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/dev.tsv.gz
 	$(B2D) -m b2d.evaluate $(F)/rows.flags --files=$(DATA)/dev.tsv.gz --reference=teacher \
 	  --models=teacher=$(RUN)/teacher,student=$(RUN)/student,baseline=$(RUN)/baseline --output_dir=$(RUN)/evaluation
 
@@ -67,7 +67,7 @@ homedepot crowdflower: venv data
 	  --valid_files=$(DATA)/valid.tsv.gz --output_dir=$(RUN)/student
 	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
 	  --valid_files=$(DATA)/valid.tsv.gz --output_dir=$(RUN)/baseline
-	test $(RUN)/export/1 -nt $(RUN)/student/metrics.json || $(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/valid.tsv.gz
+	$(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/valid.tsv.gz
 	$(B2D) -m b2d.evaluate $(F)/rows.flags --files=$(DATA)/valid.tsv.gz --reference=teacher --bootstrap=1000 \
 	  --models=teacher=$(RUN)/teacher,student=$(RUN)/student,baseline=$(RUN)/baseline --output_dir=$(RUN)/evaluation
 

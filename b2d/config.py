@@ -105,7 +105,7 @@ class Finetune(base.Config):
   """`python -m b2d.finetune`: labelled rows → teacher."""
   train_files: tuple[str, ...] = base.option((), 'Labelled rows to train on: file patterns.')
   valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
-  output_dir: str = base.option('', 'Run folder of the teacher, or of a student to be one: as a member of a stack.')
+  output_dir: str = base.option('', 'Run folder of the teacher.')
   rows: Rows = Rows()
   teacher: Teacher = Teacher()
   precision: str = base.option('float32', 'Arithmetic of the matrix products in training; weights stay float32.',
@@ -122,7 +122,7 @@ class Finetune(base.Config):
 class Label(base.Config):
   """`python -m b2d.label`: a teacher's logits for every row of any number of files."""
   input_files: tuple[str, ...] = base.option((), 'Rows to label: file patterns.')
-  teacher_dir: str = base.option('', 'Run folder of the teacher.')
+  teacher_dir: str = base.option('', 'Run folder of the teacher, or of a student to be one: as a member of a stack.')
   scores_columns: tuple[str, ...] = base.option(
       (), 'Import instead of a teacher: columns that hold the scores made elsewhere, one for each class, or '
       'one for the positive class of two.')
@@ -181,8 +181,8 @@ class Stack(base.Config):
 class Student(base.Config):
   """Hashed n-gram embeddings, pooled, and a feed-forward network."""
   normalization: str = base.option(
-      'lower', 'What is done to a text first: nothing, lower case (of A to Z alone: three times as fast), or Unicode '
-      'case folding and NFKC (TF Text).', NORMALIZATIONS)
+      'lower', "What is done to a text first: 'lower_ascii' A to Z alone, three times as fast as 'lower' for Unicode; "
+      "'casefold_nfkc' Unicode case folding and NFKC (TF Text).", NORMALIZATIONS)
   tokenizer: str = base.option('whitespace', 'What a token is.', TOKENIZERS)
   delimiters: str = base.option(
       '', 'Characters that part the tokens of --tokenizer=whitespace, besides white space.')
@@ -195,7 +195,7 @@ class Student(base.Config):
   match: bool = base.option(
       True, 'Pairs: whether a bag tells which query tokens the title has and which it lacks.')
   match_prefix: int = base.option(
-      0, "Pairs: first bytes in which a query token and one of the title's must agree to match; 0: all.")
+      0, "Pairs: first bytes in which a query token and one of the title's must agree to match, at most 8; 0: all.")
   product: bool = base.option(True, 'Pairs: whether the product of the pooled fields is a feature.')
   embedding_dim: int = base.option(32, 'Width of a table row.')
   hidden_layers: tuple[int, ...] = base.option((256, 64), 'Widths of the hidden layers.')
@@ -292,7 +292,7 @@ class Export(base.Config):
   model_name: str = base.option('student', 'Name under which the server shall serve it.')
   table_dtype: str = base.option(
       'bfloat16', "Type of the student's table in the SavedModel. bfloat16 is half as large as the trained float32 and "
-      'pooled in half the time; its logits are off by a hundredth at most.', TABLE_DTYPES)
+      'pooled in half the time; its logits are typically off by a few thousandths.', TABLE_DTYPES)
   valid_files: tuple[str, ...] = base.option(
       (), "Held-out labelled rows with the run's columns, to measure the SavedModel on: file patterns.")
 

@@ -40,7 +40,9 @@ def evaluate(run_config: config.Evaluate) -> dict:
   Raises:
     ValueError: rows, models or run folder are not what the configuration says.
   """
-  if runs.newer(run_config.output_dir, _folders(run_config.models, run_config.reference).values()):
+  folders = _folders(run_config.models, run_config.reference).values()
+  if run_config.output_dir and runs.newer(run_config.output_dir, folders):
+    runs.start(run_config, 'evaluate')  # Refuses the folder of another step.
     logging.info('%s: older than a model, measured again', run_config.output_dir)
     tf.io.gfile.remove(os.path.join(run_config.output_dir, 'metrics.json'))
   return runs.once(run_config, 'evaluate', _evaluate)

@@ -172,8 +172,12 @@ def _num_classes(label_config: config.Label) -> int:
   """Holds the teacher against the rows before anything is read."""
   if not label_config.teacher_dir:
     return label_config.rows.num_classes
-  run_class, step = (config.Distill, 'distill') if _is_student(label_config.teacher_dir) else (config.Finetune, 'finetune')
-  trained = runs.load_config(label_config.teacher_dir, run_class, step).rows
+  known = {'finetune': config.Finetune, 'distill': config.Distill}
+  step = runs.read_json(os.path.join(label_config.teacher_dir, 'config.json')).get('step')
+  if step not in known:
+    raise ValueError(f'{label_config.teacher_dir}: expected a run of b2d.finetune or b2d.distill, found one of '
+                     f'b2d.{step}; correct --teacher_dir')
+  trained = runs.load_config(label_config.teacher_dir, known[step], step).rows
   given = label_config.rows
   for name, expected, found in (('num_classes', trained.num_classes, given.num_classes),
                                 ('text_columns', len(trained.fields), len(given.fields))):
@@ -181,10 +185,6 @@ def _num_classes(label_config: config.Label) -> int:
       raise ValueError(f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found '
                        f'{found}; correct --{name}')
   return trained.num_classes
-
-
-def _is_student(folder: str) -> bool:
-  return runs.read_json(os.path.join(folder, 'config.json')).get('step') == 'distill'
 
 
 def _fingerprint(label_config: config.Label, files: list[str]) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def _imported_scorer() -> Scorer:
 
 
 def _teacher_scorer(folder: str, precision: str, max_tokens: int) -> Scorer:
-  if _is_student(folder):
+  if runs.read_json(os.path.join(folder, 'config.json'))['step'] == 'distill':
     return student.load(folder).predict_logits
   model = teacher.load(folder, precision)
   return functools.partial(model.predict_logits, max_tokens=max_tokens)

@@ -155,10 +155,9 @@ def once(run_config: config_base.Config, step: str, work: Callable[[Any], dict[s
 
 
 def newer(folder: str, inputs: Iterable[str]) -> list[str]:
-  """Those of `inputs` that were finished after the run in `folder`, if that is finished."""
+  """Those of the run folders `inputs` that were finished after the run in `folder`, if that is finished."""
   def finished_at(path):
-    names = [os.path.join(path, name) for name in ('metrics.json', 'manifest.json')]
-    return max((tf.io.gfile.stat(name).mtime_nsec for name in names if tf.io.gfile.exists(name)), default=0)
+    return tf.io.gfile.stat(os.path.join(path, 'metrics.json')).mtime_nsec if finished(path) else 0
 
   return [path for path in inputs if 0 < finished_at(folder) < finished_at(path)]
 

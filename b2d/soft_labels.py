@@ -8,6 +8,7 @@ The logits of all classes are kept: a single number could not be re-tempered.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from typing import Iterator, Sequence
@@ -68,6 +69,15 @@ def write_manifest(folder: str, manifest: Manifest) -> None:
     _open_shard(folder, manifest, name)
   text = json.dumps(dataclasses.asdict(manifest), indent=1) + '\n'
   runs.write_text(os.path.join(folder, 'manifest.json'), text)
+
+
+def fingerprint(folder: str) -> str:
+  """Tells one making of the folder from another: a hash of its manifest and record; '' where there is no manifest."""
+  paths = [os.path.join(folder, name) for name in ('manifest.json', 'metrics.json')]
+  if not tf.io.gfile.exists(paths[0]):
+    return ''
+  texts = [json.dumps(runs.read_json(path)) for path in paths if tf.io.gfile.exists(path)]
+  return hashlib.sha256(''.join(texts).encode()).hexdigest()[:16]
 
 
 def write_shard(folder: str, index: int, batch: rows.Batch) -> int:

@@ -4,7 +4,7 @@
 
 `featurize` holds everything up to the row ids, so that training computes it on the input thread;
 `logits_of` is the rest. Both together are the model that is exported (`export/`), which only swaps in the
-table as it is.
+table in --table_dtype.
 """
 
 import dataclasses

@@ -2,8 +2,8 @@
 
     python -m export --model=runs/mine/student --output_dir=runs/mine/export
 
-Each run adds a version, complete before it has its number. The README.md beside it says how to
-serve it.
+A call adds a version, complete before it has its number, unless the last one is the same. The README.md
+beside it says how to serve it.
 """
 
 from b2d import runs

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-TOLERANCES = {'float32': 1e-5, 'float16': 0.01, 'bfloat16': 0.1}  # By the type of the student's table.
+TOLERANCES = {'float32': 1e-5, 'float16': 0.05, 'bfloat16': 0.3}  # By the type of the student's table.
 _HOSTILE = (
     b'', b' ', b'cordless drill', b'DeWalt 20V MAX Cordless Drill/Driver Kit (2-Tool)',
     b'a visually stunning film .', b'3/4 in. x 8 ft. 1/2"', 'Straße ÄRGER İstanbul'.encode(),
@@ -70,6 +70,6 @@ def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray, toler
     shown = {field: bytes(values[worst][:80]) for field, values in texts.items()}
     raise ValueError(
         f'{os.path.dirname(folder)}: the SavedModel gives {found[worst]} where the trained '
-        f'model gives {expected[worst]} (texts {shown}, tolerance {tolerance}); this is a bug of '
-        'the export, please report it')
+        f'model gives {expected[worst]} (texts {shown}, tolerance {tolerance}); try --table_dtype=float32, '
+        'and if that differs too, please report it: a bug of the export')
   return largest

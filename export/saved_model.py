@@ -12,6 +12,7 @@ import json
 import os
 from typing import Any, Iterator
 
+from absl import logging
 import numpy as np
 import tensorflow as tf
 
@@ -31,6 +32,7 @@ from export import signatures
 from export import warmup
 
 _WARMUP_ROWS = {'student': (1, 8, 64, 512), 'teacher': (1, 8, 32)}
+_SAME = ('kind', 'export', 'run', 'metrics', 'tensorflow')  # What a version that need not be made again shares.
 _MEASURED = ('auc', 'accuracy', 'log_loss')
 
 
@@ -52,13 +54,20 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
   """Exports the run folder `settings.model`.
 
   Returns:
-    The folder of the new version, and what its export.json holds.
+    The folder of the version, and what its export.json holds; of the last one, if nothing has changed since.
 
   Raises:
     ValueError: no trained run lies there, the SavedModel disagrees with it, or no stock server
       could run it.
   """
   source = _load(settings)
+  if source.kind == 'teacher':  # It has no table.
+    settings = dataclasses.replace(settings, table_dtype='float32')
+  described = json.loads(json.dumps(_describe(settings, source)))
+  before = _latest(settings.output_dir)
+  if before and described['metrics'] and all(before[1].get(name) == described[name] for name in _SAME):
+    logging.info('%s: exported before as %s, nothing to do', settings.model, before[0])
+    return before
   held_out = _held_out(settings, source.run)
   texts = parity.sample(source.model.fields, held_out)
   if source.kind == 'student':
@@ -68,10 +77,9 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
   with _new_version(settings.output_dir) as (partial, final):
     names = _save(module, source.calibration, partial)
     report = ops.check(partial)
-    table_dtype = settings.table_dtype if source.kind == 'student' else 'float32'
-    difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCES[table_dtype])
+    difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCES[settings.table_dtype])
     num_requests = warmup.write(partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
-    described = _describe(settings, source) | {
+    described |= {
         'signatures': names, 'warmup_requests': num_requests, 'largest_difference': difference,
         'held_out': _measure(partial, source, held_out), 'serving': report._asdict()}
     _write_assets(os.path.join(partial, warmup.ASSETS), source, described)
@@ -104,12 +112,24 @@ def _held_out(settings: config.Export, run: config.Distill | config.Finetune) ->
   return rows.concatenate(list(rows.read(rows.expand(settings.valid_files), run.rows)))
 
 
+def _highest(folder: str) -> int:
+  """The highest version in a folder of exports; 0: none."""
+  names = [name.rstrip('/') for name in tf.io.gfile.listdir(folder)] if tf.io.gfile.exists(folder) else []
+  return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def _latest(folder: str) -> tuple[str, dict[str, Any]] | None:
+  """The folder of the highest version and what its export.json holds."""
+  version = os.path.join(folder, str(_highest(folder)))
+  path = os.path.join(version, warmup.ASSETS, 'export.json')
+  return (version, runs.read_json(path)) if tf.io.gfile.exists(path) else None
+
+
 @contextlib.contextmanager
 def _new_version(folder: str) -> Iterator[tuple[str, str]]:
   """Yields a temporary folder and the next version's, to which it is renamed if all goes well."""
   tf.io.gfile.makedirs(folder)
-  names = [name.rstrip('/') for name in tf.io.gfile.listdir(folder)]
-  version = 1 + max((int(name) for name in names if name.isdecimal()), default=0)
+  version = 1 + _highest(folder)
   final = os.path.join(folder, str(version))
   # Not a number: no server looks at it.
   partial = os.path.join(folder, f'unfinished-{version}-{os.getpid()}')

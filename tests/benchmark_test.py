@@ -170,12 +170,14 @@ class RivalsTest(absltest.TestCase):
     broken = os.path.join(folder.full_path, 'broken')
     tf.saved_model.save(tf.Module(), broken)  # Without a signature: it is left out, the others are not.
     subprocess.run(
-        [sys.executable, '-m', 'serving.benchmark.bench', f'--texts={texts}', '--encoders=', f'--students=broken={broken}',
-         '--peers=hashing', '--seconds=0.01', '--workloads=1,512', '--auc=hashing=0.6',
+        [sys.executable, '-m', 'serving.benchmark.bench', f'--texts={texts}', f'--students=broken={broken}',
+         '--encoders=', '--peers=hashing', '--seconds=0.01', '--workloads=1,512', '--auc=hashing=0.6',
          f'--output={folder.full_path}/out', f'--models={folder.full_path}/models'],
         cwd=_ROOT, check=True, capture_output=True)
     out = pathlib.Path(folder.full_path, 'out')
-    self.assertIn('| hashing | Python | all |', (out / 'report.md').read_text())
+    report_text = (out / 'report.md').read_text()
+    self.assertIn('| hashing | Python | all |', report_text)
+    self.assertIn('Left out, as they failed: broken, C++, tokens all; broken, Python', report_text)
     self.assertLen(json.loads((out / 'results.json').read_text())['results'][0]['cells'], 4)
     self.assertTrue((out / 'accuracy.png').exists())
 

@@ -130,6 +130,7 @@ class ValidationTest(parameterized.TestCase):
       _wrong(config.Student, '--ngram_orders=(): expected orders from 1 to 8', ngram_orders=()),
       _wrong(config.Student, '--ngram_orders=(0,): expected orders', ngram_orders=(0,)),
       _wrong(config.Student, '--num_buckets must be at least 2', num_buckets=1),
+      _wrong(config.Student, '--match_prefix=9: expected 0 to 8 bytes', match_prefix=9),
       _wrong(config.Student, '--embedding_dim must be positive', embedding_dim=0),
       _wrong(config.Student, '--hidden_layers=(8, 0): expected positive', hidden_layers=(8, 0)),
       _wrong(config.Student, "--delimiters='、': expected ASCII characters", delimiters='、'),

@@ -156,10 +156,12 @@ class DistillTest(absltest.TestCase):
   def test_soft_labels_made_anew(self):
     labels = self._write_soft_labels('anew', self.good, np.nan)
     self._distill(soft_labels=(labels,))
-    later = 10**9 + os.stat(os.path.join(self.run_dir, 'metrics.json')).st_mtime_ns
-    os.utime(os.path.join(labels, 'manifest.json'), ns=(later, later))
-    with self.assertRaisesRegex(ValueError, 'anew was made anew; remove it'):
+    self._distill(soft_labels=(labels,))
+    runs.write_metrics(labels, {'rows': 64, 'seconds': 1.0})
+    with self.assertRaisesRegex(ValueError, 'anew was made anew since; remove the run'):
       self._distill(soft_labels=(labels,))
+    os.remove(os.path.join(labels, 'manifest.json'))
+    self._distill(soft_labels=(labels,))  # A finished student no longer needs them.
 
   def test_resumed_run_equals_uninterrupted(self):
     held_out, calls = metrics.held_out, []
@@ -170,10 +172,12 @@ class DistillTest(absltest.TestCase):
         raise KeyboardInterrupt
       return held_out(*args)
 
-    with absltest.mock.patch.object(metrics, 'held_out', until_killed):
-      with self.assertRaises(KeyboardInterrupt):
-        self._distill(valid_files=(self.valid,))
+    with absltest.mock.patch.object(training, '_CHECKPOINT_SECS', -1):
+      with absltest.mock.patch.object(metrics, 'held_out', until_killed):
+        with self.assertRaises(KeyboardInterrupt):
+          self._distill(valid_files=(self.valid,))
     self.assertFalse(runs.finished(self.run_dir))
+    self.assertTrue(training.has_checkpoint(self.run_dir))
     resumed = self._distill(valid_files=(self.valid,))
     for name in ('step', 'auc', 'log_loss'):
       self.assertEqual(resumed[name], self.whole[name])

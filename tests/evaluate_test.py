@@ -1,6 +1,7 @@
 """b2d.evaluate from flags to table, over SavedModels that count words."""
 
 import os
+import time
 from unittest import mock
 
 from absl import app
@@ -8,6 +9,7 @@ from absl import flags
 from absl.testing import absltest
 import tensorflow as tf
 
+from b2d import comparison
 from b2d import evaluate
 from b2d import runs
 from flags import evaluate_flags
@@ -71,6 +73,24 @@ class EvaluateTest(absltest.TestCase):
     self.assertIn('|  | good | inverse |', table)
     self.assertIn('auc − good', table)
     self.assertTrue(os.path.exists(os.path.join(output, 'reliability.png')))
+
+  def test_measured_again_when_a_model_is_newer(self):
+    output, run = os.path.join(self.folder, 'evaluation'), os.path.join(self.folder, 'good')
+    with self._flags(), mock.patch('builtins.print'):
+      evaluate.main([])
+      for seconds, times in ((-10, 0), (10, 1)):
+        runs.write_metrics(run, {})
+        os.utime(os.path.join(run, 'metrics.json'), (time.time() + seconds,) * 2)
+        with mock.patch.object(evaluate, '_evaluate', return_value={'models': {}}) as again, \
+            mock.patch.object(comparison, 'table'):
+          evaluate.main([])
+        self.assertEqual(again.call_count, times)
+    runs.write_metrics(output, {})
+    os.utime(os.path.join(output, 'metrics.json'), (1, 1))
+    runs.write_text(os.path.join(output, 'config.json'), '{"step": "finetune", "config": {}}')
+    with self._flags(), self.assertRaisesRegex(ValueError, "holds a run of the step 'finetune'"):
+      evaluate.main([])
+    self.assertTrue(runs.finished(output))  # Nothing of another step is removed.
 
   def test_bad_input_is_a_value_error(self):
     good = f'good={self.folder}/good'

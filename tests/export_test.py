@@ -133,6 +133,15 @@ class ExportTest(absltest.TestCase):
     left = [name for name in os.listdir(self.output_dir) if name[0].isdecimal() or 'unfin' in name]
     self.assertCountEqual(left, ['1', '2'])
 
+  def test_the_same_export_is_not_made_again(self):
+    _write_student(self.run_dir)
+    runs.write_metrics(self.run_dir, {'auc': 0.5})
+    first, described = self._export()
+    self.assertEqual(self._export(), (first, described))
+    self.assertNotEqual(self._export(table_dtype='float16')[0], first)
+    runs.write_metrics(self.run_dir, {'auc': 0.6})
+    self.assertEqual(self._export(table_dtype='float16')[0], os.path.join(self.output_dir, '3'))
+
   def test_warm_up_requests_run(self):
     _write_student(self.run_dir)
     folder, described = self._export()

@@ -59,10 +59,12 @@ def _save(folder: str) -> list[str]:
   tiny = {'num_buckets': 64, 'embedding_dim': 4, 'hidden_layers': (4,), 'tokenizer_vocab': vocab}
   # Without normalization, each tokenizer sees the bytes as they came.
   kinds = [(tokenizer, 'none') for tokenizer in config.TOKENIZERS]
-  for tokenizer, form in [*kinds, ('whitespace', 'lower'), ('whitespace', 'casefold_nfkc')]:
+  kinds += [('whitespace', form) for form in config.NORMALIZATIONS[1:]]
+  for tokenizer, form in kinds:
     settings = config.Student(tokenizer=tokenizer, normalization=form, strip_suffix='s', **tiny)
     add(f'{tokenizer}_{form}', _PAIR, settings)
   add('no_matches', _PAIR, config.Student(match=False, product=False, ngram_orders=(1,), **tiny))
+  add('beginnings', _PAIR, config.Student(match_prefix=3, **tiny))
   add('one_text', ('text',), config.Student(**tiny))
   add('examples', _PAIR, config.Student(**tiny))
   tf.saved_model.save(module, os.path.join(folder, 'model'), signatures=made)

@@ -13,8 +13,8 @@ from b2d import text
 from tests import tiny_bert
 
 _PAIR = ('query', 'title')
-_QUERIES = ('red red shoe', 'saw', '', 'blue drill 18 v', '  ', 'drill')
-_TITLES = ('a shoe for men', 'red shoe', 'metal box', 'drill v blue', '', 'saw drill saw')
+_QUERIES = ('red red shoe', 'saw', '', 'blue drill 18 v', '  ', 'drill', 'drills', 'abcdefgh1')
+_TITLES = ('a shoe for men', 'red shoe', 'metal box', 'drill v blue', '', 'saw drill saw', 'drilling', 'abcdefgh2')
 _HOSTILE = (b'', b'\xff\xfe red', b'\xc3', b'a\x00b', b'\x02 \x02', '\u202e ＴＶ É 日本'.encode(),
             b'saw ' * 300, b'red shoe', b'x' * 2_000)
 _BUCKETS = 1 << 40  # No two n-grams of a test share a table row.
@@ -108,9 +108,9 @@ class NgramsTest(parameterized.TestCase):
 
   def test_no_rows(self):
     for texts in ([[]], [[], []]):
-      for orders in ((1,), (2, 3)):
+      for orders, prefix in (((1,), 0), ((2, 3), 3)):
         found = ngrams.bags([tf.constant(field, tf.string) for field in texts],
-                            _settings(ngram_orders=orders))
+                            _settings(ngram_orders=orders, match_prefix=prefix))
         self.assertEqual((found.ids.shape, found.segment_ids.shape, int(found.num_segments)),
                          ((0,), (0,), 0))
 
@@ -125,6 +125,10 @@ class NgramsTest(parameterized.TestCase):
     found = _bags([_QUERIES, _TITLES], settings)
     num_rows = len(_QUERIES)
     size = max(1, num_buckets // 8)
+    self.assertEqual([(region.start, len(region)) for region in ngrams.match_regions(settings, _PAIR)],
+                     [(num_buckets + i * size, size) for i in range(4)])
+    for row, (query, title) in enumerate(zip(_QUERIES, _TITLES)):
+      self.assertEqual(found[2 * num_rows + row][1:], self._match_rows(query, title, None, settings))  # Two marks.
     for kind, (start, end) in enumerate(((0, num_buckets), (0, num_buckets), (num_buckets, num_buckets + 4 * size))):
       ids = np.array(sum(found[kind * num_rows:(kind + 1) * num_rows], []))
       self.assertBetween(ids.min(), start, end - 1)

@@ -141,7 +141,7 @@ class RunFolderTest(parameterized.TestCase):
     old, new, unfinished = (self.create_tempdir().full_path for _ in range(3))
     self.assertEmpty(runs.newer(self.folder, [old]))  # Nothing is older than what does not exist.
     os.makedirs(self.folder)
-    for number, path in enumerate([f'{old}/metrics.json', f'{self.folder}/metrics.json', f'{new}/manifest.json']):
+    for number, path in enumerate([f'{old}/metrics.json', f'{self.folder}/metrics.json', f'{new}/metrics.json']):
       runs.write_text(path, '{}')
       os.utime(path, (10**9 + number, 10**9 + number))
     self.assertEqual(runs.newer(self.folder, [old, new, unfinished]), [new])

@@ -138,7 +138,7 @@ def machine() -> str:
 
 def run() -> str:
   """Builds, measures and writes what the flags ask for; returns the report."""
-  output, results = pathlib.Path(_OUTPUT.value), []
+  output, results, left_out = pathlib.Path(_OUTPUT.value), [], []
   output.mkdir(parents=True, exist_ok=True)
   auc_of = {name: float(auc) for name, auc in pairs(_AUC).items()}
   texts = timing.read_texts(_TEXTS.value, _TEXT_COLUMNS.value, _MAX_ROWS.value)
@@ -149,8 +149,9 @@ def run() -> str:
     start, used_secs = time.time(), others_cpu_secs()
     try:
       result = measure(subject, binary, str(texts_path))
-    except ValueError as error:  # The others are still worth measuring.
-      logging.error('%s, %s, tokens %s: left out: %s', subject.name, subject.runtime, subject.tokens or 'all', error)
+    except (ValueError, OSError) as error:  # The others are still worth measuring.
+      left_out.append(f'{subject.name}, {subject.runtime}, tokens {subject.tokens or "all"}')
+      logging.error('%s: left out: %s', left_out[-1], error)
       continue
     files = [path for path in pathlib.Path(subject.folder).rglob('*') if path.is_file()]
     result['disk_mb'] = sum(path.stat().st_size for path in files) / 2**20
@@ -166,6 +167,8 @@ def run() -> str:
   text = (f'{machine()}; {len(next(iter(texts.values())))} rows of '
           f'{os.path.basename(_TEXTS.value)}; {_SECONDS.value:g} s a figure.\n\n'
           f'{report.busy(results)}{report.table(results)}')
+  if left_out:
+    text += f'\nLeft out, as they failed: {"; ".join(left_out)}.\n'
   (output / 'report.md').write_text(text)
   if auc_of:
     report.plot(results, auc_of, str(output / 'accuracy.png'))

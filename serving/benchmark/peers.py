@@ -16,7 +16,7 @@ import numpy as np
 from serving.benchmark import timing
 
 NUM_BUCKETS = 2**20
-EMBEDDING_DIM = 64  # with NUM_BUCKETS: fastText's table is as large as a default student's
+EMBEDDING_DIM = 64  # With NUM_BUCKETS: the table of the paper's student.
 STATIC_DIM = 256  # that of model2vec's potion-base-8M
 MAX_FITTED_ROWS = 5000
 
