@@ -16,7 +16,7 @@ import numpy as np
 from serving.benchmark import timing
 
 NUM_BUCKETS = 2**20
-EMBEDDING_DIM = 64  # With NUM_BUCKETS: the table of the paper's student.
+EMBEDDING_DIM = 64  # With NUM_BUCKETS: 256 MB.
 STATIC_DIM = 256  # that of model2vec's potion-base-8M
 MAX_FITTED_ROWS = 5000
 
