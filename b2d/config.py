@@ -291,8 +291,8 @@ class Export(base.Config):
   output_dir: str = base.option('', 'Folder of the versions; a new one gets the next number.')
   model_name: str = base.option('student', 'Name under which the server shall serve it.')
   table_dtype: str = base.option(
-      'bfloat16', "Type of the student's table in the SavedModel. bfloat16 is half as large as the trained float32 and "
-      'pooled in half the time; its logits are typically off by a few thousandths.', TABLE_DTYPES)
+      'bfloat16', "Type of the student's table in the SavedModel. bfloat16 is half as large as the trained float32; "
+      'its logits are typically off by a few thousandths.', TABLE_DTYPES)
   valid_files: tuple[str, ...] = base.option(
       (), "Held-out labelled rows with the run's columns, to measure the SavedModel on: file patterns.")
 

@@ -45,10 +45,10 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   settings = run_config.training
   num_rows = _count_rows(run_config)
   held_out = rows.read_labelled(run_config.valid_files, run_config.rows)
-  calibration_rows = rows.read_labelled(run_config.calibration_files, run_config.rows) or held_out
-  for batch in (held_out, calibration_rows if calibration_rows is not held_out else None):
-    if batch:
-      metrics.require_measurable(batch['label'], run_config.rows)
+  calibration_rows = rows.read_labelled(run_config.calibration_files, run_config.rows)
+  for batch in filter(None, (held_out, calibration_rows)):
+    metrics.require_measurable(batch['label'], run_config.rows)
+  calibration_rows = calibration_rows or held_out
   model = student.StudentModel(
       run_config.student, run_config.rows.fields, run_config.rows.num_classes, settings.seed)
   if run_config.student.tokenizer == 'wordpiece':

@@ -173,7 +173,7 @@ def _num_classes(label_config: config.Label) -> int:
   if not label_config.teacher_dir:
     return label_config.rows.num_classes
   known = {'finetune': config.Finetune, 'distill': config.Distill}
-  step = runs.read_json(os.path.join(label_config.teacher_dir, 'config.json')).get('step')
+  step = runs.step_of(label_config.teacher_dir)
   if step not in known:
     raise ValueError(f'{label_config.teacher_dir}: expected a run of b2d.finetune or b2d.distill, found one of '
                      f'b2d.{step}; correct --teacher_dir')
@@ -266,7 +266,7 @@ def _imported_scorer() -> Scorer:
 
 
 def _teacher_scorer(folder: str, precision: str, max_tokens: int) -> Scorer:
-  if runs.read_json(os.path.join(folder, 'config.json'))['step'] == 'distill':
+  if runs.step_of(folder) == 'distill':
     return student.load(folder).predict_logits
   model = teacher.load(folder, precision)
   return functools.partial(model.predict_logits, max_tokens=max_tokens)

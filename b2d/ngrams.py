@@ -46,7 +46,7 @@ def kinds(settings: config.Student, fields: tuple[str, ...]) -> tuple[str, ...]:
   """The bags of a row, in the order in which they are numbered."""
   if len(fields) == 1:
     return fields
-  return fields[::-1] + ('matches',) * settings.match
+  return fields[::-1] + (('matches',) if settings.match else ())
 
 
 def match_regions(settings: config.Student, fields: tuple[str, ...]) -> list[range]:
@@ -84,13 +84,13 @@ def bags(texts: list[tf.Tensor], settings: config.Student) -> Bags:
   tokens, row_ids = _tokens(strings, settings)
   unigrams = _hash(tokens, settings)
   ids, segment_ids = _ngrams(unigrams, row_ids, settings)
-  num_kinds = len(kinds(settings, ('text',) if len(texts) == 1 else ('query', 'title')))
-  if num_kinds == 3:
+  bag_kinds = kinds(settings, ('text',) if len(texts) == 1 else ('query', 'title'))
+  if 'matches' in bag_kinds:
     keys = _beginnings(tokens, settings.match_prefix) if settings.match_prefix else unigrams
-    matches = _matches(unigrams, keys, row_ids, num_rows, settings)
-    ids = tf.concat([ids, matches[0]], axis=0)
-    segment_ids = tf.concat([segment_ids, matches[1]], axis=0)
-  return Bags(ids, segment_ids, num_rows * num_kinds)
+    match_ids, match_segments = _matches(unigrams, keys, row_ids, num_rows, settings)
+    ids = tf.concat([ids, match_ids], axis=0)
+    segment_ids = tf.concat([segment_ids, match_segments], axis=0)
+  return Bags(ids, segment_ids, num_rows * len(bag_kinds))
 
 
 def _one_behind_the_other(texts: list[tf.Tensor]) -> tf.Tensor:
@@ -165,7 +165,6 @@ def _matches(unigrams: tf.Tensor, keys: tf.Tensor, row_ids: tf.Tensor, num_rows:
   # The op itself: tf.searchsorted spends three more nodes on shapes.
   num_title = tf.reshape(tf.raw_ops.LowerBound(
       sorted_inputs=tf.reshape(row_ids, [1, -1]), values=tf.reshape(num_rows, [1, 1]), out_type=tf.int64), [1])
-
   numbers = tf.unique(keys + tf.math.floormod(row_ids, num_rows) * _ROW_TAG).idx
   had = numbers <= tf.reduce_max(tf.slice(numbers, tf.constant([0], tf.int64), num_title))
   is_last = tf.not_equal(row_ids, tf.roll(row_ids, -1, axis=0))

@@ -16,6 +16,7 @@ from absl import flags
 import tensorflow as tf
 
 from b2d import runs
+from b2d import scoring
 from b2d import synthetic
 from flags import quickstart_flags
 
@@ -79,12 +80,6 @@ def table(evaluation: str) -> str:
   return '\n'.join(lines)
 
 
-def versions(export: str) -> list[int]:
-  """The versions in a folder of exports, ascending."""
-  names = tf.io.gfile.listdir(export) if tf.io.gfile.exists(export) else []
-  return sorted(int(name.rstrip('/')) for name in names if name.rstrip('/').isdecimal())
-
-
 def unseen_titles(test_file: str) -> dict[str, list[str]]:
   """A few queries of the test split, each with its titles."""
   with tf.io.gfile.GFile(test_file) as file:
@@ -95,7 +90,7 @@ def unseen_titles(test_file: str) -> dict[str, list[str]]:
 
 def score_some(export: str, titles_of_query: dict[str, list[str]]) -> str:
   """Ranks the titles of each query by the exported SavedModel, as a server would call it."""
-  model = tf.saved_model.load(os.path.join(export, str(versions(export)[-1])))
+  model = tf.saved_model.load(os.path.join(export, str(scoring.versions(export)[-1])))
   lines = []
   for query, titles in titles_of_query.items():
     scores = model.signatures['serving_default'](

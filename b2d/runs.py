@@ -109,6 +109,15 @@ def _flagfile(flat: dict[str, Any]) -> str:
   return ''.join(lines)
 
 
+def step_of(folder: str) -> str | None:
+  """The step whose run lies in `folder`, by its record.
+
+  Raises:
+    ValueError: the folder holds no run.
+  """
+  return read_json(os.path.join(folder, 'config.json')).get('step')
+
+
 def load_config(folder: str, config_class: type, step: str) -> Any:
   """The configuration that `start` recorded in `folder`.
 

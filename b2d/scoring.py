@@ -47,7 +47,7 @@ def load(folder: str) -> Scorer:
     ValueError: there is no such model in the folder.
   """
   if tf.io.gfile.exists(os.path.join(folder, 'config.json')):
-    step = runs.read_json(os.path.join(folder, 'config.json')).get('step')
+    step = runs.step_of(folder)
     if step == 'finetune':
       model = teacher.load(folder)
       return Scorer('teacher', model.fields, model.predict_logits)
@@ -63,12 +63,15 @@ def load(folder: str) -> Scorer:
   return _load_saved_model(saved_model)
 
 
+def versions(folder: str) -> list[int]:
+  """The versions of a SavedModel in the folder, ascending."""
+  names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+  return sorted(int(name.rstrip('/')) for name in names if name.rstrip('/').isdecimal())
+
+
 def _saved_model_folder(folder: str) -> str:
   """`folder`, or its highest version, where saved_model.pb lies; '' if nowhere."""
-  versions = [name.rstrip('/') for name in tf.io.gfile.listdir(folder)] \
-      if tf.io.gfile.isdir(folder) else []
-  numbered = sorted((name for name in versions if name.isdecimal()), key=int, reverse=True)
-  for candidate in [folder] + [os.path.join(folder, version) for version in numbered[:1]]:
+  for candidate in [folder] + [os.path.join(folder, str(version)) for version in versions(folder)[-1:]]:
     if tf.io.gfile.exists(os.path.join(candidate, 'saved_model.pb')):
       return candidate
   return ''

@@ -21,6 +21,7 @@ from b2d import config
 from b2d import metrics
 from b2d import rows
 from b2d import runs
+from b2d import scoring
 from b2d import student
 from b2d import teacher
 from export import metadata
@@ -91,7 +92,7 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
 
 def _load(settings: config.Export) -> _Source:
   folder = settings.model
-  step = runs.read_json(os.path.join(folder, 'config.json')).get('step')
+  step = runs.step_of(folder)
   if step == 'distill':
     path = student.calibration_path(folder)
     fitted = calibration.Calibration(**runs.read_json(path)) if tf.io.gfile.exists(path) else None
@@ -112,24 +113,20 @@ def _held_out(settings: config.Export, run: config.Distill | config.Finetune) ->
   return rows.concatenate(list(rows.read(rows.expand(settings.valid_files), run.rows)))
 
 
-def _highest(folder: str) -> int:
-  """The highest version in a folder of exports; 0: none."""
-  names = [name.rstrip('/') for name in tf.io.gfile.listdir(folder)] if tf.io.gfile.exists(folder) else []
-  return max((int(name) for name in names if name.isdecimal()), default=0)
-
-
 def _latest(folder: str) -> tuple[str, dict[str, Any]] | None:
   """The folder of the highest version and what its export.json holds."""
-  version = os.path.join(folder, str(_highest(folder)))
-  path = os.path.join(version, warmup.ASSETS, 'export.json')
-  return (version, runs.read_json(path)) if tf.io.gfile.exists(path) else None
+  for version in scoring.versions(folder)[-1:]:
+    path = os.path.join(folder, str(version), warmup.ASSETS, 'export.json')
+    if tf.io.gfile.exists(path):
+      return os.path.join(folder, str(version)), runs.read_json(path)
+  return None
 
 
 @contextlib.contextmanager
 def _new_version(folder: str) -> Iterator[tuple[str, str]]:
   """Yields a temporary folder and the next version's, to which it is renamed if all goes well."""
   tf.io.gfile.makedirs(folder)
-  version = 1 + _highest(folder)
+  version = max(scoring.versions(folder), default=0) + 1
   final = os.path.join(folder, str(version))
   # Not a number: no server looks at it.
   partial = os.path.join(folder, f'unfinished-{version}-{os.getpid()}')

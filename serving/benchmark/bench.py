@@ -102,14 +102,14 @@ def build_subjects(texts: timing.Columns) -> list[Subject]:
   return subjects
 
 
-def measure(subject: Subject, binary: str, texts: str) -> dict:
+def measure(subject: Subject, harness_path: str, texts: str) -> dict:
   """Measures one subject in a process of its own; returns its fields with `harness.run`'s."""
   values = {'seconds': _SECONDS.value, 'max_call_secs': _MAX_CALL_SECS.value}
   environment = {'TF_ENABLE_ONEDNN_OPTS': _STUDENTS_ONEDNN} if subject.name in pairs(_STUDENTS) else {}
   if subject.kind == 'harness':
     signature = f'tokens_{subject.tokens}' if subject.tokens else 'serving_default'
     return dataclasses.asdict(subject) | harness.run(
-        binary, subject.folder, texts, environment, signature=signature, threads=','.join(_THREADS.value),
+        harness_path, subject.folder, texts, environment, signature=signature, threads=','.join(_THREADS.value),
         workloads=','.join(_WORKLOADS.value), **values)
   values |= {'kind': subject.kind, 'folder': subject.folder, 'tokens': subject.tokens,
              'texts': texts, 'workloads': _WORKLOADS.value,
@@ -142,13 +142,13 @@ def run() -> str:
   output.mkdir(parents=True, exist_ok=True)
   auc_of = {name: float(auc) for name, auc in pairs(_AUC).items()}
   texts = timing.read_texts(_TEXTS.value, _TEXT_COLUMNS.value, _MAX_ROWS.value)
-  binary, subjects = harness.build(_MODELS.value), build_subjects(texts)
+  harness_path, subjects = harness.build(_MODELS.value), build_subjects(texts)
   texts_path = output / 'texts.tsv'
   texts_path.write_text('\n'.join(map('\t'.join, [tuple(texts), *zip(*texts.values())])) + '\n')
   for number, subject in enumerate(subjects, 1):
     start, used_secs = time.time(), others_cpu_secs()
     try:
-      result = measure(subject, binary, str(texts_path))
+      result = measure(subject, harness_path, str(texts_path))
     except (ValueError, OSError) as error:  # The others are still worth measuring.
       left_out.append(f'{subject.name}, {subject.runtime}, tokens {subject.tokens or "all"}')
       logging.error('%s: left out: %s', left_out[-1], error)
