@@ -33,7 +33,8 @@ from export import signatures
 from export import warmup
 
 _WARMUP_ROWS = {'student': (1, 8, 64, 512), 'teacher': (1, 8, 32)}
-_SAME = ('kind', 'export', 'run', 'metrics', 'tensorflow', 'git_revision')  # What a version that need not be made again shares.
+# What a version that need not be made again shares with the one that is asked for.
+_SAME = ('kind', 'export', 'run', 'metrics', 'tensorflow', 'git_revision')
 _MEASURED = ('auc', 'accuracy', 'log_loss')
 
 
