@@ -86,11 +86,12 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
   eval_every = settings.eval_every or math.ceil(steps / _EVALUATIONS)
   run = _Run(model, optimizer, evaluate, settings.best_metric, folder)
   run.restore()
-  train_step = _train_step(model, optimizer, loss)
+  train_step = None
   stream = _prefetch(_remaining(batches, run.counters, steps))
   with contextlib.closing(stream), run.events.as_default(), tqdm.tqdm(
       total=steps, initial=run.counters['step'], unit='step', desc='train', mininterval=2) as bar:
     for epoch, epoch_step, batch in stream:
+      train_step = train_step or _train_step(model, optimizer, loss, batch)
       loss_value = float(train_step(batch))
       if not math.isfinite(loss_value):
         raise ValueError(
@@ -244,10 +245,12 @@ class _Run:
                     json.dumps({**metrics, 'step': self.counters['step']}, indent=2) + '\n')
 
 
-def _train_step(model, optimizer, loss):
-  """The compiled step: batch of tensors → loss, the variables updated."""
+def _train_step(model, optimizer, loss, batch):
+  """The compiled step: batch of tensors, like `batch` but of any size → loss, the variables updated."""
+  # Without a signature tf.function compares each new shape with those of all batches before: ever slower steps.
+  signature = {name: tf.TensorSpec([None] * value.shape.rank, value.dtype) for name, value in batch.items()}
 
-  @tf.function(reduce_retracing=True)
+  @tf.function(input_signature=[signature])
   def train_step(batch):
     with tf.GradientTape() as tape:
       value = loss(batch)
