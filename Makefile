@@ -41,7 +41,9 @@ sst2: venv data
 	  --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/teacher
 	$(B2D) -m b2d.label $(F)/label.flags --teacher_dir=$(RUN)/teacher --output_dir=$(RUN)/soft_labels \
 	  --input_files=$(DATA)/train.tsv.gz,$(DATA)/rt_critics_quotes.txt.gz,$(B2D_DATA_DIR)/imdb/imdb_sentences.txt.gz
-	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/distill.flags --soft_labels=$(RUN)/soft_labels \
+	$(B2D) -m b2d.label $(F)/phrases.flags --teacher_dir=$(RUN)/teacher --output_dir=$(RUN)/phrases \
+	  --input_files=$(DATA)/rt_critics_quotes.txt.gz
+	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/distill.flags --soft_labels=$(RUN)/soft_labels,$(RUN)/phrases \
 	  --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/student
 	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
 	  --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/baseline

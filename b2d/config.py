@@ -136,6 +136,9 @@ class Label(base.Config):
   phrases_per_row: int = base.option(
       0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled too: cheap '
       'transfer rows.')
+  frequent_ngrams: int = base.option(
+      0, 'Words, and pairs of adjacent words, that the single texts hold at least so often are labelled too, once '
+      'each; 0: none.')
 
   def validate(self) -> None:
     base.require(bool(self.teacher_dir) != bool(self.scores_columns),
@@ -144,13 +147,15 @@ class Label(base.Config):
                  or len(self.scores_columns) + 1 == self.rows.num_classes == 2,
                  f'--scores_columns={",".join(self.scores_columns)}: expected one for each of '
                  f'--num_classes={self.rows.num_classes}, or one for the positive class of two')
-    base.require(not (self.scores_columns and self.phrases_per_row),
-                 '--phrases_per_row needs a teacher: a phrase has not the score of its row')
+    for name in ('phrases_per_row', 'frequent_ngrams'):
+      wanted = getattr(self, name)
+      base.require(wanted >= 0, f'--{name} must not be negative')
+      base.require(not (self.scores_columns and wanted),
+                   f'--{name} needs a teacher: a phrase has not the score of its row')
+      base.require(not wanted or len(self.rows.text_columns) == 1, f'--{name} works on single texts')
     base.require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
     base.require(self.label_batch_tokens > 0, '--label_batch_tokens must be positive')
     base.require(self.num_workers >= 0, '--num_workers must not be negative')
-    base.require(not self.phrases_per_row or len(self.rows.text_columns) == 1,
-                 '--phrases_per_row works on single texts')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +203,9 @@ class Student(base.Config):
       0, "Pairs: first bytes in which a query token and one of the title's must agree to match, at most 8; 0: all.")
   product: bool = base.option(True, 'Pairs: whether the product of the pooled fields is a feature.')
   embedding_dim: int = base.option(32, 'Width of a table row.')
+  weighted_pooling: bool = base.option(
+      False, "Whether a table row's first column is a learnt weight with which the row counts in its bag: better on "
+      'single texts, not on pairs.')
   hidden_layers: tuple[int, ...] = base.option((256, 64), 'Widths of the hidden layers.')
 
   def validate(self) -> None:
@@ -207,7 +215,8 @@ class Student(base.Config):
     base.require(0 <= self.match_prefix <= 8, f'--match_prefix={self.match_prefix}: expected 0 to 8 bytes')
     base.require(not self.match_prefix or self.tokenizer != 'wordpiece',
                  '--match_prefix compares letters; take another --tokenizer than wordpiece')
-    base.require(self.embedding_dim > 0, '--embedding_dim must be positive')
+    base.require(self.vector_dim > 0, f'--embedding_dim={self.embedding_dim}: expected at least 1, and 2 with '
+                 '--weighted_pooling')
     base.require(all(width > 0 for width in self.hidden_layers),
                  f'--hidden_layers={self.hidden_layers}: expected positive widths')
     base.require(self.delimiters.isascii(),
@@ -215,6 +224,11 @@ class Student(base.Config):
                  '--tokenizer=unicode_script parts at others')
     base.require(self.tokenizer != 'wordpiece' or bool(self.tokenizer_vocab),
                  '--tokenizer=wordpiece needs --tokenizer_vocab')
+
+  @property
+  def vector_dim(self) -> int:
+    """Width of a pooled bag: that of a table row without its weight."""
+    return self.embedding_dim - self.weighted_pooling
 
 
 @dataclasses.dataclass(frozen=True)

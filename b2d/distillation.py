@@ -55,7 +55,7 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
     text.read_vocab(run_config.student.tokenizer_vocab)
   encoder = None
   if run_config.init_embeddings and not training.has_checkpoint(run_config.output_dir):
-    encoder = word_vectors.load_encoder(run_config.init_embeddings, run_config.student.embedding_dim)
+    encoder = word_vectors.load_encoder(run_config.init_embeddings, run_config.student.vector_dim)
   folder = runs.start(run_config, 'distill')
   fingerprints = {path: soft_labels.fingerprint(path) for path in run_config.soft_labels}
   runs.write_text(_made_from_path(folder), json.dumps(fingerprints, indent=2) + '\n')
@@ -166,7 +166,7 @@ def _featurized(model: student.StudentModel, run_config: config.Distill, batch: 
 
 def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.Tensor:
   """Mean loss of a batch of `_featurized`."""
-  logits = model.logits_of_unique(batch)
+  logits = model.logits_of(batch)
   known = tf.math.is_finite(batch['label'])
   label = tf.where(known, batch['label'], 0.0)
   hard = losses.cross_entropy(logits, losses.hard_targets(

@@ -14,9 +14,7 @@ import functools
 import hashlib
 import json
 import os
-import random
 import time
-import zlib
 from typing import Any, Callable, Iterator
 
 from absl import logging
@@ -26,6 +24,7 @@ import tqdm
 
 from b2d import config
 from b2d import engines
+from b2d import phrases
 from b2d import rows
 from b2d import runs
 from b2d import soft_labels
@@ -142,32 +141,6 @@ def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
   return scores[:, None, :].astype(np.float32)
 
 
-def cut_phrases(batch: rows.Batch, phrases_per_row: int) -> rows.Batch:
-  """Phrases of 2 to 12 words out of longer texts; which ones depends on the row's 'id' alone.
-
-  Args:
-    batch: 'id' and 'text'.
-    phrases_per_row: at most so many a text, all different; texts of up to two words have none.
-
-  Returns:
-    'id' ('<id>#<number>') and 'text' of the phrases.
-  """
-  ids, texts = [], []
-  for row_id, text in zip(batch['id'], batch['text']):
-    words = text.split()
-    if len(words) < 3:
-      continue
-    generator = random.Random(zlib.crc32(row_id))
-    spans = set()
-    for _ in range(phrases_per_row):
-      length = generator.randint(2, min(12, len(words) - 1))
-      spans.add((generator.randint(0, len(words) - length), length))
-    for number, (start, length) in enumerate(sorted(spans)):
-      ids.append(b'%b#%d' % (row_id, number))
-      texts.append(b' '.join(words[start:start + length]))
-  return {'id': np.array(ids, dtype=object), 'text': np.array(texts, dtype=object)}
-
-
 def _num_classes(label_config: config.Label) -> int:
   """Holds the teacher against the rows before anything is read."""
   if not label_config.teacher_dir:
@@ -232,17 +205,24 @@ def _plan(label_config: config.Label, files: list[str],
 
 
 def _inputs(label_config: config.Label, files: list[str]) -> Iterator[rows.Batch]:
-  """The rows to label, each batch followed by its phrases; an import's have logits already."""
+  """The rows to label, each batch followed by its phrases, all by frequent n-grams; an import's have logits already."""
+  ngrams = phrases.Ngrams()
   for batch in rows.read(files, label_config.rows, scores_columns=label_config.scores_columns):
-    unknown = np.full(rows.size(batch), np.nan, np.float32)
-    batch = {'label': unknown, **batch}
+    batch = _unlabelled(batch)
     if label_config.scores_columns:
       batch['logits'] = logits_of_scores(batch, label_config.scores_kind)
       del batch['scores']
     yield batch
     if label_config.phrases_per_row:
-      phrases = cut_phrases(batch, label_config.phrases_per_row)
-      yield {**phrases, 'label': np.full(rows.size(phrases), np.nan, np.float32)}
+      yield _unlabelled(phrases.cut(batch, label_config.phrases_per_row))
+    if label_config.frequent_ngrams:
+      ngrams.add(batch['text'])
+  if label_config.frequent_ngrams:
+    yield from map(_unlabelled, ngrams.frequent(label_config.frequent_ngrams))
+
+
+def _unlabelled(batch: rows.Batch) -> rows.Batch:
+  return {'label': np.full(rows.size(batch), np.nan, np.float32), **batch}
 
 
 def _run(label_config: config.Label, make_scorer: Callable[[], Scorer] | None,

@@ -1,10 +1,12 @@
 """The student: pooled embeddings of hashed n-grams and a feed-forward network (BERT2DNN, section 3).
 
-    texts ──ngrams.bags──▶ table rows ──sqrtn pooling──▶ [N, kinds · dim] (+ query · title) ──dense──▶ logits
+    texts ──ngrams.bags──▶ table rows ──pooling──▶ [N, kinds · dim] (+ query · title) ──dense──▶ logits
 
-`featurize` holds everything up to the row ids, so that training computes it on the input thread;
-`logits_of` is the rest. Both together are the model that is exported (`export/`), which only swaps in the
-table in --table_dtype.
+With --weighted_pooling a table row is a weight and a vector, and a bag pools to Σ weight · vector / √Σ weight²: with
+equal weights the sqrtn of the default.
+
+`featurize` holds everything up to the row ids, so that training computes it on the input thread; `logits_of_poolable`
+is the rest. Both together are the model that is exported (`export/`), which only swaps in the table in --table_dtype.
 """
 
 import dataclasses
@@ -22,6 +24,9 @@ from b2d import training
 
 _PREDICT_ROWS = 1024
 _INITIAL_STDDEV = 0.01
+# A row's weight is exp(4 · its first column), so that training moves it four times as fast, from e⁻⁴ to e⁴.
+_WEIGHT_SCALE, _WEIGHT_LIMIT = 4.0, 4.0
+_LEAST_SQUARES = 1e-6  # A bag may be empty.
 
 
 class StudentModel(tf_keras.Model):
@@ -51,7 +56,7 @@ class StudentModel(tf_keras.Model):
             kernel_initializer=tf_keras.initializers.HeNormal(seed=seed + i))
         for i, width in enumerate(units)]
     self._has_product = len(fields) == 2 and settings.product
-    width = (len(self.kinds) + self._has_product) * settings.embedding_dim
+    width = (len(self.kinds) + self._has_product) * settings.vector_dim
     for layer in self.dense:
       layer.build([None, width])
       width = layer.units
@@ -68,30 +73,36 @@ class StudentModel(tf_keras.Model):
     """
     return ngrams.bags([texts[field] for field in self.fields], self.settings)
 
-  def logits_of(self, rows: tf.Tensor, bags: ngrams.Bags) -> tf.Tensor:
-    """Pools rows and scores them.
-
-    Args:
-      rows: float [num_rows, embedding_dim], the table or a part of it.
-      bags: whose `ids` index `rows`.
+  def logits_of(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Scores what `featurize_unique` made.
 
     Returns:
       float [N] for two classes, else [N, num_classes].
     """
-    pooled = tf.sparse.segment_sqrt_n(rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
-    return self.logits_of_pooled(pooled, self.dense)
+    rows = self.poolable(tf.gather(self.table, batch['rows']))
+    bags = ngrams.Bags(batch['ids'], batch['segment_ids'], batch['num_segments'])
+    return self.logits_of_poolable(rows, bags, self.dense)
 
-  def logits_of_pooled(self, pooled: tf.Tensor, dense: Sequence[Callable[[tf.Tensor], tf.Tensor]]) -> tf.Tensor:
-    """Scores pooled bags.
+  def poolable(self, rows: tf.Tensor) -> tf.Tensor:
+    """Table rows → what `logits_of_poolable` takes, of the same shape; an export holds the whole table ready made."""
+    if not self.settings.weighted_pooling:
+      return rows
+    weight = tf.exp(tf.clip_by_value(_WEIGHT_SCALE * rows[:, :1], -_WEIGHT_LIMIT, _WEIGHT_LIMIT))
+    return tf.concat([weight * weight, weight * rows[:, 1:]], axis=1)
+
+  def logits_of_poolable(self, rows: tf.Tensor, bags: ngrams.Bags,
+                         dense: Sequence[Callable[[tf.Tensor], tf.Tensor]]) -> tf.Tensor:
+    """Pools and scores rows that `poolable` has made.
 
     Args:
-      pooled: float32 [kinds * N, embedding_dim].
+      rows: [num_rows, embedding_dim].
+      bags: whose `ids` index `rows`.
       dense: the feed-forward layers, `self.dense` or the same ones with frozen weights.
 
     Returns:
       As `logits_of`.
     """
-    hidden = self._combine(pooled)
+    hidden = self._combine(self._pool(rows, bags))
     for layer in dense:
       hidden = layer(hidden)
     return tf.reshape(hidden, [-1]) if self.num_classes == 2 else hidden
@@ -110,22 +121,26 @@ class StudentModel(tf_keras.Model):
     rows, ids = tf.unique(bags.ids)
     return {'rows': rows, 'ids': ids, 'segment_ids': bags.segment_ids, 'num_segments': bags.num_segments}
 
-  def logits_of_unique(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Logits, as `logits_of`, of what `featurize_unique` made."""
-    return self.logits_of(tf.gather(self.table, batch['rows']),
-                          ngrams.Bags(batch['ids'], batch['segment_ids'], batch['num_segments']))
+  def _pool(self, rows: tf.Tensor, bags: ngrams.Bags) -> tf.Tensor:
+    """float32 [kinds · N, vector_dim]."""
+    bag = {'indices': bags.ids, 'segment_ids': bags.segment_ids, 'num_segments': bags.num_segments}
+    if not self.settings.weighted_pooling:
+      return tf.cast(tf.sparse.segment_sqrt_n(rows, **bag), tf.float32)
+    sums = tf.cast(tf.sparse.segment_sum(rows, **bag), tf.float32)
+    squares, sums = tf.split(sums, [1, self.settings.vector_dim], axis=1)
+    return sums * tf.math.rsqrt(tf.maximum(squares, _LEAST_SQUARES))
 
   def _combine(self, pooled: tf.Tensor) -> tf.Tensor:
     """[kinds · N, dim] → [N, features]: the kinds side by side, and the product of query and title."""
     if len(self.kinds) == 1:
       return pooled
-    by_kind = tf.unstack(tf.reshape(pooled, [len(self.kinds), -1, self.settings.embedding_dim]))
+    by_kind = tf.unstack(tf.reshape(pooled, [len(self.kinds), -1, self.settings.vector_dim]))
     if self._has_product:
       by_kind.append(by_kind[0] * by_kind[1])
     return tf.concat(by_kind, axis=1)
 
   def call(self, inputs):
-    return self.logits_of(self.table, self.featurize(inputs))
+    return self.logits_of(self.featurize_unique(*(inputs[field] for field in self.fields)))
 
   def predict_logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     """Logits of numpy batches.
@@ -154,6 +169,7 @@ def _initial_table(settings: config.Student, fields: tuple[str, ...], seed: int)
       [ngrams.table_rows(settings, fields), settings.embedding_dim], seed=[seed, 0], stddev=_INITIAL_STDDEV)
   common = tf.random.stateless_normal(
       [len(regions), settings.embedding_dim], seed=[seed, 1], stddev=settings.embedding_dim**-0.5)
+  common *= tf.sequence_mask(settings.vector_dim, settings.embedding_dim, tf.float32)[::-1]  # The weights start alike.
   zeros = tf.zeros([settings.num_buckets, settings.embedding_dim])
   return rows + tf.concat([zeros, tf.repeat(common, [len(region) for region in regions], axis=0)], axis=0)
 

@@ -56,7 +56,8 @@ def start(model: student.StudentModel, encoder: teacher.TeacherModel, batches: I
   if len(words) < 2:
     return
   logging.info('%d words start from their vectors', len(words))
-  vectors = reduce(encoder.embed({'text': np.array(words, object)}), model.settings.embedding_dim)
+  vectors = reduce(encoder.embed({'text': np.array(words, object)}), model.settings.vector_dim)
+  vectors = np.pad(vectors, [(0, 0), (model.settings.embedding_dim - model.settings.vector_dim, 0)])  # Equal weights.
   # Of words that share a row, the most frequent is written last and stays.
   model.table.scatter_update(tf.IndexedSlices(
       vectors[::-1], ngrams.unigram_ids(tf.constant(words[::-1]), model.settings)))

@@ -4,7 +4,6 @@ from typing import Callable
 
 import tensorflow as tf
 
-from b2d import ngrams
 from b2d import student
 from b2d import teacher
 
@@ -25,20 +24,15 @@ class StudentModule(tf.Module):
   def __init__(self, model: student.StudentModel, table_dtype: str):
     super().__init__(name='student')
     self.fields, self.num_classes = model.fields, model.num_classes
-    self.table = tf.Variable(tf.cast(model.table, table_dtype), name='table')
+    self.table = tf.Variable(tf.cast(model.poolable(tf.convert_to_tensor(model.table)), table_dtype), name='table')
     layers = [_frozen(layer) for layer in model.dense]
     # In closures, tf.Module does not see the Keras model, whose call functions would be saved too.
-    self._logits = lambda bags: model.logits_of_pooled(self._pool(bags), layers)
+    self._logits = lambda bags: model.logits_of_poolable(self.table, bags, layers)
     self._featurize = model.featurize
 
   def logits(self, texts: dict[str, tf.Tensor]) -> tf.Tensor:
     """String [N] by field → float32 [N] for two classes, else [N, num_classes]."""
     return self._logits(self._featurize(texts))
-
-  def _pool(self, bags: ngrams.Bags) -> tf.Tensor:
-    """float32 [num_segments, dim], each the sum of its bag's rows over the root of their number."""
-    pooled = tf.sparse.segment_sqrt_n(self.table, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
-    return tf.cast(pooled, tf.float32)
 
 
 class TeacherModule(tf.Module):

@@ -1,4 +1,4 @@
-"""Labelling loses nothing and labels nothing twice, whoever dies; imports; phrases; engines."""
+"""Labelling loses nothing and labels nothing twice, whoever dies; imports; engines."""
 
 import dataclasses
 import functools
@@ -180,6 +180,16 @@ class LabelingTest(absltest.TestCase):
     self.assertEqual(found['id'][:3].tolist(), [b'in.txt:1', b'in.txt:2', b'in.txt:1#0'])
     self.assertFalse(os.path.exists(journal))
 
+  def test_frequent_ngrams_are_labelled_once(self):
+    with open(self.input, 'w') as file:
+      file.write('a good film\na good book\na bad film\n')
+    label_config = dataclasses.replace(self.config, frequent_ngrams=2)
+    labeling.label(label_config, lambda: lambda batch: np.zeros([rows.size(batch), 2], np.float32))
+    found = rows.concatenate(list(soft_labels.read([self._path('out')])))
+    self.assertEqual(found['id'].tolist(), [b'in.txt:1', b'in.txt:2', b'in.txt:3',
+                                            b'ngram#0', b'ngram#1', b'ngram#2', b'ngram#3'])
+    self.assertCountEqual(found['text'][3:], [b'a', b'good', b'film', b'a good'])
+
 
 class ImportTest(absltest.TestCase):
 
@@ -220,23 +230,6 @@ class ImportTest(absltest.TestCase):
       config.Label(scores_columns=('p',), rows=config.Rows(num_classes=3))
     with self.assertRaisesRegex(ValueError, r'set --teacher_dir, or --scores_columns'):
       config.Label()
-
-
-class PhrasesTest(absltest.TestCase):
-
-  def test_phrases_are_spans_and_depend_on_the_row_alone(self):
-    texts = [b' '.join(b'%d' % n for n in range(length)) for length in (0, 1, 2, 3, 30)]
-    batch = {'id': np.array([b'r%d' % n for n in range(5)], dtype=object),
-             'text': np.array(texts, dtype=object)}
-    found = labeling.cut_phrases(batch, 4)
-    self.assertLen(set(found['id']), len(found['id']))
-    self.assertEqual({row_id.split(b'#')[0] for row_id in found['id']}, {b'r3', b'r4'})
-    for row_id, phrase in zip(found['id'], found['text']):
-      source = texts[int(row_id[1:2])]
-      self.assertIn(b' ' + phrase + b' ', b' ' + source + b' ')
-      self.assertBetween(len(phrase.split()), 2, min(12, len(source.split()) - 1))
-    alone = labeling.cut_phrases(rows.take(batch, slice(4, 5)), 4)
-    self.assertEqual(alone['text'].tolist(), found['text'][-len(alone['text']):].tolist())
 
 
 def _double(task, state):
