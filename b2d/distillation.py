@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+from typing import Iterator
 
 from absl import logging
 import numpy as np
@@ -73,7 +74,8 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
       model=model,
       optimizer=optimizers.create(run_config.optimizer, training.learning_rate_schedule(settings, steps)),
       loss=functools.partial(_loss, model, run_config),
-      batches=functools.partial(_train_batches, model, run_config), num_rows=num_rows,
+      batches=functools.partial(_train_batches, run_config), num_rows=num_rows,
+      prepare=functools.partial(_featurized, model, run_config),
       evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows))
       if held_out else None,
       settings=settings, folder=folder)
@@ -135,14 +137,13 @@ def _count_rows(run_config: config.Distill) -> int:
   return min(num_rows, run_config.max_rows or num_rows)
 
 
-def _train_batches(model: student.StudentModel, run_config: config.Distill, epoch: int):
-  """The batches of one epoch, the same ones each time: texts already turned into table rows."""
+def _train_batches(run_config: config.Distill, epoch: int) -> Iterator[rows.Batch]:
+  """The batches of one epoch, the same ones each time."""
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
   stream = _rows(run_config, seed)
   group = 'query' if run_config.margin_weight else ''
-  for batch in rows.shuffle(stream, settings.train_batch_size, settings.shuffle_rows, seed, group):
-    yield _featurized(model, run_config, batch)
+  return rows.shuffle(stream, settings.train_batch_size, settings.shuffle_rows, seed, group)
 
 
 def _rows(run_config: config.Distill, seed: int):

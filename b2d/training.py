@@ -60,8 +60,8 @@ def learning_rate_schedule(settings: config.Training, steps: int):
 def fit(*, model: tf_keras.Model, optimizer: Any,
         loss: Callable[[dict[str, tf.Tensor]], tf.Tensor],
         batches: Callable[[int], Iterator[Mapping[str, Any]]], num_rows: int,
-        evaluate: Callable[[], dict[str, float]] | None, settings: config.Training,
-        folder: str) -> dict[str, float]:
+        evaluate: Callable[[], dict[str, float]] | None, settings: config.Training, folder: str,
+        prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict) -> dict[str, float]:
   """Trains `model`, or goes on with the run in `folder`; leaves the best weights in `model`.
 
   Args:
@@ -69,11 +69,12 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
     optimizer: has `apply_gradients` and `learning_rate` (a number or a schedule), and can be
       checkpointed.
     loss: batch of tensors → scalar, computed through `model`; traced with its gradient.
-    batches: epoch → its batches (numpy arrays or tensors, rows first); the same for the same epoch.
+    batches: epoch → its batches; the same for the same epoch.
     num_rows: rows of an epoch.
     evaluate: gives the metrics on the held-out rows; None: the last weights count as the best.
     settings: batch size, epochs, evaluation.
     folder: run folder.
+    prepare: a batch → numpy arrays or tensors (rows first) for `loss`; spared for those that a resumed run skips.
 
   Returns:
     The best held-out metrics, with 'step' (at which they were reached), 'seconds' (evaluations
@@ -87,7 +88,7 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
   run = _Run(model, optimizer, evaluate, settings.best_metric, folder)
   run.restore()
   train_step = None
-  stream = _prefetch(_remaining(batches, run.counters, steps))
+  stream = _prefetch(_remaining(batches, prepare, run.counters, steps))
   with contextlib.closing(stream), run.events.as_default(), tqdm.tqdm(
       total=steps, initial=run.counters['step'], unit='step', desc='train', mininterval=2) as bar:
     for epoch, epoch_step, batch in stream:
@@ -261,15 +262,15 @@ def _train_step(model, optimizer, loss, batch):
   return train_step
 
 
-def _remaining(batches, counters, steps):
-  """Yields (epoch, batches seen of it, batch of tensors) from where `counters` stand to `steps`."""
+def _remaining(batches, prepare, counters, steps):
+  """Yields (epoch, batches seen of it, prepared batch) from where `counters` stand to `steps`."""
   epoch, seen, left = counters['epoch'], counters['epoch_step'], steps - counters['step']
   while left > 0:
     number = 0
     for number, batch in enumerate(batches(epoch), 1):
       if number <= seen:
         continue
-      yield epoch, number, {name: tf.convert_to_tensor(value) for name, value in batch.items()}
+      yield epoch, number, {name: tf.convert_to_tensor(value) for name, value in prepare(batch).items()}
       left -= 1
       if left == 0:
         return

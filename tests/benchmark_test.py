@@ -106,8 +106,9 @@ class BenchmarkTest(parameterized.TestCase):
     results = [_result('student', None, 30), _result('BERT-Base', 32, 45000),
                _result('BERT-Base', 64, 90000), _result('TinyBERT-4L-312', 32, 2700)]
     row = report.table(results).splitlines()[2].split(' | ')
-    self.assertEqual(row[:7], ['| student', 'C++', 'all', '30', '60', '1,500', '90'])
-    self.assertEqual(row[7:13], ['–'] * 6)
+    self.assertEqual(row[:7], ['| student', 'C++', 'all', '30', '60', '–', '1,500'])
+    self.assertEqual(row[7], '90')
+    self.assertEqual(row[8:14], ['–'] * 6)
     self.assertIsNone(report.ratio(results[:1], results[0], 'BERT-Base'))
 
   def test_busy_machine_is_said(self):
@@ -129,6 +130,8 @@ class BenchmarkTest(parameterized.TestCase):
     self.assertAlmostEqual(found['first_outputs']['logit'], self.first_logit, places=6)
     self.assertEqual([(cell['workload'], cell['threads']) for cell in found['cells']],
                      [(name, threads) for threads in (1, 2) for name in ('1', '2', '1x3')])
+    self.assertEqual(['spin_p99_us' in cell for cell in found['cells']], [True] + [False] * 5)
+    self.assertGreaterEqual(found['cells'][0]['spin_p99_us'], found['cells'][0]['median_us'] * 0.5)
     self.assertGreaterEqual(found['peak_resident_mb'], found['resident_mb'])
     with self.assertRaisesRegex(ValueError, 'no signature absent'):
       harness.run(binary, self.model, self.plain_texts, {}, signature='absent')

@@ -43,7 +43,7 @@ class TrainingTest(parameterized.TestCase):
       x = rng.normal(size=[8, 2]).astype(np.float32)
       yield {'x': x, 'y': x @ _WEIGHTS}
 
-  def _fit(self, model, folder=None, batches=None, evaluate=None, **changes):
+  def _fit(self, model, folder=None, batches=None, evaluate=None, prepare=dict, **changes):
     settings = config.Training(**{**self.settings.__dict__, **changes})
     steps = training.num_steps(settings, _ROWS)
     optimizer = tf_keras.optimizers.legacy.Adam(training.learning_rate_schedule(settings, steps))
@@ -54,7 +54,8 @@ class TrainingTest(parameterized.TestCase):
                         num_rows=_ROWS,
                         evaluate=evaluate,
                         settings=settings,
-                        folder=folder or self.folder)
+                        folder=folder or self.folder,
+                        prepare=prepare)
 
   def test_learns(self):
     model = self._model()
@@ -80,8 +81,9 @@ class TrainingTest(parameterized.TestCase):
     with absltest.mock.patch.object(training, '_CHECKPOINT_SECS', -1), self.assertRaises(_Killed):
       self._fit(self._model(), folder, batches_until_killed)
     self.assertTrue(training.has_checkpoint(folder))
-    resumed = self._model()
-    result = self._fit(resumed, folder)
+    resumed, prepared = self._model(), []
+    result = self._fit(resumed, folder, prepare=lambda batch: prepared.append(batch) or batch)
+    self.assertLen(prepared, 20 - len(seen))  # Not those that the killed run has had.
     np.testing.assert_array_equal(resumed.trainable_variables[0], whole.trainable_variables[0])
     self.assertEqual(result['step'], 20)
 

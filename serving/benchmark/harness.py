@@ -77,7 +77,8 @@ def run(binary: str, model_dir: str, texts: str, environment: Mapping[str, str],
   Returns:
     load_secs, first_call_secs, first_outputs (of the first row, by name), resident_mb (after the
     first call), peak_resident_mb, and cells: a list of {workload, rows, threads, calls, median_us,
-    p99_us, min_us, calls_per_sec, rows_per_sec}.
+    p99_us, min_us, calls_per_sec, rows_per_sec}; of one row and one thread also spin_p99_us, the p99
+    of a loop of arithmetic as long as the median.
 
   Raises:
     ValueError: the harness fails; with the end of what it printed.

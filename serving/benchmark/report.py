@@ -8,7 +8,7 @@ from matplotlib import figure
 REFERENCES = {'BERT-Base': ('BERT-Base', 'C++', 32), 'TinyBERT-4L': ('TinyBERT-4L-312', 'C++', 32)}
 MAX_OTHERS_CORES = 0.1
 
-_COLUMNS = ['model', 'runtime', 'tokens', 'batch 1, µs', 'p99, µs', *(f'× {n}' for n in REFERENCES),
+_COLUMNS = ['model', 'runtime', 'tokens', 'batch 1, µs', 'p99, µs', 'bare loop: p99, µs', *(f'× {n}' for n in REFERENCES),
             'batch 8, µs', 'batch 64, µs', '1 query, 100 titles, µs', 'batch 512, µs',
             'rows/s at 512', '2 threads: calls/s at 1', '2 threads: rows/s at 512',
             'load + first call, s', 'resident MB', 'disk MB']
@@ -18,7 +18,7 @@ def cell(result: dict, workload: str, threads: int, figure_name: str) -> float |
   """Returns one figure of a result, None where it was not measured."""
   for found in result['cells']:
     if (found['workload'], found['threads']) == (workload, threads):
-      return found[figure_name]
+      return found.get(figure_name)
   return None
 
 
@@ -53,6 +53,7 @@ def table(results: Sequence[dict]) -> str:
   for result in results:
     figures = [
         cell(result, '1', 1, 'median_us'), cell(result, '1', 1, 'p99_us'),
+        cell(result, '1', 1, 'spin_p99_us'),
         *(ratio(results, result, reference) for reference in REFERENCES),
         *(cell(result, rows, 1, 'median_us') for rows in ('8', '64', '1x100', '512')),
         cell(result, '512', 1, 'rows_per_sec'), cell(result, '1', 2, 'calls_per_sec'),
