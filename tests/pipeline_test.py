@@ -13,6 +13,7 @@ from b2d import distill
 from b2d import evaluate
 from b2d import finetune
 from b2d import label
+from b2d import measure_speed
 from b2d import quickstart
 from b2d import rows
 from b2d import runs
@@ -27,6 +28,7 @@ from flags import evaluate_flags
 from flags import export_flags
 from flags import finetune_flags
 from flags import label_flags
+from flags import measure_speed_flags
 from tests import flag_values
 from tests import tiny_bert
 
@@ -139,6 +141,17 @@ class PipelineTest(absltest.TestCase):
     self.assertEqual(found['probability'].shape, [2])
     shown = quickstart.score_some(self.dirs['export'], quickstart.unseen_titles(self.shop['test']))
     self.assertLen([line for line in shown.splitlines() if line.startswith("'")], 3)
+
+  def test_speed_of_each_way(self):
+    said = self._run(measure_speed, measure_speed_flags.parse, {
+        'soft_labels': [self.dirs['soft_labels']], 'teacher_dir': self.dirs['teacher'], 'table_buckets': ['512'],
+        'label_rows': 8, 'padded_length': 32, 'embedding_dim': 8, 'hidden_layers': ['8']})
+    lines = said.splitlines()[2:]
+    self.assertEqual([line.split(' | ')[0] for line in lines], [
+        '| train a student, 512 buckets', '| label, padded to 32, float32', '| label, by length, float32',
+        '| label, by length, bfloat16'])
+    for line in lines:
+      self.assertRegex(line, r'( \| [1-9][\d,]*){2} \|$')
 
   def test_steps_repeated_reuse_what_is_there(self):
     for name, step in self._steps().items():

@@ -1,0 +1,101 @@
+"""Measures training and labelling on this machine: rows a second, text to gradient or logit, and memory.
+
+    python -m b2d.measure_speed --soft_labels=runs/mine/soft_labels --teacher_dir=runs/mine/teacher
+
+Trains a student for an epoch with each size of the table, and labels with the teacher in three ways: as one would
+first write it, all texts padded to --padded_length in batches of 32; by length as b2d.label does; and that in
+bfloat16. Each in a process of its own, on all cores; one after the other, so let the machine do nothing else. Takes the
+flags of the student and its training, too. Prints a table; keeps nothing.
+"""
+
+import dataclasses
+import functools
+import multiprocessing
+import resource
+import tempfile
+import time
+from typing import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from b2d import config
+from b2d import config_measure_speed
+from b2d import distillation
+from b2d import rows
+from b2d import runs
+from b2d import soft_labels
+from b2d import teacher
+from flags import measure_speed_flags
+
+_PADDED_ROWS = 32  # A batch.
+_WARM_UP_ROWS = 256
+
+
+def measure(settings: config_measure_speed.MeasureSpeed) -> Iterator[tuple[str, float, float]]:
+  """Yields (what, rows a second, peak resident memory in MB), one after the other.
+
+  Raises:
+    ValueError: soft labels or teacher are not there, or do not fit together.
+  """
+  soft_labels.num_rows(settings.soft_labels)
+  calls = {f'train a student, {buckets:,} buckets': functools.partial(_train, settings, buckets)
+           for buckets in settings.table_buckets}
+  if settings.teacher_dir:
+    runs.load_config(settings.teacher_dir, config.Finetune, 'finetune')
+    calls[f'label, padded to {settings.padded_length}, float32'] = functools.partial(
+        _label, settings, 'float32', settings.padded_length)
+    for precision in config.PRECISIONS:
+      calls[f'label, by length, {precision}'] = functools.partial(_label, settings, precision, 0)
+  # A process for each: memory once taken is not given back.
+  with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
+    for what, (speed, memory) in zip(calls, pool.imap(_measured, calls.values())):
+      yield what, speed, memory
+
+
+def _measured(call: Callable[[], float]) -> tuple[float, float]:
+  return call(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _train(settings: config_measure_speed.MeasureSpeed, num_buckets: int) -> float:
+  manifest = soft_labels.read_manifest(settings.soft_labels[0])
+  with tempfile.TemporaryDirectory() as folder:
+    return distillation.distill(config.Distill(
+        soft_labels=settings.soft_labels, output_dir=folder, max_rows=settings.max_rows,
+        rows=config.Rows(text_columns=manifest.fields, num_classes=manifest.num_classes),
+        student=dataclasses.replace(settings.student, num_buckets=num_buckets),
+        training=settings.training))['rows_per_sec']
+
+
+def _label(settings: config_measure_speed.MeasureSpeed, precision: str, padded_length: int) -> float:
+  model = teacher.load(settings.teacher_dir, precision)
+  batch = next(soft_labels.read(settings.soft_labels, settings.label_rows, seed=1))
+
+  @tf.function(input_signature=[{field: tf.TensorSpec([None], tf.string) for field in model.fields}])
+  def padded(texts):
+    return model.classify(model.pack(texts).to_tensor(model.tokenizer.pad_id, shape=[None, padded_length]))
+
+  def score(batch):
+    if not padded_length:
+      return model.predict_logits(batch)
+    return np.concatenate([
+        padded({field: tf.constant(part[field], tf.string) for field in model.fields})
+        for part in (rows.take(batch, slice(start, start + _PADDED_ROWS))
+                     for start in range(0, rows.size(batch), _PADDED_ROWS))])
+
+  score(rows.take(batch, slice(0, _WARM_UP_ROWS)))
+  started = time.perf_counter()
+  score(batch)
+  return rows.size(batch) / (time.perf_counter() - started)
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  print('| | rows/s | peak resident MB |\n|---|--:|--:|')
+  for what, speed, memory in measure(measure_speed_flags.parse()):
+    print(f'| {what} | {speed:,.0f} | {memory:,.0f} |', flush=True)
+
+
+if __name__ == '__main__':
+  measure_speed_flags.parse.adopt()
+  runs.run(main)
