@@ -110,16 +110,12 @@ class Finetune(base.Config):
   teacher: Teacher = Teacher()
   precision: str = base.option('float32', 'Arithmetic of the matrix products in training; weights stay float32.',
                                PRECISIONS)
-  ema_decay: float = base.option(
-      0.0, 'Decay a step of the exponential moving average of the weights that is evaluated and kept, such as 0.998; '
-      '0: the weights themselves are.')
   training: Training = Training(weight_decay=0.01)
 
   def validate(self) -> None:
     base.require(bool(self.rows.label_column), 'set --label_column: fine-tuning needs labels')
     base.require(bool(self.teacher.init_checkpoint or self.teacher.vocab_file),
                  'set --init_checkpoint, or --vocab_file for a teacher from scratch')
-    base.require(0 <= self.ema_decay < 1, '--ema_decay must be in [0, 1)')
 
 
 @dataclasses.dataclass(frozen=True)

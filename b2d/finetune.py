@@ -62,8 +62,7 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
       evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows))
       if held_out else None,
       settings=settings,
-      folder=folder,
-      ema_decay=run_config.ema_decay)
+      folder=folder)
 
 
 def _loss(model, row_settings, batch):

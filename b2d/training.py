@@ -31,7 +31,6 @@ _CHECKPOINT_SECS = 300
 _EVALUATIONS = 10  # A run, unless --eval_every says otherwise.
 _EVENTS = 200  # A run.
 _PREFETCHED_BATCHES = 4
-_AVERAGE_EVERY = 8  # Steps: a pass over all the weights costs a tenth of a step of a small BERT.
 _JOIN_SECS = 10
 LOWER_IS_BETTER = ('log_loss',)
 _COUNTERS = ('step', 'epoch', 'epoch_step', 'rows', 'seconds')
@@ -62,8 +61,7 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
         loss: Callable[[dict[str, tf.Tensor]], tf.Tensor],
         batches: Callable[[int], Iterator[Mapping[str, Any]]], num_rows: int,
         evaluate: Callable[[], dict[str, float]] | None, settings: config.Training, folder: str,
-        prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
-        ema_decay: float = 0.0) -> dict[str, float]:
+        prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict) -> dict[str, float]:
   """Trains `model`, or goes on with the run in `folder`; leaves the best weights in `model`.
 
   Args:
@@ -77,8 +75,6 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
     settings: batch size, epochs, evaluation.
     folder: run folder.
     prepare: a batch → numpy arrays or tensors (rows first) for `loss`; spared for those that a resumed run skips.
-    ema_decay: of the exponential moving average of the weights that is evaluated and kept, a step; 0: the weights
-      themselves are.
 
   Returns:
     The best held-out metrics, with 'step' (at which they were reached), 'seconds' (evaluations
@@ -89,7 +85,7 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
   """
   steps = num_steps(settings, num_rows)
   eval_every = settings.eval_every or math.ceil(steps / _EVALUATIONS)
-  run = _Run(model, optimizer, evaluate, settings.best_metric, folder, ema_decay)
+  run = _Run(model, optimizer, evaluate, settings.best_metric, folder)
   run.restore()
   train_step = None
   stream = _prefetch(_remaining(batches, prepare, run.counters, steps))
@@ -149,15 +145,14 @@ def restore_best(model: tf_keras.Model, folder: str) -> None:
 class _Run:
   """State of a run: the counters, the checkpoints, the best weights so far."""
 
-  def __init__(self, model, optimizer, evaluate, best_metric, folder, ema_decay):
+  def __init__(self, model, optimizer, evaluate, best_metric, folder):
     self.counters = dict.fromkeys(_COUNTERS, 0)
     self.events = tf.summary.create_file_writer(os.path.join(folder, 'events'))
     self._model, self._optimizer, self._folder = model, optimizer, folder
     self._evaluate, self._best_metric = evaluate, best_metric
     self._counters = tf.Variable(tf.zeros([len(_COUNTERS)], tf.float64), trainable=False)
-    self._average = _Average(model.trainable_variables if ema_decay else [], ema_decay)
     self._last = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=optimizer, average=self._average, counters=self._counters),
+        tf.train.Checkpoint(model=model, optimizer=optimizer, counters=self._counters),
         os.path.join(folder, 'checkpoints'), max_to_keep=1)
     self._best = tf.train.CheckpointManager(
         tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1)
@@ -182,8 +177,6 @@ class _Run:
         rows=self.counters['rows'] + rows, seconds=self.counters['seconds'] + now - self._clock)
     self._clock = now
     self._losses.append(loss)
-    if self.counters['step'] % _AVERAGE_EVERY == 0:
-      self._average.update(tf.constant(self.counters['step'], tf.float32))
 
   def log(self):
     """Writes the training's events: means since the last ones."""
@@ -203,11 +196,6 @@ class _Run:
     if self._evaluate is None:
       return
     started = time.monotonic()
-    with self._average.applied():
-      self._evaluate_and_keep()
-    self._logged += time.monotonic() - started  # rows_per_sec is the training's alone.
-
-  def _evaluate_and_keep(self):
     metrics = self._evaluate()
     if self._best_metric not in metrics:
       raise ValueError(
@@ -220,6 +208,7 @@ class _Run:
                  ', '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
     if self._score(metrics) > self._score(self._best_metrics()):
       self._save_best(metrics)
+    self._logged += time.monotonic() - started  # rows_per_sec is the training's alone.
 
   def save(self):
     """Writes a checkpoint of the whole state."""
@@ -233,8 +222,7 @@ class _Run:
   def finish(self) -> dict[str, float]:
     """Puts the best weights into the model; returns their metrics."""
     if self._evaluate is None:
-      with self._average.applied():
-        self._save_best({})
+      self._save_best({})
     restore_best(self._model, self._folder)
     seconds = self.counters['seconds']
     logging.info('%s: %d rows in %.0f s (%.0f rows/s)', self._folder, self.counters['rows'],
@@ -256,34 +244,6 @@ class _Run:
     self._best.save(self.counters['step'])
     runs.write_text(os.path.join(self._folder, 'best', 'metrics.json'),
                     json.dumps({**metrics, 'step': self.counters['step']}, indent=2) + '\n')
-
-
-class _Average(tf.Module):
-  """Exponential moving average of `variables`, from their present values on; of none, it does nothing."""
-
-  def __init__(self, variables, decay):
-    super().__init__()
-    self._decay = decay
-    self._pairs = [(variable, tf.Variable(variable, trainable=False)) for variable in variables]
-
-  @tf.function(input_signature=[tf.TensorSpec([], tf.float32)])
-  def update(self, step):
-    """Moves it by `_AVERAGE_EVERY` steps; at first it follows faster, as tf.train.ExponentialMovingAverage does."""
-    decay = tf.minimum(self._decay, (1 + step) / (10 + step)) ** _AVERAGE_EVERY
-    for variable, average in self._pairs:
-      average.assign_sub((1 - decay) * (average - variable))
-
-  @contextlib.contextmanager
-  def applied(self):
-    """Within it the variables have their averages as values."""
-    values = [variable.numpy() for variable, _ in self._pairs]
-    for variable, average in self._pairs:
-      variable.assign(average)
-    try:
-      yield
-    finally:
-      for (variable, _), value in zip(self._pairs, values):
-        variable.assign(value)
 
 
 def _train_step(model, optimizer, loss, batch):

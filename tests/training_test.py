@@ -43,8 +43,7 @@ class TrainingTest(parameterized.TestCase):
       x = rng.normal(size=[8, 2]).astype(np.float32)
       yield {'x': x, 'y': x @ _WEIGHTS}
 
-  def _fit(self, model, folder=None, batches=None, evaluate=None, prepare=dict, ema_decay=0.0,
-           **changes):
+  def _fit(self, model, folder=None, batches=None, evaluate=None, prepare=dict, **changes):
     settings = config.Training(**{**self.settings.__dict__, **changes})
     steps = training.num_steps(settings, _ROWS)
     optimizer = tf_keras.optimizers.legacy.Adam(training.learning_rate_schedule(settings, steps))
@@ -56,8 +55,7 @@ class TrainingTest(parameterized.TestCase):
                         evaluate=evaluate,
                         settings=settings,
                         folder=folder or self.folder,
-                        prepare=prepare,
-                        ema_decay=ema_decay)
+                        prepare=prepare)
 
   def test_learns(self):
     model = self._model()
@@ -66,10 +64,10 @@ class TrainingTest(parameterized.TestCase):
     self.assertEqual(result['step'], 200)
     self.assertGreater(result['rows_per_sec'], 0)
 
-  @parameterized.parameters((3, 0.0), (5, 0.0), (12, 0.0), (12, 0.9))
-  def test_resumed_run_equals_uninterrupted(self, killed_at, ema_decay):
+  @parameterized.parameters(3, 5, 12)
+  def test_resumed_run_equals_uninterrupted(self, killed_at):
     whole = self._model()
-    self._fit(whole, ema_decay=ema_decay)
+    self._fit(whole)
     seen = []
 
     def batches_until_killed(epoch):
@@ -81,36 +79,13 @@ class TrainingTest(parameterized.TestCase):
 
     folder = self.create_tempdir().full_path
     with absltest.mock.patch.object(training, '_CHECKPOINT_SECS', -1), self.assertRaises(_Killed):
-      self._fit(self._model(), folder, batches_until_killed, ema_decay=ema_decay)
+      self._fit(self._model(), folder, batches_until_killed)
     self.assertTrue(training.has_checkpoint(folder))
     resumed, prepared = self._model(), []
-    result = self._fit(resumed, folder, prepare=lambda batch: prepared.append(batch) or batch, ema_decay=ema_decay)
+    result = self._fit(resumed, folder, prepare=lambda batch: prepared.append(batch) or batch)
     self.assertLen(prepared, 20 - len(seen))  # Not those that the killed run has had.
     np.testing.assert_array_equal(resumed.trainable_variables[0], whole.trainable_variables[0])
     self.assertEqual(result['step'], 20)
-
-  def test_evaluates_and_keeps_the_moving_average(self):
-    weights = {}
-
-    def record(ema_decay, folder):
-      model, values = self._model(), weights.setdefault(ema_decay, [])
-
-      def evaluate():
-        values.append(model.trainable_variables[0].numpy())
-        return {'accuracy': float(len(values))}
-
-      self._fit(model, folder, evaluate=evaluate, eval_every=8, ema_decay=ema_decay)
-      return model.trainable_variables[0].numpy()
-
-    record(0.0, self.create_tempdir().full_path)
-    kept = record(0.9, self.create_tempdir().full_path)
-    average = self._model().trainable_variables[0].numpy()
-    for step, value in zip((8, 16), weights[0.0]):
-      decay = min(0.9, (1 + step) / (10 + step)) ** 8
-      average = decay * average + (1 - decay) * value
-    np.testing.assert_allclose(weights[0.9][1], average, atol=1e-6)
-    np.testing.assert_allclose(kept, average, atol=1e-6)  # At step 20, four after its last update.
-    self.assertGreater(np.abs(average - weights[0.0][-1]).max(), 1e-3)
 
   @parameterized.parameters(('accuracy', [0.1, 0.9, 0.5, 0.9], 10),
                             ('log_loss', [0.5, 0.9, 0.2, 0.3], 15),
