@@ -44,9 +44,9 @@ sst2: venv data
 	$(B2D) -m b2d.label $(F)/phrases.flags --teacher_dir=$(RUN)/teacher --output_dir=$(RUN)/phrases \
 	  --input_files=$(DATA)/rt_critics_quotes.txt.gz
 	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/distill.flags --soft_labels=$(RUN)/soft_labels,$(RUN)/phrases \
-	  --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/student
+	  --tokenizer_vocab=$(RUN)/teacher/vocab.txt --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/student
 	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
-	  --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/baseline
+	  --tokenizer_vocab=$(RUN)/teacher/vocab.txt --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/baseline
 	$(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/dev.tsv.gz
 	$(B2D) -m b2d.evaluate $(F)/rows.flags --files=$(DATA)/dev.tsv.gz --reference=teacher \
 	  --models=teacher=$(RUN)/teacher,student=$(RUN)/student,baseline=$(RUN)/baseline --output_dir=$(RUN)/evaluation
