@@ -21,6 +21,7 @@ from b2d import student
 from b2d import training
 from flags import distill_flags
 from tests import flag_values
+from tests import tiny_bert
 
 _PAIR = ('query', 'title')
 _GOOD_BAD = {'text': np.array([b'good film', b'bad film'], dtype=object)}
@@ -76,12 +77,13 @@ class DistillTest(absltest.TestCase):
     return path
 
   @classmethod
-  def _config(cls, rows=None, **changes) -> config.Distill:
+  def _config(cls, rows=None, student_settings=None, **changes) -> config.Distill:
     if 'train_files' not in changes:
       changes = {'soft_labels': (cls.labels,), **changes}
     return config.Distill(
         **changes, rows=config.Rows(**{'label_column': 'label', **(rows or {})}),
-        student=config.Student(num_buckets=256, embedding_dim=4, hidden_layers=(8,)),
+        student=config.Student(
+            **{'num_buckets': 256, 'embedding_dim': 4, 'hidden_layers': (8,), **(student_settings or {})}),
         training=config.Training(train_batch_size=16, learning_rate=0.2, eval_every=6,
                                  num_train_epochs=4, warmup_proportion=0.0, best_metric='log_loss'))
 
@@ -195,6 +197,13 @@ class DistillTest(absltest.TestCase):
     good, bad = _margins(self.run_dir)
     self.assertLess(good - bad, -2)
     self.assertFalse(tf.io.gfile.exists(student.calibration_path(self.run_dir)))
+
+  def test_word_pieces_of_a_vocabulary_that_is_gone(self):
+    vocab = tiny_bert.write_vocab(self.create_tempdir().full_path)
+    self._distill(student_settings={'tokenizer': 'wordpiece', 'tokenizer_vocab': vocab})
+    os.remove(vocab)
+    good, bad = _margins(self.run_dir)
+    self.assertGreater(good, bad + 1)
 
   def test_margins_of_pairs_with_a_last_batch_of_one_row(self):
     labels = self._write_soft_labels('pairs', self.good[:17], np.nan, fields=_PAIR)
