@@ -13,12 +13,13 @@ class MeasureSpeed(base.Config):
   teacher_dir: str = base.option('', 'Run folder of the teacher; empty: measure no labelling.')
   label_rows: int = base.option(2048, 'Rows to label.')
   padded_length: int = base.option(128, 'Word pieces that the plain padded batches are padded to.')
-  max_rows: int = base.option(262_144, 'Rows to train on, for one epoch.')
-  table_buckets: tuple[int, ...] = base.option((1 << 16, 1 << 20, 1 << 22), 'Sizes of the table, one training each.')
+  max_rows: int = base.option(262_144, 'Rows to train on; 0: all.')
+  table_buckets: tuple[int, ...] = base.option((1 << 16, 1 << 20, 1 << 22), 'Sizes of the table, one training each, instead of '
+                                               '--num_buckets.')
   student: config.Student = config.Student(embedding_dim=64)
   training: config.Training = config.Training(learning_rate=1e-3, train_batch_size=1024, num_train_epochs=1.0)
 
   def validate(self) -> None:
     base.require(bool(self.soft_labels), 'set --soft_labels')
     base.require(self.label_rows > 0, '--label_rows must be positive')
-    base.require(self.padded_length >= 8, '--padded_length must be at least 8')
+    base.require(8 <= self.padded_length <= 512, '--padded_length must be from 8 to 512')

@@ -3,11 +3,14 @@
     python -m b2d.measure_speed --soft_labels=runs/mine/soft_labels --teacher_dir=runs/mine/teacher
 
 Trains a student for an epoch with each size of the table, and labels with the teacher in three ways: as one would
-first write it, all texts padded to --padded_length in batches of 32; by length as b2d.label does; and that in
-bfloat16. Each in a process of its own, on all cores; one after the other, so let the machine do nothing else. Takes the
-flags of the student and its training, too. Prints a table; keeps nothing.
+first write it, all texts padded to --padded_length in batches of 32; in batches by length; and those in bfloat16. Each
+in one process on all cores (b2d.label has one a core, which is faster), one after the other, so let the machine do
+nothing else. A training's figure includes its start: the first steps' tracing and filling the shuffled window. Takes
+the flags of the student and its training, too. Prints a table; keeps nothing.
 """
 
+from concurrent import futures
+from concurrent.futures import process
 import dataclasses
 import functools
 import multiprocessing
@@ -39,37 +42,55 @@ def measure(settings: config_measure_speed.MeasureSpeed) -> Iterator[tuple[str, 
     ValueError: soft labels or teacher are not there, or do not fit together.
   """
   soft_labels.num_rows(settings.soft_labels)
-  calls = {f'train a student, {buckets:,} buckets': functools.partial(_train, settings, buckets)
+  manifest = soft_labels.read_manifest(settings.soft_labels[0])
+  calls = {f'train a student, {buckets:,} buckets': functools.partial(_train, _distill_config(settings, manifest, buckets))
            for buckets in settings.table_buckets}
   if settings.teacher_dir:
-    runs.load_config(settings.teacher_dir, config.Finetune, 'finetune')
+    _check_teacher(settings.teacher_dir, manifest)
     calls[f'label, padded to {settings.padded_length}, float32'] = functools.partial(
         _label, settings, 'float32', settings.padded_length)
     for precision in config.PRECISIONS:
       calls[f'label, by length, {precision}'] = functools.partial(_label, settings, precision, 0)
   # A process for each: memory once taken is not given back.
-  with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
-    for what, (speed, memory) in zip(calls, pool.imap(_measured, calls.values())):
-      yield what, speed, memory
+  with futures.ProcessPoolExecutor(
+      1, mp_context=multiprocessing.get_context('spawn'), max_tasks_per_child=1) as executor:
+    for what, call in calls.items():
+      try:
+        yield what, *executor.submit(_measured, call).result()
+      except process.BrokenProcessPool as error:
+        raise ChildProcessError(f'{what}: the process died; out of memory? Leave that one out') from error
 
 
 def _measured(call: Callable[[], float]) -> tuple[float, float]:
   return call(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _train(settings: config_measure_speed.MeasureSpeed, num_buckets: int) -> float:
-  manifest = soft_labels.read_manifest(settings.soft_labels[0])
+def _distill_config(settings: config_measure_speed.MeasureSpeed, manifest: soft_labels.Manifest,
+                    num_buckets: int) -> config.Distill:
+  return config.Distill(
+      soft_labels=settings.soft_labels, max_rows=settings.max_rows,
+      rows=config.Rows(text_columns=manifest.fields, num_classes=manifest.num_classes),
+      student=dataclasses.replace(settings.student, num_buckets=num_buckets), training=settings.training)
+
+
+def _check_teacher(folder: str, manifest: soft_labels.Manifest) -> None:
+  trained = runs.load_config(folder, config.Finetune, 'finetune').rows
+  if not runs.finished(folder):
+    raise ValueError(f'{folder}: expected a finished run of b2d.finetune; repeat its command')
+  expected, found = (len(manifest.fields), manifest.num_classes), (len(trained.fields), trained.num_classes)
+  if expected != found:
+    raise ValueError(f'{folder}: expected a teacher of %d texts and %d classes, as --soft_labels have, found one of '
+                     '%d and %d; correct --teacher_dir' % (*expected, *found))
+
+
+def _train(distill_config: config.Distill) -> float:
   with tempfile.TemporaryDirectory() as folder:
-    return distillation.distill(config.Distill(
-        soft_labels=settings.soft_labels, output_dir=folder, max_rows=settings.max_rows,
-        rows=config.Rows(text_columns=manifest.fields, num_classes=manifest.num_classes),
-        student=dataclasses.replace(settings.student, num_buckets=num_buckets),
-        training=settings.training))['rows_per_sec']
+    return distillation.distill(dataclasses.replace(distill_config, output_dir=folder))['rows_per_sec']
 
 
 def _label(settings: config_measure_speed.MeasureSpeed, precision: str, padded_length: int) -> float:
   model = teacher.load(settings.teacher_dir, precision)
-  batch = next(soft_labels.read(settings.soft_labels, settings.label_rows, seed=1))
+  batch = rows.concatenate(list(soft_labels.read(settings.soft_labels, max_rows=settings.label_rows)))
 
   @tf.function(input_signature=[{field: tf.TensorSpec([None], tf.string) for field in model.fields}])
   def padded(texts):
@@ -91,8 +112,9 @@ def _label(settings: config_measure_speed.MeasureSpeed, precision: str, padded_l
 
 def main(argv: list[str]) -> None:
   del argv
+  settings = measure_speed_flags.parse()
   print('| | rows/s | peak resident MB |\n|---|--:|--:|')
-  for what, speed, memory in measure(measure_speed_flags.parse()):
+  for what, speed, memory in measure(settings):
     print(f'| {what} | {speed:,.0f} | {memory:,.0f} |', flush=True)
 
 

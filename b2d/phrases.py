@@ -66,11 +66,11 @@ class Ngrams:
       rare += 1
 
   def frequent(self, min_count: int) -> Iterator[rows.Batch]:
-    """Batches of 'id' ('ngram#<number>') and 'text': what was counted at least `min_count` times."""
+    """Batches of 'id' ('ngram:<text>', alike whatever else was counted) and 'text': what was counted so often."""
     texts = [ngram for ngram, count in self._counts.items() if count >= min_count]
     for start in range(0, len(texts), _BATCH_ROWS):
       part = texts[start:start + _BATCH_ROWS]
-      yield _batch([b'ngram#%d' % number for number in range(start, start + len(part))], part)
+      yield _batch([b'ngram:' + ngram for ngram in part], part)
 
 
 def _batch(ids: list[bytes], texts: list[bytes]) -> rows.Batch:

@@ -26,21 +26,21 @@ _MIN_LENGTH = 1e-3  # Below it the vectors are all the same: nothing but roundin
 
 
 def load_encoder(checkpoint: str, dim: int) -> teacher.TeacherModel:
-  """The encoder for a student whose table has `dim` columns.
+  """The encoder for a student that pools vectors of `dim` columns.
 
   Args:
     checkpoint: a BERT sentence encoder, as `config.Teacher.init_checkpoint` names one.
-    dim: width of the table.
+    dim: width of a pooled vector.
 
   Raises:
-    ValueError: no such encoder, or one narrower than the table.
+    ValueError: no such encoder, or a narrower one.
   """
   encoder = teacher.build(
       config.Teacher(init_checkpoint=checkpoint, max_seq_length=_MAX_PIECES, pooling='mean'), num_classes=2)
   width = encoder.architecture.hidden_size
   if dim > width:
-    raise ValueError(f'--embedding_dim={dim}: expected at most the {width} of {checkpoint}; lower it or leave '
-                     '--init_embeddings out')
+    raise ValueError(f'vectors of {dim} columns: expected at most the {width} of {checkpoint}; lower --embedding_dim or '
+                     'leave --init_embeddings out')
   return encoder
 
 

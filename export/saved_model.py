@@ -65,6 +65,9 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
   source = _load(settings)
   if source.kind == 'teacher':  # It has no table.
     settings = dataclasses.replace(settings, table_dtype='float32')
+  elif settings.table_dtype == 'float16' and source.model.settings.weighted_pooling:
+    raise ValueError(f'--table_dtype=float16: the sums of weights of {settings.model} (--weighted_pooling) may leave '
+                     'its range; choose bfloat16 or float32')
   described = json.loads(json.dumps(_describe(settings, source)))
   before = _latest(settings.output_dir)
   if before and described['metrics'] and all(before[1].get(name) == described[name] for name in _SAME):

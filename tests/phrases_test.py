@@ -35,7 +35,7 @@ class NgramsTest(absltest.TestCase):
     counted.add([b'a b'])
     self.assertCountEqual(self._frequent(counted, 1), [b'a', b'b', b'a b', b'b a'])
     self.assertCountEqual(self._frequent(counted, 3), [b'a', b'b', b'a b'])
-    self.assertEqual([batch['id'].tolist() for batch in counted.frequent(3)], [[b'ngram#0', b'ngram#1', b'ngram#2']])
+    self.assertEqual([batch['id'].tolist() for batch in counted.frequent(3)], [[b'ngram:a', b'ngram:b', b'ngram:a b']])
     self.assertEmpty(self._frequent(counted, 5))
 
   def test_memory_is_bounded_and_the_frequent_stay(self):

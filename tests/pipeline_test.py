@@ -3,12 +3,14 @@
 import contextlib
 import io
 import os
+import shutil
 import tempfile
 
 from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
 
+from b2d import config_measure_speed
 from b2d import distill
 from b2d import evaluate
 from b2d import finetune
@@ -152,6 +154,18 @@ class PipelineTest(absltest.TestCase):
         '| label, by length, bfloat16'])
     for line in lines:
       self.assertRegex(line, r'( \| [1-9][\d,]*){2} \|$')
+
+  def test_speed_of_what_does_not_fit_is_refused_at_once(self):
+    begun = self.create_tempdir().full_path
+    shutil.copy(os.path.join(self.dirs['teacher'], 'config.json'), begun)
+    texts = self.create_tempdir().full_path
+    soft_labels.write_manifest(texts, soft_labels.Manifest(('teacher',), 2, ('text',), {'part-00000.parquet': 1}))
+    for folder, teacher_dir, message in (
+        (self.dirs['soft_labels'], begun, 'expected a finished run'),
+        (texts, self.dirs['teacher'], 'expected a teacher of 1 texts and 2 classes')):
+      settings = config_measure_speed.MeasureSpeed(soft_labels=(folder,), teacher_dir=teacher_dir)
+      with self.assertRaisesRegex(ValueError, message):
+        next(measure_speed.measure(settings))
 
   def test_steps_repeated_reuse_what_is_there(self):
     for name, step in self._steps().items():

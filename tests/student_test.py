@@ -102,6 +102,8 @@ class StudentTest(parameterized.TestCase):
     for region in (table[rows] for rows in regions):  # Each word of a match starts as any other, and visibly.
       self.assertLess(region.std(axis=0).max(), 0.02)
       self.assertGreater(np.linalg.norm(region.mean(axis=0)), 0.3)
+    weights = _student(weighted_pooling=True).table.numpy()[:, 0]
+    np.testing.assert_allclose(weights, 0, atol=0.1)  # They start alike, matches' too.
 
 
 class LoadTest(absltest.TestCase):

@@ -14,8 +14,9 @@ _ROWS = [{'query': np.array([b'Red glass', b'red'], object), 'title': np.array([
          {'query': np.array([b'red'], object), 'title': np.array([b'saw glass'], object)}]
 
 
-def _model(dim=4) -> student.StudentModel:
-  settings = config.Student(num_buckets=1 << 12, embedding_dim=dim, hidden_layers=(4,), strip_suffix=r'\Bs')
+def _model(dim=4, **settings) -> student.StudentModel:
+  settings = config.Student(
+      num_buckets=1 << 12, embedding_dim=dim, hidden_layers=(4,), strip_suffix=r'\Bs', **settings)
   return student.StudentModel(settings, ('query', 'title'), 2)
 
 
@@ -39,6 +40,13 @@ class WordVectorsTest(absltest.TestCase):
     np.testing.assert_array_equal(changed, np.sort(ids))
     self.assertAlmostEqual(float(np.mean(np.sum(model.table.numpy()[ids]**2, axis=1))), 1, delta=1e-3)
 
+  def test_vectors_behind_equal_weights(self):
+    model = _model(5, weighted_pooling=True)
+    word_vectors.start(model, self.encoder, _ROWS)
+    started = model.table.numpy()[ngrams.unigram_ids(tf.constant(['red', 'glass']), model.settings).numpy()]
+    np.testing.assert_array_equal(started[:, 0], 0)
+    self.assertGreater(np.abs(started[:, 1:]).max(axis=1).min(), 0.1)
+
   def test_no_frequent_words(self):
     model = _model()
     before = model.table.numpy()
@@ -46,7 +54,7 @@ class WordVectorsTest(absltest.TestCase):
     np.testing.assert_array_equal(model.table.numpy(), before)
 
   def test_wider_than_the_encoder(self):
-    with self.assertRaisesRegex(ValueError, '--embedding_dim=32: expected at most the 16 of'):
+    with self.assertRaisesRegex(ValueError, 'vectors of 32 columns: expected at most the 16 of'):
       word_vectors.load_encoder(self.checkpoint, 32)
 
   def test_pca_keeps_the_largest_axes_of_directions(self):
