@@ -32,6 +32,7 @@ from flags import finetune_flags
 from flags import label_flags
 from flags import measure_speed_flags
 from tests import flag_values
+from tests import soft_label_folders
 from tests import tiny_bert
 
 _SHOP = synthetic.ShopConfig(num_products=80, num_labeled_queries=24, num_valid_queries=12,
@@ -158,8 +159,7 @@ class PipelineTest(absltest.TestCase):
   def test_speed_of_what_does_not_fit_is_refused_at_once(self):
     begun = self.create_tempdir().full_path
     shutil.copy(os.path.join(self.dirs['teacher'], 'config.json'), begun)
-    texts = self.create_tempdir().full_path
-    soft_labels.write_manifest(texts, soft_labels.Manifest(('teacher',), 2, ('text',), {'part-00000.parquet': 1}))
+    texts = soft_label_folders.write(os.path.join(begun, 'texts'), range(3), teacher=0)
     for folder, teacher_dir, message in (
         (self.dirs['soft_labels'], begun, 'expected a finished run'),
         (texts, self.dirs['teacher'], 'expected a teacher of 1 texts and 2 classes')):
