@@ -206,6 +206,10 @@ class Student(base.Config):
   weighted_pooling: bool = base.option(
       False, "Whether a table row's first column is a learnt weight with which the row counts in its bag: better on "
       'single texts, not on pairs.')
+  convolution_filters: int = base.option(
+      0, 'Single texts: filters of a convolution over the n-grams of neighbouring tokens, whose maximum over the text '
+      'stands beside the pooled bag; 0: none.')
+  convolution_width: int = base.option(3, 'Neighbouring tokens whose n-grams a filter sees.')
   hidden_layers: tuple[int, ...] = base.option((256, 64), 'Widths of the hidden layers.')
 
   def validate(self) -> None:
@@ -217,6 +221,8 @@ class Student(base.Config):
                  '--match_prefix compares letters; take another --tokenizer than wordpiece')
     base.require(self.vector_dim > 0, f'--embedding_dim={self.embedding_dim}: expected at least 1, and 2 with '
                  '--weighted_pooling')
+    base.require(self.convolution_filters >= 0, '--convolution_filters must not be negative')
+    base.require(0 < self.convolution_width <= 8, f'--convolution_width={self.convolution_width}: expected 1 to 8')
     base.require(all(width > 0 for width in self.hidden_layers),
                  f'--hidden_layers={self.hidden_layers}: expected positive widths')
     base.require(self.delimiters.isascii(),
@@ -272,6 +278,8 @@ class Distill(base.Config):
     else:
       base.require(not isinstance(self.temperature, str) and self.temperature > 0,
                    f"--temperature={self.temperature}: expected a positive number or 'auto'")
+    base.require(not self.student.convolution_filters or len(self.rows.text_columns) == 1,
+                 '--convolution_filters work on single texts')
     base.require(not self.training.weight_decay, '--weight_decay must be 0: the student has none')
     base.require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
     base.require(self.max_rows >= 0, '--max_rows must not be negative')

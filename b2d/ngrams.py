@@ -132,8 +132,14 @@ def _tokens(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf
   """Tokens string [T], text by text, and the text each belongs to, int64 [T]."""
   return text.split(
       text.normalize(strings, settings.normalization), settings.tokenizer,
-      marks=max(1, max(settings.ngram_orders) - 1), delimiters=settings.delimiters,
+      marks=_marks(settings), delimiters=settings.delimiters,
       strip_suffix=settings.strip_suffix, vocab_file=settings.tokenizer_vocab)
+
+
+def _marks(settings: config.Student) -> int:
+  """As many before each text as the n-grams, or a convolution's last window of them, may run past the end of one."""
+  beyond = settings.convolution_width - 1 if settings.convolution_filters else 0
+  return max(1, max(settings.ngram_orders) - 1 + beyond)
 
 
 def _ngrams(unigrams: tf.Tensor, row_ids: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:

@@ -3,7 +3,8 @@
     texts ──ngrams.bags──▶ table rows ──pooling──▶ [N, kinds · dim] (+ query · title) ──dense──▶ logits
 
 With --weighted_pooling a table row is a weight and a vector, and a bag pools to Σ weight · vector / √Σ weight²: with
-equal weights the sqrtn of the default.
+equal weights the sqrtn of the default. With --convolution_filters a convolution over the rows of neighbouring n-grams
+sees their order, and its maximum over the text stands beside the bag (Kim 2014, arXiv 1408.5882).
 
 `featurize` holds everything up to the row ids, so that training computes it on the input thread; `logits_of_poolable`
 is the rest. Both together are the model that is exported (`export/`), which only swaps in the table in --table_dtype.
@@ -40,7 +41,7 @@ class StudentModel(tf_keras.Model):
 
   Attributes:
     table: float32 variable [ngrams.table_rows, embedding_dim].
-    dense: the feed-forward layers, the last one linear.
+    dense: the convolution's layer, if there is one, then the feed-forward layers, of which the last one is linear.
   """
 
   def __init__(self, settings: config.Student, fields: tuple[str, ...], num_classes: int, seed: int = 1):
@@ -48,18 +49,16 @@ class StudentModel(tf_keras.Model):
     self.settings, self.fields, self.num_classes = settings, fields, num_classes
     self.kinds = ngrams.kinds(settings, fields)
     self.table = tf.Variable(_initial_table(settings, fields, seed), name='table')
-    units = (*settings.hidden_layers, 1 if num_classes == 2 else num_classes)
-    last = len(units) - 1
-    self.dense = [
-        tf_keras.layers.Dense(
-            width, activation=None if i == last else 'relu', name=f'dense_{i}',
-            kernel_initializer=tf_keras.initializers.HeNormal(seed=seed + i))
-        for i, width in enumerate(units)]
     self._has_product = len(fields) == 2 and settings.product
-    width = (len(self.kinds) + self._has_product) * settings.vector_dim
-    for layer in self.dense:
-      layer.build([None, width])
-      width = layer.units
+    units = (*settings.hidden_layers, 1 if num_classes == 2 else num_classes)
+    width = (len(self.kinds) + self._has_product) * settings.vector_dim + settings.convolution_filters
+    self.dense = []
+    if settings.convolution_filters:
+      self.dense.append(_dense(
+          settings.convolution_width * len(settings.ngram_orders) * settings.vector_dim,
+          settings.convolution_filters, 'relu', 'convolution', seed + len(units)))
+    for i, (inputs, outputs) in enumerate(zip((width, *units), units)):
+      self.dense.append(_dense(inputs, outputs, 'relu' if i < len(units) - 1 else None, f'dense_{i}', seed + i))
     self.built = True
     self._predict = tf.function(
         lambda *texts: self(dict(zip(self.fields, texts))),
@@ -97,12 +96,15 @@ class StudentModel(tf_keras.Model):
     Args:
       rows: [num_rows, embedding_dim].
       bags: whose `ids` index `rows`.
-      dense: the feed-forward layers, `self.dense` or the same ones with frozen weights.
+      dense: `self.dense`, or the same layers with frozen weights.
 
     Returns:
       As `logits_of`.
     """
     hidden = self._combine(self._pool(rows, bags))
+    if self.settings.convolution_filters:
+      convolution, *dense = dense
+      hidden = tf.concat([hidden, self._convolve(rows, bags, convolution)], axis=1)
     for layer in dense:
       hidden = layer(hidden)
     return tf.reshape(hidden, [-1]) if self.num_classes == 2 else hidden
@@ -129,6 +131,19 @@ class StudentModel(tf_keras.Model):
     sums = tf.cast(tf.sparse.segment_sum(rows, **bag), tf.float32)
     squares, sums = tf.split(sums, [1, self.settings.vector_dim], axis=1)
     return sums * tf.math.rsqrt(tf.maximum(squares, _LEAST_SQUARES))
+
+  def _convolve(self, rows: tf.Tensor, bags: ngrams.Bags, layer: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """float32 [N, filters]: the maximum over a text of what the filters give at its tokens.
+
+    A window that runs past the end of its text sees the marks of the next one, as n-grams do.
+    """
+    orders, width = len(self.settings.ngram_orders), self.settings.convolution_width
+    vectors = tf.cast(tf.gather(rows, bags.ids), tf.float32)
+    if self.settings.weighted_pooling:
+      vectors = vectors[:, 1:]  # With the squared weights as an input it learns worse.
+    tokens = tf.reshape(vectors, [-1, orders * self.settings.vector_dim])  # The n-grams that begin at a token.
+    windows = tf.concat([tokens, *(tf.roll(tokens, -i, axis=0) for i in range(1, width))], axis=1)
+    return tf.math.unsorted_segment_max(layer(windows), bags.segment_ids[::orders], bags.num_segments)
 
   def _combine(self, pooled: tf.Tensor) -> tf.Tensor:
     """[kinds · N, dim] → [N, features]: the kinds side by side, and the product of query and title."""
@@ -159,6 +174,14 @@ class StudentModel(tf_keras.Model):
     if self.num_classes == 2:
       logits = np.stack([np.zeros_like(logits), logits], axis=1)
     return logits.astype(np.float32)
+
+
+def _dense(inputs: int, outputs: int, activation: str | None, name: str, seed: int) -> tf_keras.layers.Dense:
+  """A built layer [n, inputs] → [n, outputs]."""
+  layer = tf_keras.layers.Dense(
+      outputs, activation=activation, name=name, kernel_initializer=tf_keras.initializers.HeNormal(seed=seed))
+  layer.build([None, inputs])
+  return layer
 
 
 def _initial_table(settings: config.Student, fields: tuple[str, ...], seed: int) -> tf.Tensor:

@@ -98,8 +98,8 @@ class ExportTest(absltest.TestCase):
     self.assertEqual(runs.read_json(os.path.join(folder, 'assets.extra', 'calibration.json')),
                      {'scale': 2.0, 'offset': 0.5})
 
-  def test_weighted_pooling(self):
-    model = _write_student(self.run_dir, ('text',), weighted_pooling=True)
+  def test_weights_and_convolution(self):
+    model = _write_student(self.run_dir, ('text',), weighted_pooling=True, convolution_filters=8)
     model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
     tf.train.Checkpoint(model=model).save(os.path.join(self.run_dir, 'best', 'ckpt'))
     texts = {'text': _TEXTS['title']}
@@ -107,7 +107,7 @@ class ExportTest(absltest.TestCase):
     for dtype, tolerance in (('float32', 1e-5), ('bfloat16', 0.05)):
       folder, _ = self._export(table_dtype=dtype)
       found = tf.saved_model.load(folder).signatures['serving_default'](text=tf.constant(texts['text']))
-      np.testing.assert_allclose(found['logit'], logits, atol=tolerance)
+      np.testing.assert_allclose(found['logit'], logits, rtol=tolerance, atol=tolerance)
     with self.assertRaisesRegex(ValueError, 'choose bfloat16 or float32'):
       self._export(table_dtype='float16')
 

@@ -44,8 +44,12 @@ def _reference(model, batch) -> np.ndarray:
   parts = np.split(pooled, len(model.kinds))
   if len(model.fields) == 2 and model.settings.product:
     parts.append(parts[0] * parts[1])
+  dense = model.dense
+  if model.settings.convolution_filters:
+    convolution, *dense = dense
+    parts.append(np.stack([_convolution(model, text, *convolution.get_weights()) for text in batch['text']]))
   hidden = np.concatenate(parts, axis=1)
-  for layer in model.dense:
+  for layer in dense:
     kernel, bias = layer.get_weights()
     hidden = hidden @ kernel + bias
     if layer is not model.dense[-1]:
@@ -53,12 +57,24 @@ def _reference(model, batch) -> np.ndarray:
   return hidden
 
 
+def _convolution(model, text, kernel, bias) -> np.ndarray:
+  """Largest response of every filter over the windows of one text, which end in the marks of a text behind it."""
+  settings, table = model.settings, model.poolable(model.table).numpy()
+  ids = model.featurize({'text': tf.constant([text])}).ids.numpy().reshape([-1, len(settings.ngram_orders)])
+  ids = np.concatenate([ids, ids[:settings.convolution_width - 1]])
+  vectors = table[ids, -settings.vector_dim:].reshape([len(ids), -1])
+  windows = [vectors[i:i + settings.convolution_width].ravel() for i in range(len(ids) - settings.convolution_width + 1)]
+  return np.maximum(windows @ kernel + bias, 0).max(axis=0)
+
+
 class StudentTest(parameterized.TestCase):
 
   @parameterized.parameters(
       (_PAIR, 2, {}), (_PAIR, 4, {}), (_PAIR, 2, {'match': False}),
       (_PAIR, 2, {'product': False}), (_PAIR, 2, {'weighted_pooling': True}), (('text',), 2, {'weighted_pooling': True}),
-      (('text',), 3, {}), (('text',), 2, {'hidden_layers': ()}))
+      (('text',), 3, {}), (('text',), 2, {'hidden_layers': ()}),
+      (('text',), 2, {'convolution_filters': 5, 'weighted_pooling': True}),
+      (('text',), 3, {'convolution_filters': 5, 'convolution_width': 2, 'ngram_orders': (2,)}))
   def test_logits_as_the_reference(self, fields, num_classes, settings):
     model = _student(fields, num_classes, **settings)
     model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))  # Weights that differ, some cut off.
@@ -76,21 +92,23 @@ class StudentTest(parameterized.TestCase):
     batch = model.featurize_unique(*(tf.constant(_BATCH[field], tf.string) for field in _PAIR))
     self.assertLen(set(batch['rows'].numpy()), len(batch['rows']))
 
-  def test_rows_do_not_depend_on_their_batch(self):
-    model = _student()
-    many = {field: np.tile(values, 300) for field, values in _BATCH.items()}  # Over 1024 rows.
+  @parameterized.parameters((_PAIR, {}), (('text',), {'convolution_filters': 5, 'ngram_orders': (1, 3)}))
+  def test_rows_do_not_depend_on_their_batch(self, fields, settings):
+    model = _student(fields, **settings)
+    rows = _BATCH if fields == _PAIR else {'text': _BATCH['title']}
+    many = {field: np.tile(values, 300) for field, values in rows.items()}  # Over 1024 rows.
     found = model.predict_logits(many)
     self.assertEqual(found.shape, (1200, 2))
     for row in range(4):
-      alone = model.predict_logits({field: many[field][row:row + 1] for field in _PAIR})
+      alone = model.predict_logits({field: many[field][row:row + 1] for field in fields})
       np.testing.assert_allclose(found[row::4], np.tile(alone, [300, 1]), rtol=1e-5, atol=1e-7)
 
-  @parameterized.parameters(2, 3)
-  def test_no_rows(self, num_classes):
-    empty = {field: np.array([], dtype=object) for field in _PAIR}
-    model = _student(num_classes=num_classes)
+  @parameterized.parameters((_PAIR, 2, {}), (_PAIR, 3, {}), (('text',), 2, {'convolution_filters': 5}))
+  def test_no_rows(self, fields, num_classes, settings):
+    empty = {field: np.array([], dtype=object) for field in fields}
+    model = _student(fields, num_classes, **settings)
     self.assertEqual(model.predict_logits(empty).shape, (0, num_classes))
-    texts = {field: tf.constant([], tf.string) for field in _PAIR}
+    texts = {field: tf.constant([], tf.string) for field in fields}
     self.assertEqual(model(texts).shape[0], 0)
 
   def test_seed_and_first_table(self):
