@@ -137,9 +137,9 @@ def _tokens(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf
 
 
 def _marks(settings: config.Student) -> int:
-  """As many before each text as the n-grams, or a convolution's last window of them, may run past the end of one."""
-  beyond = settings.convolution_width - 1 if settings.convolution_filters else 0
-  return max(1, max(settings.ngram_orders) - 1 + beyond)
+  """As many before each text as n-grams, and the convolution's windows, may run past the end of the text before."""
+  window = settings.ngram_orders[0] + settings.convolution_width - 1 if settings.convolution_filters else 0
+  return max(1, max(*settings.ngram_orders, window) - 1)
 
 
 def _ngrams(unigrams: tf.Tensor, row_ids: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:

@@ -3,7 +3,7 @@
     texts ──ngrams.bags──▶ table rows ──pooling──▶ [N, kinds · dim] (+ query · title) ──dense──▶ logits
 
 With --weighted_pooling a table row is a weight and a vector, and a bag pools to Σ weight · vector / √Σ weight²: with
-equal weights the sqrtn of the default. With --convolution_filters a convolution over the rows of neighbouring n-grams
+equal weights the sqrtn of the default. With --convolution_filters a convolution over the rows of neighbouring tokens
 sees their order, and its maximum over the text stands beside the bag (Kim 2014, arXiv 1408.5882).
 
 `featurize` holds everything up to the row ids, so that training computes it on the input thread; `logits_of_poolable`
@@ -54,9 +54,8 @@ class StudentModel(tf_keras.Model):
     width = (len(self.kinds) + self._has_product) * settings.vector_dim + settings.convolution_filters
     self.dense = []
     if settings.convolution_filters:
-      self.dense.append(_dense(
-          settings.convolution_width * len(settings.ngram_orders) * settings.vector_dim,
-          settings.convolution_filters, 'relu', 'convolution', seed + len(units)))
+      self.dense.append(_dense(settings.convolution_width * settings.vector_dim, settings.convolution_filters, 'relu',
+                               'convolution', seed + len(units)))
     for i, (inputs, outputs) in enumerate(zip((width, *units), units)):
       self.dense.append(_dense(inputs, outputs, 'relu' if i < len(units) - 1 else None, f'dense_{i}', seed + i))
     self.built = True
@@ -138,12 +137,14 @@ class StudentModel(tf_keras.Model):
     A window that runs past the end of its text sees the marks of the next one, as n-grams do.
     """
     orders, width = len(self.settings.ngram_orders), self.settings.convolution_width
-    vectors = tf.cast(tf.gather(rows, bags.ids), tf.float32)
+    tokens = bags.ids[::orders]
+    # Windows of ids, not of vectors: what is rolled and joined is so much smaller.
+    windows = tf.stack([tokens, *(tf.roll(tokens, -i, axis=0) for i in range(1, width))], axis=1)
+    vectors = tf.gather(rows, windows)
     if self.settings.weighted_pooling:
-      vectors = vectors[:, 1:]  # With the squared weights as an input it learns worse.
-    tokens = tf.reshape(vectors, [-1, orders * self.settings.vector_dim])  # The n-grams that begin at a token.
-    windows = tf.concat([tokens, *(tf.roll(tokens, -i, axis=0) for i in range(1, width))], axis=1)
-    return tf.math.unsorted_segment_max(layer(windows), bags.segment_ids[::orders], bags.num_segments)
+      vectors = vectors[:, :, 1:]  # With the squared weights as an input it learns worse.
+    inputs = tf.reshape(tf.cast(vectors, tf.float32), [-1, width * self.settings.vector_dim])
+    return tf.math.unsorted_segment_max(layer(inputs), bags.segment_ids[::orders], bags.num_segments)
 
   def _combine(self, pooled: tf.Tensor) -> tf.Tensor:
     """[kinds · N, dim] → [N, features]: the kinds side by side, and the product of query and title."""

@@ -27,7 +27,8 @@ class StudentModule(tf.Module):
     self.table = tf.Variable(tf.cast(model.poolable(tf.convert_to_tensor(model.table)), table_dtype), name='table')
     layers = [_frozen(layer) for layer in model.dense]
     # In closures, tf.Module does not see the Keras model, whose call functions would be saved too.
-    self._logits = lambda bags: model.logits_of_poolable(self.table, bags, layers)
+    # The table as a tensor: a gather from the variable itself makes every other read of it a copy of the whole.
+    self._logits = lambda bags: model.logits_of_poolable(tf.convert_to_tensor(self.table), bags, layers)
     self._featurize = model.featurize
 
   def logits(self, texts: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -105,7 +105,8 @@ class ExportTest(absltest.TestCase):
     texts = {'text': _TEXTS['title']}
     logits = model.predict_logits(texts)[:, 1]
     for dtype, tolerance in (('float32', 1e-5), ('bfloat16', 0.05)):
-      folder, _ = self._export(table_dtype=dtype)
+      folder, described = self._export(table_dtype=dtype)
+      self.assertNotIn('ResourceGather', described['serving']['ops'])  # It would make each call copy the table.
       found = tf.saved_model.load(folder).signatures['serving_default'](text=tf.constant(texts['text']))
       np.testing.assert_allclose(found['logit'], logits, rtol=tolerance, atol=tolerance)
     with self.assertRaisesRegex(ValueError, 'choose bfloat16 or float32'):

@@ -60,10 +60,9 @@ def _reference(model, batch) -> np.ndarray:
 def _convolution(model, text, kernel, bias) -> np.ndarray:
   """Largest response of every filter over the windows of one text, which end in the marks of a text behind it."""
   settings, table = model.settings, model.poolable(model.table).numpy()
-  ids = model.featurize({'text': tf.constant([text])}).ids.numpy().reshape([-1, len(settings.ngram_orders)])
-  ids = np.concatenate([ids, ids[:settings.convolution_width - 1]])
-  vectors = table[ids, -settings.vector_dim:].reshape([len(ids), -1])
-  windows = [vectors[i:i + settings.convolution_width].ravel() for i in range(len(ids) - settings.convolution_width + 1)]
+  ids = model.featurize({'text': tf.constant([text])}).ids.numpy()[::len(settings.ngram_orders)]
+  vectors = table[np.concatenate([ids, ids[:settings.convolution_width - 1]]), -settings.vector_dim:]
+  windows = [vectors[i:i + settings.convolution_width].ravel() for i in range(len(ids))]
   return np.maximum(windows @ kernel + bias, 0).max(axis=0)
 
 
