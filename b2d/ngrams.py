@@ -2,7 +2,7 @@
 
 Everything is a handful of core ops on flat vectors, with no n-gram string ever built:
 
-1. All texts of a batch, titles first and queries behind them, are cut by one split, each with a mark before
+1. All texts of a batch, titles first and queries behind them, are cut by one split, each with marks before
    it. A token's hash is its unigram.
 2. An n-gram's hash combines the hashes of n neighbours: hash(i, n) = hash(i, n - 1) · odd + token(i + n - 1).
    A window that runs past the end of its text sees the marks of the next one, which are the same before every
@@ -33,7 +33,7 @@ class Bags(NamedTuple):
   """What a batch of N rows becomes; see the module's docstring.
 
   Attributes:
-    ids: int64 [nnz], table rows in [0, table_rows).
+    ids: int64 [nnz], table rows in [0, table_rows); of texts token by token, one for each of --ngram_orders.
     segment_ids: int64 [nnz], ascending, in [0, kinds * N).
     num_segments: int64 scalar, kinds * N.
   """
@@ -137,9 +137,9 @@ def _tokens(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf
 
 
 def _marks(settings: config.Student) -> int:
-  """As many before each text as n-grams, and the convolution's windows, may run past the end of the text before."""
-  window = settings.ngram_orders[0] + settings.convolution_width - 1 if settings.convolution_filters else 0
-  return max(1, max(*settings.ngram_orders, window) - 1)
+  """Marks before each text: as many tokens as an n-gram, or a window of the convolution, may run past its end."""
+  window_tokens = settings.ngram_orders[0] + settings.convolution_width - 1 if settings.convolution_filters else 0
+  return max(1, max(*settings.ngram_orders, window_tokens) - 1)
 
 
 def _ngrams(unigrams: tf.Tensor, row_ids: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:

@@ -21,6 +21,7 @@ import tf_keras
 from b2d import config
 from b2d import ngrams
 from b2d import runs
+from b2d import text
 from b2d import training
 
 _PREDICT_ROWS = 1024
@@ -46,6 +47,7 @@ class StudentModel(tf_keras.Model):
 
   def __init__(self, settings: config.Student, fields: tuple[str, ...], num_classes: int, seed: int = 1):
     super().__init__(name='student')
+    text.check_suffix(settings.strip_suffix)
     self.settings, self.fields, self.num_classes = settings, fields, num_classes
     self.kinds = ngrams.kinds(settings, fields)
     self.table = tf.Variable(_initial_table(settings, fields, seed), name='table')
@@ -54,7 +56,7 @@ class StudentModel(tf_keras.Model):
     width = (len(self.kinds) + self._has_product) * settings.vector_dim + settings.convolution_filters
     self.dense = []
     if settings.convolution_filters:
-      self.dense.append(_dense(settings.convolution_width * settings.vector_dim, settings.convolution_filters, 'relu',
+      self.dense.append(_dense(settings.convolution_width * settings.vector_dim, settings.convolution_filters, None,
                                'convolution', seed + len(units)))
     for i, (inputs, outputs) in enumerate(zip((width, *units), units)):
       self.dense.append(_dense(inputs, outputs, 'relu' if i < len(units) - 1 else None, f'dense_{i}', seed + i))
@@ -132,7 +134,7 @@ class StudentModel(tf_keras.Model):
     return sums * tf.math.rsqrt(tf.maximum(squares, _LEAST_SQUARES))
 
   def _convolve(self, rows: tf.Tensor, bags: ngrams.Bags, layer: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """float32 [N, filters]: the maximum over a text of what the filters give at its tokens.
+    """float32 [N, filters]: the maximum over a text of what the filters give at its tokens, if positive.
 
     A window that runs past the end of its text sees the marks of the next one, as n-grams do.
     """
@@ -144,7 +146,7 @@ class StudentModel(tf_keras.Model):
     if self.settings.weighted_pooling:
       vectors = vectors[:, :, 1:]  # With the squared weights as an input it learns worse.
     inputs = tf.reshape(tf.cast(vectors, tf.float32), [-1, width * self.settings.vector_dim])
-    return tf.math.unsorted_segment_max(layer(inputs), bags.segment_ids[::orders], bags.num_segments)
+    return tf.nn.relu(tf.math.unsorted_segment_max(layer(inputs), bags.segment_ids[::orders], bags.num_segments))
 
   def _combine(self, pooled: tf.Tensor) -> tf.Tensor:
     """[kinds · N, dim] → [N, features]: the kinds side by side, and the product of query and title."""

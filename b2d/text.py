@@ -57,7 +57,7 @@ def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str
       Chinese and Japanese) or 'wordpiece' (ids of the vocabulary, as decimal strings).
     marks: how many `MARK` tokens are put before each text, so that n-grams see where it starts.
     delimiters: characters (one byte each) that part tokens of 'whitespace', besides white space.
-    strip_suffix: RE2 expression dropped where it stands before a delimiter of 'whitespace'.
+    strip_suffix: RE2 expression dropped where it stands before a delimiter of 'whitespace'; see `check_suffix`.
     vocab_file: vocabulary of 'wordpiece'.
 
   Returns:
@@ -72,8 +72,7 @@ def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str
     if marks or strip_suffix:
       strings = tf.strings.join([f'{MARK} ' * marks, strings, ' '])
     if strip_suffix:
-      one_of = ''.join(f'\\x{ord(char):02x}' for char in parting)
-      strings = tf.strings.regex_replace(strings, f'(?:{strip_suffix})[{one_of}]', ' ')
+      strings = tf.strings.regex_replace(strings, _before_a_delimiter(strip_suffix, parting), ' ')
     # The first generation of the op takes a *set* of delimiters: no regular expression is needed.
     indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=parting, skip_empty=True)
     return tokens, tf.unstack(indices, num=2, axis=1)[0]  # Half the time of indices[:, 0] at one row.
@@ -89,6 +88,27 @@ def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str
     raise ValueError(f'tokenizer {tokenizer!r}: expected whitespace, unicode_script, characters or wordpiece')
   ragged = tf.concat([tf.fill([tf.size(strings), marks], MARK), ragged], axis=1)
   return ragged.flat_values, ragged.value_rowids()
+
+
+def check_suffix(strip_suffix: str) -> None:
+  """Checks what `split` is to strip.
+
+  Raises:
+    ValueError: it is no expression, or drops the marks, so that n-grams would run into the next text.
+  """
+  marks = f'{MARK} {MARK} '
+  try:
+    kept = tf.strings.regex_replace(marks, _before_a_delimiter(strip_suffix, WHITESPACE), ' ') == marks
+  except tf.errors.InvalidArgumentError as error:
+    raise ValueError(f'--strip_suffix={strip_suffix}: expected an RE2 expression') from error
+  if not kept:
+    raise ValueError(f'--strip_suffix={strip_suffix}: would drop the control character that marks where a text '
+                     r'starts; leave it out, e.g. [^\w\x02] in place of \W')
+
+
+def _before_a_delimiter(strip_suffix: str, delimiters: str) -> str:
+  one_of = ''.join(f'\\x{ord(char):02x}' for char in delimiters)
+  return f'(?:{strip_suffix})[{one_of}]'
 
 
 def read_vocab(vocab_file: str) -> list[str]:

@@ -66,6 +66,7 @@ def _save(folder: str) -> list[str]:
   add('no_matches', _PAIR, config.Student(match=False, product=False, ngram_orders=(1,), **tiny))
   add('beginnings', _PAIR, config.Student(match_prefix=3, **tiny))
   add('one_text', ('text',), config.Student(**tiny))
+  add('one_text_convolved', ('text',), config.Student(convolution_filters=4, **tiny))
   add('examples', _PAIR, config.Student(**tiny))
   tf.saved_model.save(module, os.path.join(folder, 'model'), signatures=made)
   return list(made)
@@ -129,7 +130,7 @@ def _run(connection, folder, names) -> None:
   seeds = itertools.count()
   by_text = [name for name in names if name not in ('classify', 'regress')]
   for name in by_text:
-    count = 1 if name == 'one_text' else 2
+    count = 1 if name.startswith('one_text') else 2
     for case, inputs in _REFUSED.items():
       if count == 2 or 'lengths' not in case and 'many' not in case:
         child.attempt(name, case, *inputs[:count])

@@ -73,7 +73,7 @@ class StudentTest(parameterized.TestCase):
       (_PAIR, 2, {'product': False}), (_PAIR, 2, {'weighted_pooling': True}), (('text',), 2, {'weighted_pooling': True}),
       (('text',), 3, {}), (('text',), 2, {'hidden_layers': ()}),
       (('text',), 2, {'convolution_filters': 5, 'weighted_pooling': True}),
-      (('text',), 3, {'convolution_filters': 5, 'convolution_width': 2, 'ngram_orders': (2,)}))
+      (('text',), 3, {'convolution_filters': 5, 'convolution_width': 2, 'ngram_orders': (2, 1)}))
   def test_logits_as_the_reference(self, fields, num_classes, settings):
     model = _student(fields, num_classes, **settings)
     model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))  # Weights that differ, some cut off.
@@ -91,9 +91,21 @@ class StudentTest(parameterized.TestCase):
     batch = model.featurize_unique(*(tf.constant(_BATCH[field], tf.string) for field in _PAIR))
     self.assertLen(set(batch['rows'].numpy()), len(batch['rows']))
 
-  @parameterized.parameters((_PAIR, {}), (('text',), {'convolution_filters': 5, 'ngram_orders': (1, 3)}))
+  def test_gradient_of_a_convolution(self):
+    model = _student(('text',), convolution_filters=5, weighted_pooling=True)
+    batch = model.featurize_unique(tf.constant(_BATCH['title'], tf.string))
+    with tf.GradientTape() as tape:
+      loss = tf.reduce_sum(model.logits_of(batch))
+    table, kernel = tape.gradient(loss, [model.table, model.dense[0].kernel])
+    self.assertCountEqual(table.indices.numpy(), batch['rows'].numpy())  # Each row once, as LazyAdam needs it.
+    self.assertGreater(np.abs(kernel).max(), 1e-6)
+
+  @parameterized.parameters(
+      (_PAIR, {}), (('text',), {'convolution_filters': 5, 'ngram_orders': (1, 3)}),
+      (('text',), {'convolution_filters': 5, 'convolution_width': 2, 'ngram_orders': (2, 1)}))
   def test_rows_do_not_depend_on_their_batch(self, fields, settings):
     model = _student(fields, **settings)
+    model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
     rows = _BATCH if fields == _PAIR else {'text': _BATCH['title']}
     many = {field: np.tile(values, 300) for field, values in rows.items()}  # Over 1024 rows.
     found = model.predict_logits(many)

@@ -68,6 +68,12 @@ class SplitTest(parameterized.TestCase):
         _tokens(texts, 'whitespace', delimiters='-/', strip_suffix=r'\Bs|\.', marks=1),
         [[text.MARK, 'cat', 'eye', 'shoe', 'boots'], [text.MARK, 's', 'bu', 'a.b']])
 
+  def test_suffixes_refused(self):
+    with self.assertRaisesRegex(ValueError, r'strip_suffix=\\W\+: would drop'):
+      text.check_suffix(r'\W+')
+    with self.assertRaisesRegex(ValueError, r'strip_suffix=\(s: expected an RE2 expression'):
+      text.check_suffix('(s')
+
   def test_delimiters_that_mean_something_in_expressions(self):
     self.assertEqual(_tokens(['as]bs^c\\d'], 'whitespace', delimiters=']^\\-', strip_suffix='s'),
                      [['a', 'b', 'c', 'd']])
