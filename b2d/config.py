@@ -207,8 +207,9 @@ class Student(base.Config):
       False, "Whether a table row's first column is a learnt weight with which the row counts in its bag: better on "
       'single texts, not on pairs.')
   convolution_filters: int = base.option(
-      0, 'Single texts: filters of a convolution over neighbouring n-grams of the first of --ngram_orders, whose maximum '
-      'over the text stands beside the pooled bag: it sees their order; 0: none. A text costs 2 kB a token in memory.')
+      0, 'Single texts: filters of a convolution over neighbouring n-grams of the first of --ngram_orders, whose '
+      'maximum over the text stands beside the pooled bag: it sees their order; 0: none. With 128 a call takes about '
+      '2 kB of memory a token.')
   convolution_width: int = base.option(5, 'Neighbouring n-grams that a filter sees, at most 8.')
   hidden_layers: tuple[int, ...] = base.option((256, 64), 'Widths of the hidden layers.')
 

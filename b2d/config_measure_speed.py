@@ -14,8 +14,8 @@ class MeasureSpeed(base.Config):
   label_rows: int = base.option(2048, 'Rows to label.')
   padded_length: int = base.option(128, 'Word pieces that the plain padded batches are padded to.')
   max_rows: int = base.option(262_144, 'Rows to train on; 0: all.')
-  table_buckets: tuple[int, ...] = base.option((1 << 16, 1 << 20, 1 << 22), 'Sizes of the table, one training each, instead of '
-                                               '--num_buckets.')
+  table_buckets: tuple[int, ...] = base.option(
+      (1 << 16, 1 << 20, 1 << 22), 'Sizes of the table, one training each, instead of --num_buckets.')
   student: config.Student = config.Student(embedding_dim=64)
   training: config.Training = config.Training(learning_rate=1e-3, train_batch_size=1024, num_train_epochs=1.0)
 

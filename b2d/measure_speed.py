@@ -43,8 +43,9 @@ def measure(settings: config_measure_speed.MeasureSpeed) -> Iterator[tuple[str, 
   """
   soft_labels.num_rows(settings.soft_labels)
   manifest = soft_labels.read_manifest(settings.soft_labels[0])
-  calls = {f'train a student, {buckets:,} buckets': functools.partial(_train, _distill_config(settings, manifest, buckets))
-           for buckets in settings.table_buckets}
+  calls = {
+      f'train a student, {buckets:,} buckets': functools.partial(_train, _distill_config(settings, manifest, buckets))
+      for buckets in settings.table_buckets}
   if settings.teacher_dir:
     _check_teacher(settings.teacher_dir, manifest)
     calls[f'label, padded to {settings.padded_length}, float32'] = functools.partial(

@@ -39,8 +39,8 @@ def load_encoder(checkpoint: str, dim: int) -> teacher.TeacherModel:
       config.Teacher(init_checkpoint=checkpoint, max_seq_length=_MAX_PIECES, pooling='mean'), num_classes=2)
   width = encoder.architecture.hidden_size
   if dim > width:
-    raise ValueError(f'vectors of {dim} columns: expected at most the {width} of {checkpoint}; lower --embedding_dim or '
-                     'leave --init_embeddings out')
+    raise ValueError(f'vectors of {dim} columns: expected at most the {width} of {checkpoint}; lower --embedding_dim '
+                     'or leave --init_embeddings out')
   return encoder
 
 

@@ -100,7 +100,8 @@ class ExportTest(parameterized.TestCase):
                      {'scale': 2.0, 'offset': 0.5})
 
   @parameterized.parameters(
-      ({'weighted_pooling': True},), ({'convolution_filters': 8},), ({'weighted_pooling': True, 'convolution_filters': 8},))
+      ({'weighted_pooling': True},), ({'convolution_filters': 8},),
+      ({'weighted_pooling': True, 'convolution_filters': 8},))
   def test_weights_and_convolution(self, settings):
     model = _write_student(self.run_dir, ('text',), **settings)
     model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
