@@ -26,8 +26,9 @@ _MONITORING = '''prometheus_config {
 '''
 
 # For --enable_batching. No waiting: only what queues up while all threads are busy is merged, so
-# that a lone request pays nothing. A larger request is split, not refused.
-_BATCHING = '''max_batch_size { value: 512 }
+# that a lone request pays nothing. max_batch_size bounds a request (one over it is refused, splitting or
+# not); max_execution_batch_size is what runs at once.
+_BATCHING = '''max_batch_size { value: 16384 }
 batch_timeout_micros { value: 0 }
 num_batch_threads { value: 4 }
 max_enqueued_batches { value: 256 }
