@@ -1,6 +1,7 @@
 """A run becomes a SavedModel that a server can load, with all that it needs beside it."""
 
 import os
+import re
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -191,6 +192,8 @@ class ExportTest(parameterized.TestCase):
     session = text_format.Parse(read('session_latency.config'), config_pb2.ConfigProto())
     self.assertEqual(session.experimental.executor_type, 'SINGLE_THREADED_EXECUTOR')
     text_format.Parse(read('session_throughput.config'), config_pb2.ConfigProto())
+    # It bounds a request in the server of release 2.20: re-ranking sends thousands of rows.
+    self.assertGreaterEqual(int(re.search(r'max_batch_size \{ value: (\d+)', read('batching.config'))[1]), 10_000)
     readme = read('README.md')
     self.assertIn('"query": ["cordless drill"', readme)
     self.assertIn('_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=-1', readme)
