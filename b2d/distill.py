@@ -9,7 +9,7 @@ configuration, calibration.json, metrics.json, and TensorBoard events (events/);
 temperature.json: what --best_metric was after a short run at each.
 """
 
-from b2d import distillation
+from b2d.learning import distillation
 from b2d import runs
 from flags import distill_flags
 

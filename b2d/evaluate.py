@@ -19,13 +19,13 @@ from scipy import special
 import tensorflow as tf
 import tqdm
 
-from b2d import calibration
-from b2d import comparison
 from b2d import config
-from b2d import metrics
-from b2d import rows
+from b2d.data import rows
+from b2d.measures import comparison
+from b2d.measures import metrics
+from b2d.models import calibration
+from b2d.models import scoring
 from b2d import runs
-from b2d import scoring
 from flags import evaluate_flags
 
 _WARM_UP_ROWS = 8  # Scored once before the clock starts: the first call traces the graph.

@@ -16,12 +16,12 @@ import tensorflow as tf
 import tf_keras
 
 from b2d import config
-from b2d import losses
-from b2d import metrics
-from b2d import rows
+from b2d.data import rows
+from b2d.learning import losses
+from b2d.learning import training
+from b2d.measures import metrics
+from b2d.models import teacher
 from b2d import runs
-from b2d import teacher
-from b2d import training
 from flags import finetune_flags
 
 

@@ -10,8 +10,8 @@ The folder holds the soft labels (see `soft_labels`), the configuration and metr
 """
 
 from b2d import config
-from b2d import labeling
-from b2d import rows
+from b2d.data import rows
+from b2d.learning import labeling
 from b2d import runs
 from flags import label_flags
 

@@ -23,19 +23,18 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
-from b2d import config_measure_speed
-from b2d import distillation
-from b2d import rows
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.learning import distillation
+from b2d.models import teacher
 from b2d import runs
-from b2d import soft_labels
-from b2d import teacher
 from flags import measure_speed_flags
 
 _PADDED_ROWS = 32  # A batch.
 _WARM_UP_ROWS = 256
 
 
-def measure(settings: config_measure_speed.MeasureSpeed) -> Iterator[tuple[str, float, float]]:
+def measure(settings: config.MeasureSpeed) -> Iterator[tuple[str, float, float]]:
   """Yields (what, rows a second, peak resident memory in MB), one after the other.
 
   Raises:
@@ -50,7 +49,7 @@ def measure(settings: config_measure_speed.MeasureSpeed) -> Iterator[tuple[str, 
     _check_teacher(settings.teacher_dir, manifest)
     calls[f'label, padded to {settings.padded_length}, float32'] = functools.partial(
         _label, settings, 'float32', settings.padded_length)
-    for precision in config.PRECISIONS:
+    for precision in config.groups.PRECISIONS:
       calls[f'label, by length, {precision}'] = functools.partial(_label, settings, precision, 0)
   # A process for each: memory once taken is not given back.
   with futures.ProcessPoolExecutor(
@@ -66,7 +65,7 @@ def _measured(call: Callable[[], float]) -> tuple[float, float]:
   return call(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _distill_config(settings: config_measure_speed.MeasureSpeed, manifest: soft_labels.Manifest,
+def _distill_config(settings: config.MeasureSpeed, manifest: soft_labels.Manifest,
                     num_buckets: int) -> config.Distill:
   return config.Distill(
       soft_labels=settings.soft_labels, max_rows=settings.max_rows,
@@ -89,7 +88,7 @@ def _train(distill_config: config.Distill) -> float:
     return distillation.distill(dataclasses.replace(distill_config, output_dir=folder))['rows_per_sec']
 
 
-def _label(settings: config_measure_speed.MeasureSpeed, precision: str, padded_length: int) -> float:
+def _label(settings: config.MeasureSpeed, precision: str, padded_length: int) -> float:
   model = teacher.load(settings.teacher_dir, precision)
   batch = rows.concatenate(list(soft_labels.read(settings.soft_labels, max_rows=settings.label_rows)))
 

@@ -8,13 +8,13 @@ this: they go straight to b2d.label. The folder holds the shards, manifest.json,
 and metrics.json: rows by source.
 """
 
-from b2d import config_pair_up
-from b2d import pairing
+from b2d import config
+from b2d.data import pairing
 from b2d import runs
 from flags import pair_up_flags
 
 
-def pair_up(settings: config_pair_up.PairUp) -> dict[str, int]:
+def pair_up(settings: config.PairUp) -> dict[str, int]:
   """Runs the whole step, or what is left of it.
 
   Returns:
@@ -26,7 +26,7 @@ def pair_up(settings: config_pair_up.PairUp) -> dict[str, int]:
   return runs.once(settings, 'pair_up', _pair_up, recheck=True)
 
 
-def _pair_up(settings: config_pair_up.PairUp) -> dict[str, int]:
+def _pair_up(settings: config.PairUp) -> dict[str, int]:
   inputs = pairing.load(settings)
   return pairing.write(inputs, settings, runs.start(settings, 'pair_up'))
 

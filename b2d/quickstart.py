@@ -15,9 +15,9 @@ import sys
 from absl import flags
 import tensorflow as tf
 
+from b2d.data import synthetic
+from b2d.models import scoring
 from b2d import runs
-from b2d import scoring
-from b2d import synthetic
 from flags import quickstart_flags
 
 flags.adopt_module_key_flags(quickstart_flags)

@@ -17,7 +17,7 @@ from absl import app
 from absl import logging
 import tensorflow as tf
 
-from b2d import config_base
+from b2d import config
 
 _SECONDARY = {
     'num_workers', 'output_dir',  # They change where and how fast, not what comes out.
@@ -58,7 +58,7 @@ def read_json(path: str) -> dict[str, Any]:
       raise ValueError(f'{path}: not JSON ({error})') from error
 
 
-def start(run_config: config_base.Config, step: str) -> str:
+def start(run_config: config.Config, step: str) -> str:
   """Opens (or reopens) the run folder `run_config.output_dir` and records the configuration there.
 
   Args:
@@ -76,10 +76,10 @@ def start(run_config: config_base.Config, step: str) -> str:
     raise ValueError('set --output_dir')
   tf.io.gfile.makedirs(folder)
   path = os.path.join(folder, 'config.json')
-  flat = config_base.to_flat(run_config)
+  flat = config.to_flat(run_config)
   stored = read_json(path) if tf.io.gfile.exists(path) else None
   if stored is not None:
-    before = config_base.to_flat(type(run_config).from_dict(stored['config'])) \
+    before = config.to_flat(type(run_config).from_dict(stored['config'])) \
         if stored.get('step') == step else {}
     changed = sorted(name for name, value in flat.items()
                      if name not in _SECONDARY and before.get(name, value) != value)
@@ -134,7 +134,7 @@ def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
   write_text(os.path.join(folder, 'metrics.json'), json.dumps(metrics, indent=2) + '\n')
 
 
-def once(run_config: config_base.Config, step: str, work: Callable[[Any], dict[str, Any]], *,
+def once(run_config: config.Config, step: str, work: Callable[[Any], dict[str, Any]], *,
          recheck: bool = False) -> dict[str, Any]:
   """Does the work of a step and writes its result, unless the run folder has the result already.
 

@@ -14,12 +14,12 @@ from absl import logging
 import numpy as np
 
 from b2d import config
-from b2d import joining
-from b2d import metrics
-from b2d import rows
+from b2d.data import joining
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.learning import stacking
+from b2d.measures import metrics
 from b2d import runs
-from b2d import soft_labels
-from b2d import stacking
 from flags import stack_flags
 
 

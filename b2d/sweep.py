@@ -19,18 +19,17 @@ from tensorboard.plugins.hparams import api as hparams
 import tensorflow as tf
 
 from b2d import config
-from b2d import config_sweep
-from b2d import distillation
-from b2d import rows
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.learning import distillation
+from b2d.learning import training
 from b2d import runs
-from b2d import soft_labels
-from b2d import training
 from flags import sweep_flags
 
 _MEASURES = ('accuracy', 'auc', 'log_loss', 'ece', 'ece_calibrated')
 
 
-def sweep(run_config: config_sweep.Sweep) -> dict[str, Any]:
+def sweep(run_config: config.Sweep) -> dict[str, Any]:
   """Makes the runs that are left, and compares all.
 
   Returns:

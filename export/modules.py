@@ -4,8 +4,8 @@ from typing import Callable
 
 import tensorflow as tf
 
-from b2d import student
-from b2d import teacher
+from b2d.models import student
+from b2d.models import teacher
 
 
 class StudentModule(tf.Module):

@@ -16,14 +16,14 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from b2d import calibration
 from b2d import config
-from b2d import metrics
-from b2d import rows
+from b2d.data import rows
+from b2d.measures import metrics
+from b2d.models import calibration
+from b2d.models import scoring
+from b2d.models import student
+from b2d.models import teacher
 from b2d import runs
-from b2d import scoring
-from b2d import student
-from b2d import teacher
 from export import metadata
 from export import modules
 from export import ops

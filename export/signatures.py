@@ -4,7 +4,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from b2d import calibration
+from b2d.models import calibration
 
 METHODS = {'classify': 'tensorflow/serving/classify', 'regress': 'tensorflow/serving/regress'}
 

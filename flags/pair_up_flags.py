@@ -1,6 +1,6 @@
-"""The flags of b2d.pair_up: one for each field of `config_pair_up.PairUp`."""
+"""The flags of b2d.pair_up: one for each field of `config.PairUp`."""
 
-from b2d import config_pair_up
+from b2d import config
 from flags import dataclass_flags
 
-parse = dataclass_flags.define(config_pair_up.PairUp)
+parse = dataclass_flags.define(config.PairUp)

@@ -1,6 +1,6 @@
-"""The flags of b2d.sweep: one for each field of `config_sweep.Sweep`."""
+"""The flags of b2d.sweep: one for each field of `config.Sweep`."""
 
-from b2d import config_sweep
+from b2d import config
 from flags import dataclass_flags
 
-parse = dataclass_flags.define(config_sweep.Sweep)
+parse = dataclass_flags.define(config.Sweep)

@@ -5,7 +5,7 @@ from typing import Callable
 
 from absl import app
 
-from serving import status
+from serving.local_server import status
 
 
 def run(main: Callable[[list[str]], None]) -> None:

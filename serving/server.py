@@ -23,10 +23,10 @@ import uvicorn
 from uvicorn.protocols.http import h11_impl
 
 from serving import binary
-from serving import grpc_api
-from serving import model_process
-from serving import options
-from serving import rest_api
+from serving.local_server import grpc_api
+from serving.local_server import model_process
+from serving.local_server import options
+from serving.local_server import rest_api
 
 # The real server's flags.
 _PORT = flags.DEFINE_integer('port', 8500, 'Port of gRPC; 0 for none.')

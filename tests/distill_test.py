@@ -9,16 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
-from b2d import config_base
+from b2d.data import rows
+from b2d.data import soft_labels
 from b2d import distill
-from b2d import distillation
-from b2d import labeling
-from b2d import metrics
-from b2d import rows
+from b2d.learning import distillation
+from b2d.learning import labeling
+from b2d.learning import training
+from b2d.measures import metrics
+from b2d.models import student
 from b2d import runs
-from b2d import soft_labels
-from b2d import student
-from b2d import training
 from flags import distill_flags
 from tests import flag_values
 from tests import tiny_bert
@@ -136,7 +135,7 @@ class DistillTest(absltest.TestCase):
 
   def test_main_reuses_a_finished_run(self):
     flat = {name: [str(item) for item in value] if isinstance(value, tuple) else value
-            for name, value in config_base.to_flat(self.whole_config).items()}
+            for name, value in config.to_flat(self.whole_config).items()}
     with flag_values.given(distill_flags.parse, **flat), absltest.mock.patch.object(
         training, 'fit') as fit:
       distill.main([])

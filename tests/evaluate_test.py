@@ -9,8 +9,8 @@ from absl import flags
 from absl.testing import absltest
 import tensorflow as tf
 
-from b2d import comparison
 from b2d import evaluate
+from b2d.measures import comparison
 from b2d import runs
 from flags import evaluate_flags
 from tests import flag_values

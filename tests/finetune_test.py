@@ -9,12 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
-from b2d import config_base
 from b2d import finetune
-from b2d import metrics
+from b2d.learning import training
+from b2d.measures import metrics
+from b2d.models import teacher
 from b2d import runs
-from b2d import teacher
-from b2d import training
 from flags import finetune_flags
 from tests import flag_values
 from tests import tiny_bert
@@ -83,7 +82,7 @@ class FinetuneTest(absltest.TestCase):
     self.assertEqual(teacher.load(self.output_dir).num_classes, 2)
 
   def test_main_reuses_a_finished_run(self):
-    values = config_base.to_flat(self._config(output_dir=self.output_dir))
+    values = config.to_flat(self._config(output_dir=self.output_dir))
     for name, value in values.items():
       if isinstance(value, tuple):
         values[name] = [str(item) for item in value]

@@ -6,10 +6,10 @@ from absl import app
 from absl.testing import absltest
 import numpy as np
 
+from b2d.data import rows
+from b2d.data import soft_labels
 from b2d import label
-from b2d import rows
 from b2d import runs
-from b2d import soft_labels
 from flags import label_flags
 from tests import flag_values
 

@@ -10,20 +10,20 @@ from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
 
-from b2d import config_measure_speed
+from b2d import config
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.data import synthetic
 from b2d import distill
 from b2d import evaluate
 from b2d import finetune
 from b2d import label
+from b2d.learning import training
 from b2d import measure_speed
+from b2d.models import scoring
+from b2d.models import student
 from b2d import quickstart
-from b2d import rows
 from b2d import runs
-from b2d import scoring
-from b2d import soft_labels
-from b2d import student
-from b2d import synthetic
-from b2d import training
 from export import __main__ as export
 from flags import distill_flags
 from flags import evaluate_flags
@@ -163,7 +163,7 @@ class PipelineTest(absltest.TestCase):
     for folder, teacher_dir, message in (
         (self.dirs['soft_labels'], begun, 'expected a finished run'),
         (texts, self.dirs['teacher'], 'expected a teacher of 1 texts and 2 classes')):
-      settings = config_measure_speed.MeasureSpeed(soft_labels=(folder,), teacher_dir=teacher_dir)
+      settings = config.MeasureSpeed(soft_labels=(folder,), teacher_dir=teacher_dir)
       with self.assertRaisesRegex(ValueError, message):
         next(measure_speed.measure(settings))
 

@@ -5,7 +5,7 @@ import types
 
 import numpy as np
 
-from b2d import soft_labels
+from b2d.data import soft_labels
 
 
 def write(folder, order, teacher, shard_rows=7, num_classes=2,

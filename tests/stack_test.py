@@ -7,8 +7,8 @@ from absl import flags
 from absl.testing import absltest
 import numpy as np
 
+from b2d.data import soft_labels
 from b2d import runs
-from b2d import soft_labels
 from b2d import stack
 from flags import stack_flags
 from tests import flag_values

@@ -30,7 +30,7 @@ def _tree(path):
 
 @functools.lru_cache(maxsize=None)
 def _imports(path):
-  """Dotted names a file imports, anywhere in it: `from b2d import rows` gives 'b2d.rows'."""
+  """Dotted names a file imports, anywhere in it: `from b2d.data import rows` gives 'b2d.data.rows'."""
   names = set()
   for node in ast.walk(_tree(path)):
     if isinstance(node, ast.Import):
@@ -41,9 +41,9 @@ def _imports(path):
 
 
 def _file(name):
-  """The file of a module of the project, or None."""
-  path = name.replace('.', '/') + '.py'
-  return path if (_ROOT / path).is_file() else None
+  """The file of a module or package of the project, or None."""
+  stem = name.replace('.', '/')
+  return next((path for path in (stem + '.py', stem + '/__init__.py') if (_ROOT / path).is_file()), None)
 
 
 def _closure(path):
@@ -164,7 +164,7 @@ class BuildTest(absltest.TestCase):
     self.assertCountEqual(listed, _paths(*_PACKAGES))
 
   def test_every_binary_and_test_has_its_target(self):
-    for rule, paths in (('py_binary', _BINARIES), ('py_test', _glob(['tests/*_test.py']))):
+    for rule, paths in (('py_binary', _BINARIES), ('py_test', _glob(['tests/**/*_test.py']))):
       self.assertCountEqual([name for kind, name in self.targets if kind == rule],
                             [path[:-3] for path in paths], 'see BINARIES in BUILD')
       for path in paths:
@@ -177,7 +177,7 @@ class BuildTest(absltest.TestCase):
         self.assertEmpty(imported - self._sources(target), f'{target}: {path} imports more')
 
   def test_tests_that_import_tensorflow_say_so(self):
-    for path in _glob(['tests/*_test.py']):
+    for path in _glob(['tests/**/*_test.py']):
       heavy = sorted(name for name in _closure(path) if _TENSORFLOW.match(name))
       self.assertEqual(self.targets['py_test', path[:-3]]['tags'], ['tensorflow'] if heavy else [],
                        f'{path} imports {heavy}; see LIGHT_TESTS in BUILD')

@@ -9,11 +9,10 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 import tensorflow as tf
 
 from b2d import config
-from b2d import config_sweep
-from b2d import distillation
+from b2d.learning import distillation
+from b2d.learning import training
 from b2d import runs
 from b2d import sweep
-from b2d import training
 from flags import sweep_flags
 from tests import flag_values
 from tests import soft_label_folders
@@ -45,7 +44,7 @@ class SweepTest(absltest.TestCase):
     self.labels = soft_label_folders.write(os.path.join(self.folder, 'labels'), np.arange(32), 1)
 
   def _config(self, **changes):
-    return config_sweep.Sweep(**{
+    return config.Sweep(**{
         'soft_labels': (self.labels,), 'valid_files': (self.valid,), 'output_dir': self.output,
         'rows': config.Rows(label_column='label')} | changes)
 
@@ -66,7 +65,7 @@ class SweepTest(absltest.TestCase):
     self.assertEqual([each['seeds'] for each in result['combinations']], [2])
     for name in names:
       self.assertEqual(runs.read_json(os.path.join(self.output, name, 'metrics.json')), result['runs'][name])
-    self.assertEqual(runs.load_config(self.output, config_sweep.Sweep, 'sweep').seeds, (1, 2))
+    self.assertEqual(runs.load_config(self.output, config.Sweep, 'sweep').seeds, (1, 2))
     settings, measures = _session(os.path.join(self.output, 'events', names[1]))
     self.assertEqual((settings['temperature'].number_value, settings['rule'].string_value,
                       settings['seed'].number_value), (2, 'hinton', 2))

@@ -22,12 +22,12 @@ from absl import logging
 import onnxruntime
 import tensorflow as tf
 
-from serving import binary
 from serving.benchmark import encoders
 from serving.benchmark import harness
 from serving.benchmark import peers
 from serving.benchmark import report
 from serving.benchmark import timing
+from serving import binary
 
 _STUDENTS = flags.DEFINE_list('students', [], 'name=folder of each exported SavedModel.')
 _AUC = flags.DEFINE_list('auc', [], "name=AUC of the models to plot, by the table's names.")

@@ -1,0 +1,1 @@
+"""The rows: read from files, joined, paired, generated, and their soft labels."""

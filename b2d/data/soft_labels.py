@@ -1,0 +1,212 @@
+"""Soft labels: texts with the teachers' logits, in Parquet shards beside a manifest.
+
+    part-00000.parquet   id, the texts, label (float32, null if unknown),
+                         logits (list of float32, [num_teachers, num_classes] flattened)
+    manifest.json        teachers, num_classes, fields, shards: {name: rows}; written last
+
+The logits of all classes are kept: a single number could not be re-tempered.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from b2d.data import file_formats
+from b2d.data import rows
+from b2d import runs
+
+_GROUP_ROWS = 4096  # Rows of a row group, the unit in which `read` shuffles.
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """What a folder of soft labels holds."""
+  teachers: tuple[str, ...]
+  num_classes: int
+  fields: tuple[str, ...]  # ('text',) or ('query', 'title').
+  shards: dict[str, int]  # File name → rows.
+
+  @property
+  def num_rows(self) -> int:
+    return sum(self.shards.values())
+
+
+def shard_name(index: int) -> str:
+  return f'part-{index:05d}.parquet'
+
+
+def read_manifest(folder: str) -> Manifest:
+  """Reads `manifest.json`.
+
+  Raises:
+    ValueError: the folder has none (its labelling is not finished), or not a valid one.
+  """
+  path = os.path.join(folder, 'manifest.json')
+  values = runs.read_json(path)
+  try:
+    return Manifest(tuple(values['teachers']), int(values['num_classes']), tuple(values['fields']),
+                    {name: int(num_rows) for name, num_rows in values['shards'].items()})
+  except (KeyError, TypeError, AttributeError) as error:
+    raise ValueError(f'{path}: expected teachers, num_classes, fields and shards, found '
+                     f'{", ".join(values)}; name a folder that b2d.label or b2d.stack '
+                     'wrote') from error
+
+
+def write_manifest(folder: str, manifest: Manifest) -> None:
+  """Checks that every shard is there with its rows, then writes `manifest.json`.
+
+  Raises:
+    ValueError: a shard is missing or holds another number of rows.
+  """
+  for name in manifest.shards:
+    _open_shard(folder, manifest, name)
+  text = json.dumps(dataclasses.asdict(manifest), indent=1) + '\n'
+  runs.write_text(os.path.join(folder, 'manifest.json'), text)
+
+
+def fingerprint(folder: str) -> str:
+  """Tells one making of the folder from another: a hash of its manifest and record; '' where there is no manifest."""
+  paths = [os.path.join(folder, name) for name in ('manifest.json', 'metrics.json')]
+  if not tf.io.gfile.exists(paths[0]):
+    return ''
+  texts = [json.dumps(runs.read_json(path)) for path in paths if tf.io.gfile.exists(path)]
+  return hashlib.sha256(''.join(texts).encode()).hexdigest()[:16]
+
+
+def write_shard(folder: str, index: int, batch: rows.Batch) -> int:
+  """Writes a batch as shard `index`, under a temporary name first.
+
+  Args:
+    folder: an existing folder.
+    index: number of the shard.
+    batch: 'id', the texts, 'label' (NaN: unknown) and 'logits' float [n, num_teachers,
+      num_classes]; rows that are yet to be labelled have no 'logits'.
+
+  Returns:
+    The number of rows.
+  """
+  columns = {}
+  for name, values in batch.items():
+    if name == 'logits':
+      width = values.shape[1] * values.shape[2]
+      offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * width)
+      columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1), pa.float32()))
+    elif name == 'label':
+      columns[name] = pa.array(values, pa.float32(), from_pandas=True)  # NaN → null.
+    else:
+      columns[name] = pa.array(values, pa.string())
+  sink = pa.BufferOutputStream()
+  pq.write_table(pa.table(columns), sink, row_group_size=_GROUP_ROWS, compression='zstd')
+  with runs.atomic_path(os.path.join(folder, shard_name(index))) as temporary:
+    with tf.io.gfile.GFile(temporary, 'wb') as file:
+      file.write(sink.getvalue().to_pybytes())
+  return rows.size(batch)
+
+
+def read_shard(path: str, num_teachers: int = 0, num_classes: int = 0) -> rows.Batch:
+  """Reads one whole shard; of rows yet to be labelled no teachers and classes need be given."""
+  return _batch(path, file_formats.open_parquet(path).read(), num_teachers, num_classes)
+
+
+def num_rows(folders: Sequence[str]) -> int:
+  """Number of rows in the folders, by their manifests."""
+  return sum(read_manifest(folder).num_rows for folder in folders)
+
+
+def read(folders: Sequence[str], batch_size: int = 8192, seed: int | None = None,
+         max_rows: int = 0) -> Iterator[rows.Batch]:
+  """Streams the soft labels of several folders.
+
+  With a seed, groups of 4,096 rows come in a random order across all shards and folders; pass the
+  result to `rows.shuffle` to mix the rows of neighbouring groups as well.
+
+  Args:
+    folders: folders of soft labels of the same fields, classes and number of teachers.
+    batch_size: rows of a batch; the last one may be short.
+    seed: of the order; None: as written, folder by folder.
+    max_rows: only so many rows, spread evenly over all of them in written order; 0: all.
+
+  Raises:
+    ValueError: the folders do not fit together, or a shard differs from its manifest.
+  """
+  manifests = [read_manifest(folder) for folder in folders]
+  _check_alike(folders, manifests)
+  groups = _groups(folders, manifests, max_rows)
+  if seed is not None:
+    groups = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
+  yield from rows.rebatch((_read_group(*group) for group in groups), batch_size)
+
+
+def _check_alike(folders: Sequence[str], manifests: Sequence[Manifest]) -> None:
+  kinds = [{'fields': manifest.fields, 'num_classes': manifest.num_classes,
+            'number of teachers': len(manifest.teachers)} for manifest in manifests]
+  for folder, kind in zip(folders, kinds):
+    for name, expected in kinds[0].items():
+      if kind[name] != expected:
+        raise ValueError(f'{folder}: expected {name} {expected} as in {folders[0]}, found '
+                         f'{kind[name]}; use folders of the same task together')
+
+
+def _groups(folders, manifests, max_rows) -> list[tuple[str, Manifest, str, int, int]]:
+  """(folder, manifest, shard, row group, rows to use) in written order, `max_rows` in all.
+
+  Each group gives its share: the first rows would be those of the first input file alone.
+  """
+  groups, before = [], 0
+  total = sum(manifest.num_rows for manifest in manifests)
+  wanted = min(total, max_rows or total)
+  for folder, manifest in zip(folders, manifests):
+    for name, shard_rows in manifest.shards.items():
+      for group, start in enumerate(range(0, shard_rows, _GROUP_ROWS)):
+        after = before + min(_GROUP_ROWS, shard_rows - start)
+        used = after * wanted // total - before * wanted // total
+        before = after
+        if used:
+          groups.append((folder, manifest, name, group, used))
+  return groups
+
+
+def _read_group(folder: str, manifest: Manifest, name: str, group: int, used: int) -> rows.Batch:
+  table = _open_shard(folder, manifest, name).read_row_group(group)
+  batch = _batch(os.path.join(folder, name), table, len(manifest.teachers), manifest.num_classes)
+  return rows.take(batch, slice(0, used))  # Rows of one query stay together.
+
+
+def _open_shard(folder: str, manifest: Manifest, name: str) -> pq.ParquetFile:
+  """Opens a shard and holds it against the manifest."""
+  path = os.path.join(folder, name)
+  if not tf.io.gfile.exists(path):
+    raise ValueError(f'{path}: expected a shard of {manifest.shards[name]} rows, found no such '
+                     'file; label again')
+  file = file_formats.open_parquet(path)
+  found = file.metadata.num_rows
+  if found != manifest.shards[name] or file.num_row_groups != -(-found // _GROUP_ROWS):
+    raise ValueError(f'{path}: expected {manifest.shards[name]} rows in groups of {_GROUP_ROWS}, '
+                     f'found {found} in {file.num_row_groups} groups; remove the folder and '
+                     'label again')
+  return file
+
+
+def _batch(path: str, table: pa.Table, num_teachers: int, num_classes: int) -> rows.Batch:
+  batch = {}
+  for name in table.column_names:
+    column = table[name].combine_chunks()
+    if name == 'logits':
+      flat = column.flatten().to_numpy()
+      if flat.size != len(column) * num_teachers * num_classes:
+        raise ValueError(f'{path}: expected logits of {num_teachers} teachers and {num_classes} '
+                         f'classes, found {flat.size} numbers in {len(column)} rows; remove the '
+                         'folder and label again')
+      batch[name] = flat.astype(np.float32).reshape(len(column), num_teachers, num_classes)
+    elif name == 'label':
+      batch[name] = column.to_numpy(zero_copy_only=False).astype(np.float32)  # Null → NaN.
+    else:
+      batch[name] = column.cast(pa.binary()).to_numpy(zero_copy_only=False)
+  return batch

@@ -1,0 +1,209 @@
+"""Soft labels, or hard ones, → a student: the stream of batches, the loss, temperature and calibration."""
+
+import dataclasses
+import functools
+import json
+import os
+from typing import Iterator
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+
+from b2d import config
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.learning import losses
+from b2d.learning import optimizers
+from b2d.learning import training
+from b2d.measures import metrics
+from b2d.models import calibration
+from b2d.models import student
+from b2d.models import text
+from b2d.models import word_vectors
+from b2d import runs
+
+_TRIAL_TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
+_TRIAL_ROWS = 200_000
+
+
+def distill(run_config: config.Distill) -> dict[str, float]:
+  """Runs the whole step, or what is left of it.
+
+  Returns:
+    The best held-out metrics, the calibration error before and after, and the training's speed; also in metrics.json.
+
+  Raises:
+    ValueError: rows, soft labels, or run folder are not what the configuration says.
+  """
+  _refuse_other_soft_labels(run_config)
+  result = runs.once(run_config, 'distill', _distill)
+  training.discard_checkpoints(run_config.output_dir)
+  return result
+
+
+def _distill(run_config: config.Distill) -> dict[str, float]:
+  settings = run_config.training
+  num_rows = _count_rows(run_config)
+  held_out = rows.read_labelled(run_config.valid_files, run_config.rows)
+  calibration_rows = rows.read_labelled(run_config.calibration_files, run_config.rows)
+  for batch in filter(None, (held_out, calibration_rows)):
+    metrics.require_measurable(batch['label'], run_config.rows)
+  calibration_rows = calibration_rows or held_out
+  model = student.StudentModel(
+      run_config.student, run_config.rows.fields, run_config.rows.num_classes, settings.seed)
+  if run_config.student.tokenizer == 'wordpiece':
+    text.read_vocab(run_config.student.tokenizer_vocab)
+  encoder = None
+  if run_config.init_embeddings and not training.has_checkpoint(run_config.output_dir):
+    encoder = word_vectors.load_encoder(run_config.init_embeddings, run_config.student.vector_dim)
+  folder = runs.start(run_config, 'distill')
+  fingerprints = {path: soft_labels.fingerprint(path) for path in run_config.soft_labels}
+  runs.write_text(_made_from_path(folder), json.dumps(fingerprints, indent=2) + '\n')
+  if encoder:
+    word_vectors.start(model, encoder, _rows(run_config, settings.seed))
+  if run_config.student.tokenizer == 'wordpiece':
+    tf.io.gfile.copy(run_config.student.tokenizer_vocab, student.vocab_path(folder), overwrite=True)
+  chosen = {}
+  if run_config.temperature == 'auto':
+    chosen = {'temperature': _choose_temperature(run_config, folder)}
+    run_config = dataclasses.replace(run_config, **chosen)
+  steps = training.num_steps(settings, num_rows)
+  logging.info('%s: %d rows, %d steps', folder, num_rows, steps)
+  result = training.fit(
+      model=model,
+      optimizer=optimizers.create(run_config.optimizer, training.learning_rate_schedule(settings, steps)),
+      loss=functools.partial(_loss, model, run_config),
+      batches=functools.partial(_train_batches, run_config), num_rows=num_rows,
+      prepare=functools.partial(_featurized, model, run_config),
+      evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows))
+      if held_out else None,
+      settings=settings, folder=folder)
+  if calibration_rows and run_config.rows.num_classes == 2:
+    result |= _calibrate(model, calibration_rows, held_out or calibration_rows, run_config.rows, folder)
+  return result | chosen
+
+
+def _made_from_path(folder: str) -> str:
+  return os.path.join(folder, 'soft_labels.json')
+
+
+def _refuse_other_soft_labels(run_config: config.Distill) -> None:
+  """Soft labels made anew in their folder are not those that the run in `output_dir` began with, or was made of."""
+  path = _made_from_path(run_config.output_dir)
+  if not run_config.output_dir or not tf.io.gfile.exists(path):
+    return
+  for folder, before in runs.read_json(path).items():
+    if soft_labels.fingerprint(folder) not in (before, ''):  # Removed ones don't matter to a finished student.
+      raise ValueError(f'{run_config.output_dir}: {folder} was made anew since; remove the run or choose another '
+                       '--output_dir')
+
+
+def _choose_temperature(run_config: config.Distill, folder: str) -> float:
+  """The temperature whose student is the best on the held-out rows after an epoch on a share of the soft labels.
+
+  Every trial is a run of its own under `folder`, so a killed search goes on. Only temperature.json remains of them.
+  """
+  path, trials = os.path.join(folder, 'temperature.json'), os.path.join(folder, 'temperature')
+  metric = run_config.training.best_metric
+  if not tf.io.gfile.exists(path):
+    reached = {}
+    for temperature in _TRIAL_TEMPERATURES:
+      name = f'{temperature:g}'
+      reached[name] = distill(dataclasses.replace(
+          run_config, temperature=temperature, max_rows=min(run_config.max_rows or _TRIAL_ROWS, _TRIAL_ROWS),
+          training=dataclasses.replace(run_config.training, num_train_epochs=1.0),
+          output_dir=os.path.join(trials, name)))[metric]
+    runs.write_text(path, json.dumps(reached, indent=2) + '\n')
+  if tf.io.gfile.exists(trials):
+    tf.io.gfile.rmtree(trials)
+  reached = runs.read_json(path)
+  best = (min if metric in training.LOWER_IS_BETTER else max)(reached, key=reached.get)
+  logging.info('%s: temperature %s, by %s of a short run: %s', folder, best, metric,
+               ', '.join(f'{value:.4f} at {temperature}' for temperature, value in reached.items()))
+  return float(best)
+
+
+def _count_rows(run_config: config.Distill) -> int:
+  if not run_config.soft_labels:
+    return rows.count(rows.expand(run_config.train_files), run_config.rows)
+  for folder in run_config.soft_labels:
+    manifest = soft_labels.read_manifest(folder)
+    if (manifest.fields, manifest.num_classes) != (run_config.rows.fields, run_config.rows.num_classes):
+      raise ValueError(
+          f'{folder}: holds {manifest.num_classes} classes of {manifest.fields}, expected '
+          f'{run_config.rows.num_classes} of {run_config.rows.fields}; set --num_classes and --text_columns')
+  num_rows = soft_labels.num_rows(run_config.soft_labels)
+  return min(num_rows, run_config.max_rows or num_rows)
+
+
+def _train_batches(run_config: config.Distill, epoch: int) -> Iterator[rows.Batch]:
+  """The batches of one epoch, the same ones each time."""
+  settings = run_config.training
+  seed = settings.seed + 1_000_003 * epoch
+  stream = _rows(run_config, seed)
+  group = 'query' if run_config.margin_weight else ''
+  return rows.shuffle(stream, settings.train_batch_size, settings.shuffle_rows, seed, group)
+
+
+def _rows(run_config: config.Distill, seed: int):
+  """The rows to train on; soft labels in the order of the seed."""
+  if run_config.soft_labels:
+    return soft_labels.read(run_config.soft_labels, seed=seed, max_rows=run_config.max_rows)
+  return rows.read(rows.expand(run_config.train_files), run_config.rows)
+
+
+def _featurized(model: student.StudentModel, run_config: config.Distill, batch: rows.Batch):
+  """A batch of tensors for `_loss`: targets first, then the unique table rows and who pools them."""
+  label = batch.get('label', np.full(rows.size(batch), np.nan, np.float32))
+  made = {'label': tf.constant(label, tf.float32)}
+  if 'logits' in batch:
+    made['logits'] = tf.constant(batch['logits'].mean(axis=1), tf.float32)
+  made |= model.featurize_unique(*(tf.constant(batch[field], tf.string) for field in model.fields))
+  if run_config.margin_weight:
+    made['group'] = tf.strings.to_hash_bucket_fast(tf.constant(batch['query'], tf.string), 1 << 62)
+  return made
+
+
+def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.Tensor:
+  """Mean loss of a batch of `_featurized`."""
+  logits = model.logits_of(batch)
+  known = tf.math.is_finite(batch['label'])
+  label = tf.where(known, batch['label'], 0.0)
+  hard = losses.cross_entropy(logits, losses.hard_targets(
+      label, run_config.rows.num_classes, bool(run_config.rows.label_range)))
+  if 'logits' not in batch:
+    return tf.reduce_mean(hard)
+  soft = losses.cross_entropy(
+      logits, losses.soft_targets(batch['logits'], run_config.temperature),
+      temperature=run_config.temperature, rule=run_config.rule)
+  share = run_config.hard_label_share * tf.cast(known, tf.float32)
+  loss = tf.reduce_mean((1 - share) * soft + share * hard)
+  if run_config.margin_weight:
+    margins = batch['logits'][:, 1] - batch['logits'][:, 0]
+    pairs = losses.margin_loss(logits, margins, batch['group'])
+    loss += run_config.margin_weight * tf.math.divide_no_nan(  # A last batch of one row has no pair.
+        tf.reduce_sum(pairs), tf.cast(tf.size(pairs), tf.float32))
+  return loss
+
+
+def _calibrate(model, calibration_rows, held_out, row_settings, folder) -> dict[str, float]:
+  """Fits the scale of the probability and stores it with the student.
+
+  Returns:
+    ece and ece_calibrated of the held-out rows; where these are the ones to fit on too, by cross-fitting.
+  """
+  def scored(batch):
+    return (metrics.margin(model.predict_logits(batch)),
+            metrics.relevant(batch['label'], row_settings.relevant_target))
+
+  margins, positive = scored(calibration_rows)
+  groups = calibration_rows.get('query', np.arange(len(margins)))
+  fitted, probabilities = calibration.fit_if_better(margins, positive, groups)
+  runs.write_text(student.calibration_path(folder), json.dumps(fitted._asdict(), indent=2) + '\n')
+  if held_out is not calibration_rows:
+    margins, positive = scored(held_out)
+    probabilities = calibration.apply(fitted, margins)
+  plain = calibration.apply(calibration.Calibration(), margins)
+  return {'ece': metrics.expected_calibration_error(plain, positive),
+          'ece_calibrated': metrics.expected_calibration_error(probabilities, positive)}

@@ -1,0 +1,252 @@
+"""Labelling: rows → soft labels, one task a shard; a killed run costs at most the shards in flight.
+
+1. plan: the input files are streamed once into `inputs/part-*.parquet`; `plan.json`, written last,
+   records their rows and what they were made from.
+2. one task a shard: read inputs/part-k, score it, write part-k under a temporary name, rename. A
+   shard that is there is finished, so a rerun labels only what is missing.
+3. when all shards are there: `manifest.json`, checked against the plan, and inputs/ goes.
+
+`label_shard` knows nothing of who calls it: `engines` runs the tasks, here or in local processes.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import time
+from typing import Any, Callable, Iterator
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from b2d import config
+from b2d.data import phrases
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.learning import engines
+from b2d.models import student
+from b2d.models import teacher
+from b2d import runs
+
+Scorer = Callable[[rows.Batch], np.ndarray]  # Batch of n rows → logits float32 [n, num_classes].
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+  """One shard to label; plain values, so that any engine can send it anywhere."""
+  index: int
+  num_rows: int
+  num_classes: int
+  output_dir: str
+
+  @property
+  def input_path(self) -> str:
+    return os.path.join(self.output_dir, 'inputs', soft_labels.shard_name(self.index))
+
+  @property
+  def output_path(self) -> str:
+    return os.path.join(self.output_dir, soft_labels.shard_name(self.index))
+
+
+def label(label_config: config.Label,
+          make_scorer: Callable[[], Scorer] | None = None) -> dict[str, float]:
+  """Labels what is missing in `output_dir`, which `runs.start` has opened.
+
+  Args:
+    label_config: the configuration.
+    make_scorer: picklable; called once in every worker. None: as the configuration says.
+
+  Returns:
+    rows of the folder; seconds and rows_per_sec of this run.
+
+  Raises:
+    ValueError: bad input, or inputs or teacher changed since the labelling began.
+    ChildProcessError: a shard's workers died.
+  """
+  folder = label_config.output_dir
+  files = rows.expand(label_config.input_files)
+  num_classes = _num_classes(label_config)
+  fingerprint = _fingerprint(label_config, files)
+  started = time.time()
+  _remove_temporary(folder)
+  shards = _plan(label_config, files, fingerprint)
+  tasks = [ShardTask(index, num_rows, num_classes, folder)
+           for index, num_rows in enumerate(shards.values())]
+  missing = [task for task in tasks if not tf.io.gfile.exists(task.output_path)]
+  if not tf.io.gfile.exists(os.path.join(folder, 'manifest.json')):
+    _run(label_config, make_scorer, missing, sum(shards.values()))
+    name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
+    soft_labels.write_manifest(folder, soft_labels.Manifest(
+        (name,), num_classes, label_config.rows.fields, shards))
+  if tf.io.gfile.exists(os.path.join(folder, 'inputs')):
+    tf.io.gfile.rmtree(os.path.join(folder, 'inputs'))
+  seconds = time.time() - started
+  labelled = sum(task.num_rows for task in missing)
+  return {'rows': sum(shards.values()), 'seconds': seconds, 'rows_per_sec': labelled / seconds}
+
+
+def label_shard(task: ShardTask, score: Scorer) -> int:
+  """Scores one shard and writes it under its final name.
+
+  Returns:
+    The number of rows.
+
+  Raises:
+    ValueError: the shard of inputs or the logits are not what the task says.
+  """
+  batch = soft_labels.read_shard(task.input_path, 1, task.num_classes)
+  if rows.size(batch) != task.num_rows:
+    raise ValueError(f'{task.input_path}: expected {task.num_rows} rows, found {rows.size(batch)}; '
+                     f'remove {task.output_dir} and label again')
+  logits = score(batch)
+  if logits.shape != (task.num_rows, task.num_classes) or not np.isfinite(logits).all():
+    raise ValueError(f'{task.input_path}: expected finite logits [{task.num_rows}, '
+                     f'{task.num_classes}], found {np.isnan(logits).sum()} NaN in '
+                     f'{list(logits.shape)}; evaluate the teacher, try --precision=float32')
+  batch['logits'] = logits[:, np.newaxis, :]
+  return soft_labels.write_shard(task.output_dir, task.index, batch)
+
+
+def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
+  """Logits of all classes from scores made elsewhere.
+
+      one column: [0, z], z = log(p / (1 - p)) for a probability of the positive class
+      one column a class: z_c = log p_c; probabilities are clipped to [1e-6, 1 - 1e-6]
+
+  Args:
+    batch: with 'scores', float [n, columns], and 'id' for messages.
+    kind: 'probability' or 'logit'.
+
+  Returns:
+    float32 [n, 1, num_classes].
+
+  Raises:
+    ValueError: a probability outside [0, 1].
+  """
+  scores = batch['scores']
+  if kind == 'probability':
+    wrong = ((scores < 0) | (scores > 1)).any(axis=1)
+    if wrong.any():
+      index = int(wrong.argmax())
+      raise ValueError(f'row {batch["id"][index].decode()}: expected probabilities in [0, 1] in '
+                       f'--scores_columns, found {", ".join("%g" % p for p in scores[index])}; set '
+                       '--scores_kind=logit if they are logits')
+    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
+    scores = np.log(clipped) - np.log1p(-clipped) if scores.shape[1] == 1 else np.log(clipped)
+  if scores.shape[1] == 1:
+    scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
+  return scores[:, None, :].astype(np.float32)
+
+
+def _num_classes(label_config: config.Label) -> int:
+  """Holds the teacher against the rows before anything is read."""
+  if not label_config.teacher_dir:
+    return label_config.rows.num_classes
+  known = {'finetune': config.Finetune, 'distill': config.Distill}
+  step = runs.step_of(label_config.teacher_dir)
+  if step not in known:
+    raise ValueError(f'{label_config.teacher_dir}: expected a run of b2d.finetune or b2d.distill, found one of '
+                     f'b2d.{step}; correct --teacher_dir')
+  trained = runs.load_config(label_config.teacher_dir, known[step], step).rows
+  given = label_config.rows
+  for name, expected, found in (('num_classes', trained.num_classes, given.num_classes),
+                                ('text_columns', len(trained.fields), len(given.fields))):
+    if expected != found:
+      raise ValueError(f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found '
+                       f'{found}; correct --{name}')
+  return trained.num_classes
+
+
+def _fingerprint(label_config: config.Label, files: list[str]) -> dict[str, Any]:
+  """What the labels depend on beside the configuration: the files' sizes, the teacher's result."""
+  fingerprint = {path: tf.io.gfile.stat(path).length for path in files}
+  if label_config.teacher_dir:
+    path = os.path.join(label_config.teacher_dir, 'metrics.json')
+    text = json.dumps(runs.read_json(path))
+    fingerprint[path] = hashlib.sha256(text.encode()).hexdigest()[:16]
+  return fingerprint
+
+
+def _remove_temporary(folder: str) -> None:
+  """Removes what killed workers left."""
+  for path in tf.io.gfile.glob(os.path.join(folder, '*.tmp-*')):
+    tf.io.gfile.remove(path)
+
+
+def _plan(label_config: config.Label, files: list[str],
+          fingerprint: dict[str, Any]) -> dict[str, int]:
+  """Writes the shards of inputs, or takes up a plan that is there: {shard: rows}."""
+  folder = label_config.output_dir
+  path = os.path.join(folder, 'plan.json')
+  if tf.io.gfile.exists(path):
+    plan = runs.read_json(path)
+    for name in sorted(set(plan['made_from']) | set(fingerprint)):
+      if plan['made_from'].get(name) != fingerprint.get(name):
+        raise ValueError(f'{name}: has changed since {folder} was begun; remove that folder or '
+                         'choose another --output_dir')
+    return plan['shards']
+  inputs = os.path.join(folder, 'inputs')
+  if tf.io.gfile.exists(inputs):
+    tf.io.gfile.rmtree(inputs)
+  tf.io.gfile.makedirs(inputs)
+  shards = {}
+  started = time.time()
+  batches = rows.rebatch(_inputs(label_config, files), label_config.rows_per_shard)
+  for index, batch in enumerate(batches):
+    shards[soft_labels.shard_name(index)] = soft_labels.write_shard(inputs, index, batch)
+  runs.write_text(path, json.dumps({'made_from': fingerprint, 'shards': shards}, indent=1) + '\n')
+  num_rows = sum(shards.values())
+  logging.info('%s: planned %d rows in %d shards, %.0f rows/s', folder, num_rows, len(shards),
+               num_rows / (time.time() - started))
+  return shards
+
+
+def _inputs(label_config: config.Label, files: list[str]) -> Iterator[rows.Batch]:
+  """The rows to label, each batch followed by its phrases, all by frequent n-grams; an import's have logits already."""
+  ngrams = phrases.Ngrams()
+  for batch in rows.read(files, label_config.rows, scores_columns=label_config.scores_columns):
+    batch = _unlabelled(batch)
+    if label_config.scores_columns:
+      batch['logits'] = logits_of_scores(batch, label_config.scores_kind)
+      del batch['scores']
+    yield batch
+    if label_config.phrases_per_row:
+      yield _unlabelled(phrases.cut(batch, label_config.phrases_per_row))
+    if label_config.frequent_ngrams:
+      ngrams.add(batch['text'])
+  if label_config.frequent_ngrams:
+    yield from map(_unlabelled, ngrams.frequent(label_config.frequent_ngrams))
+
+
+def _unlabelled(batch: rows.Batch) -> rows.Batch:
+  return {'label': np.full(rows.size(batch), np.nan, np.float32), **batch}
+
+
+def _run(label_config: config.Label, make_scorer: Callable[[], Scorer] | None,
+         missing: list[ShardTask], num_rows: int) -> None:
+  num_workers = min(label_config.num_workers or engines.num_cores(), len(missing))
+  if make_scorer is None and label_config.scores_columns:
+    make_scorer, num_workers = _imported_scorer, 1
+  elif make_scorer is None:
+    make_scorer = functools.partial(_teacher_scorer, label_config.teacher_dir,
+                                    label_config.precision, label_config.label_batch_tokens)
+  done = num_rows - sum(task.num_rows for task in missing)
+  results = engines.run_tasks(missing, label_shard, make_scorer, num_workers)
+  with tqdm.tqdm(total=num_rows, initial=done, unit='row', unit_scale=True,
+                 desc='label') as progress:
+    for labelled in results:
+      progress.update(labelled)
+
+
+def _imported_scorer() -> Scorer:
+  return lambda batch: batch['logits'][:, 0, :]
+
+
+def _teacher_scorer(folder: str, precision: str, max_tokens: int) -> Scorer:
+  if runs.step_of(folder) == 'distill':
+    return student.load(folder).predict_logits
+  model = teacher.load(folder, precision)
+  return functools.partial(model.predict_logits, max_tokens=max_tokens)

@@ -1,0 +1,182 @@
+"""The student's features: hashed n-grams of each text, and which query tokens the title lacks or has.
+
+Everything is a handful of core ops on flat vectors, with no n-gram string ever built:
+
+1. All texts of a batch, titles first and queries behind them, are cut by one split, each with marks before
+   it. A token's hash is its unigram.
+2. An n-gram's hash combines the hashes of n neighbours: hash(i, n) = hash(i, n - 1) · odd + token(i + n - 1).
+   A window that runs past the end of its text sees the marks of the next one, which are the same before every
+   text (the last one wraps round to the first): a row's features do not depend on its neighbours.
+3. Keys of tokens (their hash, or their first bytes) tagged with their row are numbered by `Unique`, titles first,
+   one hash-map pass over the batch: a query token whose number no title token bears is one that the title lacks.
+
+A *bag* is a set of n-grams of one row that is pooled on its own; bags are numbered `kind * N + row`, so the
+segment ids ascend as `SparseSegmentSqrtN` wants them, and the pooled [kinds * N, dim] splits by kind for free.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from b2d import config
+from b2d.models import text
+
+_ODD = -7046029254386353131  # 2^64 / golden ratio: multiplying by it spreads neighbouring hashes.
+_ROW_TAG = 5871781006564002453
+_HASH_RANGE = 1 << 62
+
+
+_MATCH_SHARE = 8  # Single words are far fewer than n-grams: a region of matches is so much smaller.
+
+
+class Bags(NamedTuple):
+  """What a batch of N rows becomes; see the module's docstring.
+
+  Attributes:
+    ids: int64 [nnz], table rows in [0, table_rows); of texts token by token, one for each of --ngram_orders.
+    segment_ids: int64 [nnz], ascending, in [0, kinds * N).
+    num_segments: int64 scalar, kinds * N.
+  """
+  ids: tf.Tensor
+  segment_ids: tf.Tensor
+  num_segments: tf.Tensor
+
+
+def kinds(settings: config.Student, fields: tuple[str, ...]) -> tuple[str, ...]:
+  """The bags of a row, in the order in which they are numbered."""
+  if len(fields) == 1:
+    return fields
+  return fields[::-1] + (('matches',) if settings.match else ())
+
+
+def match_regions(settings: config.Student, fields: tuple[str, ...]) -> list[range]:
+  """Table rows of the bag of matches, behind those of the n-grams.
+
+  Query tokens that the title lacks, and such that it has; of each the last token of the query apart, as it tends to
+  name the thing: (lacked, lacked and last, had, had and last).
+  """
+  if 'matches' not in kinds(settings, fields):
+    return []
+  size = max(1, settings.num_buckets // _MATCH_SHARE)
+  return [range(start, start + size) for start in range(settings.num_buckets, settings.num_buckets + 4 * size, size)]
+
+
+def table_rows(settings: config.Student, fields: tuple[str, ...]) -> int:
+  """Rows of the embedding table."""
+  return settings.num_buckets + sum(map(len, match_regions(settings, fields)))
+
+
+def bags(texts: list[tf.Tensor], settings: config.Student) -> Bags:
+  """Turns texts into bags of table rows.
+
+  Args:
+    texts: one string tensor [N] a field: [text], or [query, title].
+    settings: the student's configuration.
+
+  Returns:
+    Bags.
+
+  Raises:
+    tf.errors.InvalidArgumentError: at run time, texts of another rank or of unequal lengths.
+  """
+  num_rows = tf.size(texts[0], out_type=tf.int64)
+  strings = _one_behind_the_other(texts)
+  tokens, row_ids = _tokens(strings, settings)
+  unigrams = _hash(tokens, settings)
+  ids, segment_ids = _ngrams(unigrams, row_ids, settings)
+  bag_kinds = kinds(settings, ('text',) if len(texts) == 1 else ('query', 'title'))
+  if 'matches' in bag_kinds:
+    keys = _beginnings(tokens, settings.match_prefix) if settings.match_prefix else unigrams
+    match_ids, match_segments = _matches(unigrams, keys, row_ids, num_rows, settings)
+    ids = tf.concat([ids, match_ids], axis=0)
+    segment_ids = tf.concat([segment_ids, match_segments], axis=0)
+  return Bags(ids, segment_ids, num_rows * len(bag_kinds))
+
+
+def _one_behind_the_other(texts: list[tf.Tensor]) -> tf.Tensor:
+  """String [fields * N], titles first. The shape is ensured, as TF Text's kernels end the process on a scalar."""
+  if len(texts) == 1:
+    return tf.ensure_shape(texts[0], [None])
+  # Stacking refuses unequal lengths without a node of its own, which a concatenation would not.
+  return tf.reshape(tf.ensure_shape(tf.stack(texts[::-1]), [len(texts), None]), [-1])
+
+
+def unigram_ids(words: tf.Tensor, settings: config.Student) -> tf.Tensor:
+  """Table rows int64 [W] of single words, string [W], as they are looked up inside a text.
+
+  A word of which the tokenizer makes several tokens, or none, gets the row of its last one or of a mark.
+  """
+  tokens, row_ids = _tokens(words, settings)
+  last = tf.searchsorted(row_ids, tf.range(tf.size(words, out_type=tf.int64)), side='right') - 1
+  return _bucket(_hash(tf.gather(tokens, last), settings), settings.num_buckets)
+
+
+def _hash(tokens: tf.Tensor, settings: config.Student) -> tf.Tensor:
+  return tf.strings.to_hash_bucket_strong(tokens, _HASH_RANGE, key=[settings.hash_seed, 0x62326462])
+
+
+def _beginnings(tokens: tf.Tensor, num_bytes: int) -> tf.Tensor:
+  """int64 [T], equal for tokens that agree in their first `num_bytes` bytes (at most 8)."""
+  first = tf.reshape(tf.io.decode_raw(tokens, tf.int64, fixed_length=8), [-1])
+  return tf.bitwise.bitwise_and(first, tf.constant(-1 if num_bytes == 8 else (1 << 8 * num_bytes) - 1, tf.int64))
+
+
+def _bucket(hashes: tf.Tensor, num_buckets: int) -> tf.Tensor:
+  """hash modulo num_buckets; for powers of two by a mask, which spares a division for every n-gram."""
+  if num_buckets & (num_buckets - 1) == 0:
+    return tf.bitwise.bitwise_and(hashes, tf.constant(num_buckets - 1, tf.int64))
+  return tf.math.floormod(hashes, tf.constant(num_buckets, tf.int64))
+
+
+def _tokens(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
+  """Tokens string [T], text by text, and the text each belongs to, int64 [T]."""
+  return text.split(
+      text.normalize(strings, settings.normalization), settings.tokenizer,
+      marks=_marks(settings), delimiters=settings.delimiters,
+      strip_suffix=settings.strip_suffix, vocab_file=settings.tokenizer_vocab)
+
+
+def _marks(settings: config.Student) -> int:
+  """Marks before each text: as many tokens as an n-gram, or a window of the convolution, may run past its end."""
+  window_tokens = settings.ngram_orders[0] + settings.convolution_width - 1 if settings.convolution_filters else 0
+  return max(1, max(*settings.ngram_orders, window_tokens) - 1)
+
+
+def _ngrams(unigrams: tf.Tensor, row_ids: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
+  """Table rows int64 [nnz] of all n-grams, text by text, and the text each belongs to, int64 [nnz]."""
+  by_order = {1: unigrams}
+  for order in range(2, max(settings.ngram_orders) + 1):
+    by_order[order] = by_order[order - 1] * _ODD + tf.roll(unigrams, 1 - order, axis=0)
+  chosen = [by_order[order] for order in settings.ngram_orders]
+  if len(chosen) == 1:
+    return _bucket(chosen[0], settings.num_buckets), row_ids
+  hashes = tf.reshape(tf.stack(chosen, axis=1), [-1])
+  return _bucket(hashes, settings.num_buckets), tf.reshape(tf.stack([row_ids] * len(chosen), axis=1), [-1])
+
+
+def _matches(unigrams: tf.Tensor, keys: tf.Tensor, row_ids: tf.Tensor, num_rows: tf.Tensor,
+             settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
+  """Table rows and segments of the query's tokens, in the regions that tell whether the row's title has them.
+
+  Args:
+    unigrams: int64 [T], hashes of the tokens.
+    keys: int64 [T], equal for tokens that match.
+    row_ids: int64 [T], the text of each token: titles, then queries.
+    num_rows: int64 scalar.
+    settings: the student's configuration.
+
+  Returns:
+    Both int64 [query tokens].
+  """
+  # The op itself: tf.searchsorted spends three more nodes on shapes.
+  num_title = tf.reshape(tf.raw_ops.LowerBound(
+      sorted_inputs=tf.reshape(row_ids, [1, -1]), values=tf.reshape(num_rows, [1, 1]), out_type=tf.int64), [1])
+  numbers = tf.unique(keys + tf.math.floormod(row_ids, num_rows) * _ROW_TAG).idx
+  had = numbers <= tf.reduce_max(tf.slice(numbers, tf.constant([0], tf.int64), num_title))
+  is_last = tf.not_equal(row_ids, tf.roll(row_ids, -1, axis=0))
+  lacked, _, has, _ = match_regions(settings, ('query', 'title'))
+  # Multiplied, not chosen by tf.where, which takes ten times as long at one row.
+  rows = (_bucket(unigrams, len(lacked)) + lacked.start + tf.cast(is_last, tf.int64) * len(lacked)
+          + tf.cast(had, tf.int64) * (has.start - lacked.start))
+  to_end = tf.constant([-1], tf.int64)
+  return tf.slice(rows, num_title, to_end), tf.slice(row_ids, num_title, to_end) + num_rows

@@ -1,0 +1,225 @@
+"""The student: pooled embeddings of hashed n-grams and a feed-forward network (BERT2DNN, section 3).
+
+    texts ──ngrams.bags──▶ table rows ──pooling──▶ [N, kinds · dim] (+ query · title) ──dense──▶ logits
+
+With --weighted_pooling a table row is a weight and a vector, and a bag pools to Σ weight · vector / √Σ weight²: with
+equal weights the sqrtn of the default. With --convolution_filters a convolution over the rows of neighbouring tokens
+sees their order, and its maximum over the text stands beside the bag (Kim 2014, arXiv 1408.5882).
+
+`featurize` holds everything up to the row ids, so that training computes it on the input thread; `logits_of_poolable`
+is the rest. Both together are the model that is exported (`export/`), which only swaps in the table in --table_dtype.
+"""
+
+import dataclasses
+import os
+from typing import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from b2d import config
+from b2d.learning import training
+from b2d.models import ngrams
+from b2d.models import text
+from b2d import runs
+
+_PREDICT_ROWS = 1024
+_INITIAL_STDDEV = 0.01
+# A row's weight is exp(4 · its first column), so that training moves it four times as fast, from e⁻⁴ to e⁴.
+_WEIGHT_SCALE, _WEIGHT_LIMIT = 4.0, 4.0
+_LEAST_SQUARES = 1e-6  # A bag may be empty.
+
+
+class StudentModel(tf_keras.Model):
+  """Texts → logits.
+
+  Args of the constructor:
+    settings: the student's configuration.
+    fields: ('text',) or ('query', 'title').
+    num_classes: 2 gives one logit a row, more give one a class.
+    seed: of the initial weights.
+
+  Attributes:
+    table: float32 variable [ngrams.table_rows, embedding_dim].
+    dense: the convolution's layer, if there is one, then the feed-forward layers, of which the last one is linear.
+  """
+
+  def __init__(self, settings: config.Student, fields: tuple[str, ...], num_classes: int, seed: int = 1):
+    super().__init__(name='student')
+    text.check_suffix(settings.strip_suffix)
+    self.settings, self.fields, self.num_classes = settings, fields, num_classes
+    self.kinds = ngrams.kinds(settings, fields)
+    self.table = tf.Variable(_initial_table(settings, fields, seed), name='table')
+    self._has_product = len(fields) == 2 and settings.product
+    units = (*settings.hidden_layers, 1 if num_classes == 2 else num_classes)
+    width = (len(self.kinds) + self._has_product) * settings.vector_dim + settings.convolution_filters
+    self.dense = []
+    if settings.convolution_filters:
+      self.dense.append(_dense(settings.convolution_width * settings.vector_dim, settings.convolution_filters, None,
+                               'convolution', seed + len(units)))
+    for i, (inputs, outputs) in enumerate(zip((width, *units), units)):
+      self.dense.append(_dense(inputs, outputs, 'relu' if i < len(units) - 1 else None, f'dense_{i}', seed + i))
+    self.built = True
+    self._predict = tf.function(
+        lambda *texts: self(dict(zip(self.fields, texts))),
+        input_signature=[tf.TensorSpec([None], tf.string)] * len(self.fields))
+
+  def featurize(self, texts: Mapping[str, tf.Tensor]) -> ngrams.Bags:
+    """Row ids of every bag; see `ngrams.Bags`.
+
+    Args:
+      texts: string [N] by field.
+    """
+    return ngrams.bags([texts[field] for field in self.fields], self.settings)
+
+  def logits_of(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Scores what `featurize_unique` made.
+
+    Returns:
+      float [N] for two classes, else [N, num_classes].
+    """
+    rows = self.poolable(tf.gather(self.table, batch['rows']))
+    bags = ngrams.Bags(batch['ids'], batch['segment_ids'], batch['num_segments'])
+    return self.logits_of_poolable(rows, bags, self.dense)
+
+  def poolable(self, rows: tf.Tensor) -> tf.Tensor:
+    """Table rows → what `logits_of_poolable` takes, of the same shape; an export holds the whole table ready made."""
+    if not self.settings.weighted_pooling:
+      return rows
+    weight = tf.exp(tf.clip_by_value(_WEIGHT_SCALE * rows[:, :1], -_WEIGHT_LIMIT, _WEIGHT_LIMIT))
+    return tf.concat([weight * weight, weight * rows[:, 1:]], axis=1)
+
+  def logits_of_poolable(self, rows: tf.Tensor, bags: ngrams.Bags,
+                         dense: Sequence[Callable[[tf.Tensor], tf.Tensor]]) -> tf.Tensor:
+    """Pools and scores rows that `poolable` has made.
+
+    Args:
+      rows: [num_rows, embedding_dim].
+      bags: whose `ids` index `rows`.
+      dense: `self.dense`, or the same layers with frozen weights.
+
+    Returns:
+      As `logits_of`.
+    """
+    hidden = self._combine(self._pool(rows, bags))
+    if self.settings.convolution_filters:
+      convolution, *dense = dense
+      hidden = tf.concat([hidden, self._convolve(rows, bags, convolution)], axis=1)
+    for layer in dense:
+      hidden = layer(hidden)
+    return tf.reshape(hidden, [-1]) if self.num_classes == 2 else hidden
+
+  @tf.function(reduce_retracing=True)
+  def featurize_unique(self, *texts) -> dict[str, tf.Tensor]:
+    """Bags over the unique table rows, so that a gradient names each row once.
+
+    Args:
+      *texts: string [N], one a field.
+
+    Returns:
+      'rows' int64 [U], ascending in first use; 'ids' int32 [nnz] into them; 'segment_ids', 'num_segments'.
+    """
+    bags = self.featurize(dict(zip(self.fields, texts)))
+    rows, ids = tf.unique(bags.ids)
+    return {'rows': rows, 'ids': ids, 'segment_ids': bags.segment_ids, 'num_segments': bags.num_segments}
+
+  def _pool(self, rows: tf.Tensor, bags: ngrams.Bags) -> tf.Tensor:
+    """float32 [kinds · N, vector_dim]."""
+    bag = {'indices': bags.ids, 'segment_ids': bags.segment_ids, 'num_segments': bags.num_segments}
+    if not self.settings.weighted_pooling:
+      return tf.cast(tf.sparse.segment_sqrt_n(rows, **bag), tf.float32)
+    sums = tf.cast(tf.sparse.segment_sum(rows, **bag), tf.float32)
+    squares, sums = tf.split(sums, [1, self.settings.vector_dim], axis=1)
+    return sums * tf.math.rsqrt(tf.maximum(squares, _LEAST_SQUARES))
+
+  def _convolve(self, rows: tf.Tensor, bags: ngrams.Bags, layer: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """float32 [N, filters]: the maximum over a text of what the filters give at its tokens, if positive.
+
+    A window that runs past the end of its text sees the marks of the next one, as n-grams do.
+    """
+    orders, width = len(self.settings.ngram_orders), self.settings.convolution_width
+    tokens = bags.ids[::orders]
+    # Windows of ids, not of vectors: what is rolled and joined is so much smaller.
+    windows = tf.stack([tokens, *(tf.roll(tokens, -i, axis=0) for i in range(1, width))], axis=1)
+    vectors = tf.gather(rows, windows)
+    if self.settings.weighted_pooling:
+      vectors = vectors[:, :, 1:]  # With the squared weights as an input it learns worse.
+    inputs = tf.reshape(tf.cast(vectors, tf.float32), [-1, width * self.settings.vector_dim])
+    return tf.nn.relu(tf.math.unsorted_segment_max(layer(inputs), bags.segment_ids[::orders], bags.num_segments))
+
+  def _combine(self, pooled: tf.Tensor) -> tf.Tensor:
+    """[kinds · N, dim] → [N, features]: the kinds side by side, and the product of query and title."""
+    if len(self.kinds) == 1:
+      return pooled
+    by_kind = tf.unstack(tf.reshape(pooled, [len(self.kinds), -1, self.settings.vector_dim]))
+    if self._has_product:
+      by_kind.append(by_kind[0] * by_kind[1])
+    return tf.concat(by_kind, axis=1)
+
+  def call(self, inputs):
+    return self.logits_of(self.featurize_unique(*(inputs[field] for field in self.fields)))
+
+  def predict_logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Logits of numpy batches.
+
+    Args:
+      batch: object arrays [n] of bytes by field.
+
+    Returns:
+      float32 [n, num_classes]; two classes as [0, logit].
+    """
+    texts = [batch[field] for field in self.fields]
+    parts = [
+        self._predict(*(tf.constant(text[start:start + _PREDICT_ROWS], tf.string) for text in texts)).numpy()
+        for start in range(0, len(texts[0]), _PREDICT_ROWS)]
+    logits = np.concatenate(parts) if parts else np.zeros([0] if self.num_classes == 2 else [0, self.num_classes])
+    if self.num_classes == 2:
+      logits = np.stack([np.zeros_like(logits), logits], axis=1)
+    return logits.astype(np.float32)
+
+
+def _dense(inputs: int, outputs: int, activation: str | None, name: str, seed: int) -> tf_keras.layers.Dense:
+  """A built layer [n, inputs] → [n, outputs]."""
+  layer = tf_keras.layers.Dense(
+      outputs, activation=activation, name=name, kernel_initializer=tf_keras.initializers.HeNormal(seed=seed))
+  layer.build([None, inputs])
+  return layer
+
+
+def _initial_table(settings: config.Student, fields: tuple[str, ...], seed: int) -> tf.Tensor:
+  """Near zero, so that n-grams never seen in training add no noise; but all rows of a region of matches start from
+  one vector, so that their *count* is visible from the first step and for words never seen."""
+  regions = ngrams.match_regions(settings, fields)
+  rows = tf.random.stateless_normal(
+      [ngrams.table_rows(settings, fields), settings.embedding_dim], seed=[seed, 0], stddev=_INITIAL_STDDEV)
+  common = tf.random.stateless_normal(
+      [len(regions), settings.embedding_dim], seed=[seed, 1], stddev=settings.embedding_dim**-0.5)
+  common *= tf.sequence_mask(settings.vector_dim, settings.embedding_dim, tf.float32)[::-1]  # The weights start alike.
+  zeros = tf.zeros([settings.num_buckets, settings.embedding_dim])
+  return rows + tf.concat([zeros, tf.repeat(common, [len(region) for region in regions], axis=0)], axis=0)
+
+
+def load(folder: str) -> StudentModel:
+  """The trained student of a run folder of `b2d.distill`.
+
+  Raises:
+    ValueError: the folder holds no finished run of it.
+  """
+  run = runs.load_config(folder, config.Distill, 'distill')
+  settings = run.student
+  if settings.tokenizer == 'wordpiece':
+    settings = dataclasses.replace(settings, tokenizer_vocab=vocab_path(folder))
+  model = StudentModel(settings, run.rows.fields, run.rows.num_classes)
+  training.restore_best(model, folder)
+  return model
+
+
+def vocab_path(folder: str) -> str:
+  """Where a run keeps its copy of the vocabulary of --tokenizer=wordpiece."""
+  return os.path.join(folder, 'vocab.txt')
+
+
+def calibration_path(folder: str) -> str:
+  """Where a run keeps the scale and offset that turn its logit into a trustworthy probability."""
+  return os.path.join(folder, 'calibration.json')

@@ -1,0 +1,276 @@
+"""The teacher: a BERT encoder of tf-models-official with a head, strings in, logits out.
+
+A row is packed as `[CLS] text [SEP]` or `[CLS] query [SEP] title [SEP]`, with ops that model
+servers since 2.15 know. Rows are batched by length, so that little is spent on padding. Weights come from
+`pretrained`, the training loop is `training`'s.
+"""
+
+import contextlib
+import dataclasses
+import os
+from typing import Any, Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from b2d import config
+from b2d.learning import optimizers
+from b2d.learning import training
+from b2d.models import pretrained
+from b2d.models import text
+from b2d import runs
+
+_WINDOW_BATCHES = 64  # Batches whose rows are sorted by length together.
+_INITIAL_STDDEV = 0.02
+
+
+class TeacherModel(tf_keras.Model):
+  """Strings → logits of all classes.
+
+  Attributes:
+    fields: names of the text inputs, ('text',) or ('query', 'title').
+    num_classes: number of classes.
+    architecture: sizes of the encoder.
+  """
+
+  def __init__(self, settings: config.Teacher, architecture: pretrained.Architecture,
+               vocab_file: str, num_classes: int, fields: tuple[str, ...]):
+    super().__init__(name='teacher')
+    self.fields = tuple(fields)
+    self.num_classes = num_classes
+    self.architecture = architecture
+    self._settings = settings
+    self._vocab_file = vocab_file
+    self.tokenizer = text.WordPiece(vocab_file)
+    self.encoder = pretrained.make_encoder(
+        architecture, dropout=settings.dropout, first_position_only=settings.pooling == 'cls')
+    self.encoder.pooler_layer.trainable = settings.pooling == 'cls'
+    self._dropout = tf_keras.layers.Dropout(settings.dropout, dtype=tf.float32)
+    self._head = tf_keras.layers.Dense(
+        num_classes,
+        kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=_INITIAL_STDDEV),
+        name='classifier',
+        dtype=tf.float32)
+    self._pack_strings = tf.function(
+        self.pack,
+        input_signature=[{name: tf.TensorSpec([None], tf.string) for name in self.fields}])
+    some_rows = [tf.RaggedTensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int64)]
+    self._classify_some = tf.function(
+        lambda ids, rows: self.classify(self.dense(ids, rows)), input_signature=some_rows)
+    self._pool_some = tf.function(lambda ids, rows: self.pool(self.dense(ids, rows)), input_signature=some_rows)
+    self.classify(tf.zeros([1, 2], tf.int32))
+
+  def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    """Strings [n] for each field → float32 logits [n, num_classes]."""
+    return self.classify(self.pack(inputs).to_tensor(self.tokenizer.pad_id), training)
+
+  def pack(self, inputs: Mapping[str, tf.Tensor]) -> tf.RaggedTensor:
+    """Strings [n] for each field → int32 ids [n, None], `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
+
+    At most `max_seq_length` ids. Of two texts too long together the longer one is cut, and neither
+    below half.
+    """
+    pieces = [self.tokenizer(inputs[name]) for name in self.fields]
+    room = self._settings.max_seq_length - 1 - len(pieces)
+    if len(pieces) == 1:
+      pieces = [pieces[0][:, :room]]
+    else:
+      query, title = (piece.row_lengths() for piece in pieces)
+      title_room = tf.maximum(room - query, room // 2)
+      pieces = [
+          _truncate(pieces[0], room - tf.minimum(title, title_room)),
+          _truncate(pieces[1], title_room)
+      ]
+    column = tf.ones([pieces[0].nrows(), 1], tf.int32)
+    parts = [column * self.tokenizer.cls_id]
+    for piece in pieces:
+      parts += [piece, column * self.tokenizer.sep_id]
+    return tf.concat(parts, axis=1)
+
+  def dense(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
+    """Those rows of packed ids, padded to the longest: int32 [len(rows), longest]."""
+    return tf.gather(ids, rows).to_tensor(self.tokenizer.pad_id)
+
+  def classify(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """Packed and padded int32 ids [n, length] → float32 logits [n, num_classes]."""
+    return self._head(self._dropout(self.pool(ids, training), training=training))
+
+  def pool(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """Packed and padded int32 ids [n, length] → what the head reads, float32 [n, hidden_size]."""
+    mask = tf.cast(ids != self.tokenizer.pad_id, tf.int32)
+    separators = tf.cumsum(tf.cast(ids == self.tokenizer.sep_id, tf.int32), axis=1, exclusive=True)
+    outputs = self.encoder(
+        {
+            'input_word_ids': ids,
+            'input_mask': mask,
+            'input_type_ids': mask * tf.minimum(separators, 1)
+        },
+        training=training)
+    if self._settings.pooling == 'cls':
+      return tf.cast(outputs['pooled_output'], tf.float32)
+    weights = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
+    states = tf.cast(outputs['sequence_output'], tf.float32)
+    return tf.reduce_sum(states * weights, axis=1) / tf.reduce_sum(weights, axis=1)
+
+  def predict_logits(self, batch: Mapping[str, np.ndarray], max_tokens: int = 4096) -> np.ndarray:
+    """Logits of every row, computed in batches of rows of like length.
+
+    Args:
+      batch: bytes [n] for each field.
+      max_tokens: padded word pieces a batch.
+
+    Returns:
+      float32 [n, num_classes].
+    """
+    return self._in_batches(self._classify_some, self.num_classes, batch, max_tokens)
+
+  def embed(self, batch: Mapping[str, np.ndarray], max_tokens: int = 4096) -> np.ndarray:
+    """What the head reads of every row, float32 [n, hidden_size]; arguments as in `predict_logits`."""
+    return self._in_batches(self._pool_some, self.architecture.hidden_size, batch, max_tokens)
+
+  def _in_batches(self, function, width, batch, max_tokens):
+    """`function` of every row, float32 [n, width], called with rows of like length."""
+    ids = self._pack_strings(
+        {name: tf.convert_to_tensor(batch[name], tf.string) for name in self.fields})
+    lengths = ids.row_lengths().numpy()
+    order = np.argsort(lengths, kind='stable')
+    values = np.empty([len(order), width], np.float32)
+    for rows in _cut_by_tokens(order, lengths, max_tokens):
+      values[rows] = function(ids, rows).numpy()
+    return values
+
+  def train_batches(self, windows: Iterator[Mapping[str, np.ndarray]], batch_size: int,
+                    seed: int) -> Iterator[dict[str, Any]]:
+    """Batches of like length, in random order.
+
+    Args:
+      windows: batches of rows, each shuffled and long enough to sort (`window_rows`).
+      batch_size: rows a batch.
+      seed: of the order.
+
+    Yields:
+      'ids': int32 [batch, length], packed and padded; 'label': float32 [batch].
+    """
+    rng = np.random.default_rng(seed)
+    for window in windows:
+      ids = self._pack_strings(
+          {name: tf.convert_to_tensor(window[name], tf.string) for name in self.fields})
+      order = np.argsort(ids.row_lengths().numpy(), kind='stable')
+      for start in rng.permutation(range(0, len(order), batch_size)):
+        rows = order[start:start + batch_size]
+        yield {'ids': self.dense(ids, rows), 'label': window['label'][rows]}
+
+  def save_description(self, folder: str) -> None:
+    """Writes vocabulary and sizes into `folder`, so that it needs the checkpoint no more."""
+    tf.io.gfile.copy(self._vocab_file, os.path.join(folder, 'vocab.txt'), overwrite=True)
+    runs.write_text(os.path.join(folder, 'bert_config.json'), self.architecture.to_json())
+
+
+def window_rows(batch_size: int) -> int:
+  """Rows of a window of `train_batches`."""
+  return _WINDOW_BATCHES * batch_size
+
+
+def build(settings: config.Teacher, num_classes: int, fields: tuple[str, ...] = ('text',),
+          precision: str = 'float32') -> TeacherModel:
+  """A teacher with the weights of `settings.init_checkpoint`, or fresh ones.
+
+  Args:
+    settings: the teacher's configuration.
+    num_classes: number of classes.
+    fields: ('text',) or ('query', 'title').
+    precision: of the matrix products, 'float32' or 'bfloat16'; weights and logits stay float32.
+
+  Raises:
+    ValueError: the checkpoint is missing, of another shape, or of another vocabulary.
+  """
+  if not settings.init_checkpoint:
+    architecture = pretrained.Architecture(vocab_size=len(text.read_vocab(settings.vocab_file)),
+                                           hidden_size=settings.hidden_size,
+                                           num_layers=settings.num_layers or 12,
+                                           num_attention_heads=settings.num_attention_heads,
+                                           intermediate_size=settings.intermediate_size,
+                                           max_positions=max(512, settings.max_seq_length))
+    with _dtype_policy(precision):
+      return TeacherModel(settings, architecture, settings.vocab_file, num_classes, fields)
+  path = pretrained.resolve(settings.init_checkpoint)
+  whole = pretrained.read_architecture(path)
+  vocab_file = settings.vocab_file or pretrained.beside(path, 'vocab.txt')
+  _check(settings, whole, vocab_file, path)
+  used = dataclasses.replace(whole, num_layers=settings.num_layers or whole.num_layers)
+  with _dtype_policy(precision):
+    model = TeacherModel(settings, used, vocab_file, num_classes, fields)
+  pretrained.load_weights(model.encoder, path, whole)
+  return model
+
+
+def load(folder: str, precision: str = 'float32') -> TeacherModel:
+  """The teacher that b2d.finetune trained in `folder`, with its best weights.
+
+  Args:
+    folder: its run folder.
+    precision: of the matrix products, 'float32' or 'bfloat16'; weights and logits stay float32.
+
+  Raises:
+    ValueError: the folder holds no trained teacher.
+  """
+  run_config = runs.load_config(folder, config.Finetune, 'finetune')
+  architecture = pretrained.read_architecture(folder)
+  with _dtype_policy(precision):
+    model = TeacherModel(run_config.teacher, architecture, os.path.join(folder, 'vocab.txt'),
+                         run_config.rows.num_classes, run_config.rows.fields)
+  training.restore_best(model, folder)
+  return model
+
+
+def adamw(settings: config.Training, steps: int):
+  """AdamW as BERT uses it: warm-up, linear decay, gradients clipped to a global norm of 1."""
+  return optimizers.LazyAdamW(training.learning_rate_schedule(settings, steps),
+                              weight_decay_rate=settings.weight_decay,
+                              epsilon=1e-6,
+                              exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'],
+                              gradient_clip_norm=1.0)
+
+
+def _check(settings, architecture, vocab_file, path):
+  """Raises ValueError where vocabulary, flags and checkpoint contradict each other."""
+  vocab_size = len(text.read_vocab(vocab_file))
+  if vocab_size != architecture.vocab_size:
+    raise ValueError(
+        f'{vocab_file}: expected the {architecture.vocab_size} word pieces of {path}, '
+        f'found {vocab_size}; set --vocab_file to the vocabulary that it was trained with')
+  if settings.max_seq_length > architecture.max_positions:
+    raise ValueError(
+        f'--max_seq_length={settings.max_seq_length}: '
+        f'{path} has {architecture.max_positions} positions')
+  if settings.num_layers > architecture.num_layers:
+    raise ValueError(
+        f'--num_layers={settings.num_layers}: {path} has {architecture.num_layers} layers')
+
+
+def _truncate(pieces: tf.RaggedTensor, limits: tf.Tensor) -> tf.RaggedTensor:
+  """The first `limits` [n] of each row."""
+  positions = tf.ragged.range(pieces.row_lengths())
+  kept = positions.values < tf.gather(limits, positions.value_rowids())
+  return tf.ragged.boolean_mask(pieces, positions.with_values(kept))
+
+
+def _cut_by_tokens(order: np.ndarray, lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
+  """Cuts rows sorted by length into batches of up to `max_tokens` padded tokens (or one row)."""
+  start = 0
+  for end in range(1, len(order) + 1):
+    if end == len(order) or (end + 1 - start) * lengths[order[end]] > max_tokens:
+      yield order[start:end]
+      start = end
+
+
+@contextlib.contextmanager
+def _dtype_policy(precision: str):
+  """Keras layers made inside multiply matrices in `precision`."""
+  before = tf_keras.mixed_precision.global_policy()
+  tf_keras.mixed_precision.set_global_policy('mixed_bfloat16' if precision == 'bfloat16' else precision)
+  try:
+    yield
+  finally:
+    tf_keras.mixed_precision.set_global_policy(before)

@@ -1,0 +1,270 @@
+"""Every format gives the same rows; every bad input an error that names file, line, finding."""
+
+import bz2
+import csv
+import gzip
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from b2d import config
+from b2d.data import rows
+
+_PAIRS = config.Rows(text_columns=('q', 't'), id_column='n', label_column='grade',
+                     label_range=(1.0, 3.0))
+_TEXTS = config.Rows(text_columns=('text',), label_column='label')
+_ROWS = [('a', 'red "shoe"', 'röd sko', '1'), ('b', '', 'x' * 100_000, '2.5'),
+         ('c', '靴', ' two  spaces ', '3')]
+_HEADER = ('n', 'q', 't', 'grade')
+
+
+def _write_csv(path):
+  with open(path, 'w', encoding='utf-8', newline='') as file:
+    csv.writer(file).writerows([_HEADER, *_ROWS])
+
+
+def _write_parquet(path):
+  columns = {name: list(values) for name, values in zip(_HEADER, zip(*_ROWS))}
+  columns['grade'] = [float(grade) for grade in columns['grade']]
+  pq.write_table(pa.table(columns), path, row_group_size=2)
+
+
+def _example(**features):
+  made = {}
+  for name, value in features.items():
+    if isinstance(value, float):
+      made[name] = tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+    elif isinstance(value, int):
+      made[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    else:
+      made[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+  return tf.train.Example(features=tf.train.Features(feature=made)).SerializeToString()
+
+
+def _write_tfrecord(path, compression=''):
+  with tf.io.TFRecordWriter(path, compression) as writer:
+    for n, q, t, grade in _ROWS:
+      writer.write(_example(n=n.encode(), q=q.encode(), t=t.encode(), grade=float(grade)))
+
+
+class RowsTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+
+  def _path(self, name):
+    return os.path.join(self.folder, name)
+
+  def _write(self, name, content):
+    if isinstance(content, str):
+      content = content.encode('utf-8')
+    with open(self._path(name), 'wb') as file:
+      file.write(content)
+    return self._path(name)
+
+  def _tsv(self):
+    return ''.join('\t'.join(row) + '\n' for row in (_HEADER, *_ROWS)).encode('utf-8')
+
+  def _files(self):
+    tsv = self._tsv()
+    yield self._write('a.tsv', tsv)
+    yield self._write('crlf.tsv', b'\xef\xbb\xbf' + tsv.replace(b'\n', b'\r\n'))
+    yield self._write('no_last_newline.tsv', tsv[:-1])
+    yield self._write('a.tsv.gz', gzip.compress(tsv[:50]) + gzip.compress(tsv[50:]))
+    yield self._write('a.tsv-00000-of-00001.bz2', bz2.compress(tsv))
+    yield self._write('a.tsv.zst', pa.compress(tsv, 'zstd', asbytes=True))
+    for name, write in (('a.csv', _write_csv), ('a.parquet', _write_parquet),
+                        ('a.tfrecord', _write_tfrecord)):
+      write(self._path(name))
+      yield self._path(name)
+      with open(self._path(name), 'rb') as file:
+        yield self._write(name + '.gz', gzip.compress(file.read()))
+
+  def test_every_format_gives_the_same_rows(self):
+    for path in self._files():
+      with self.subTest(os.path.basename(path)):
+        batches = list(rows.read([path], _PAIRS, batch_size=2))
+        self.assertEqual([rows.size(batch) for batch in batches], [2, 1])
+        batch = rows.concatenate(batches)
+        self.assertCountEqual(batch, ['query', 'title', 'id', 'label'])
+        self.assertEqual(batch['id'].tolist(), [row[0].encode() for row in _ROWS])
+        self.assertEqual(batch['query'].tolist(), [row[1].encode() for row in _ROWS])
+        self.assertEqual(batch['title'].tolist(), [row[2].encode() for row in _ROWS])
+        np.testing.assert_array_equal(batch['label'], np.float32([0, 0.75, 1]))
+        self.assertEqual(batch['label'].dtype, np.float32)
+        self.assertEqual(rows.count([path], _PAIRS), 3)
+        self.assertEqual(list(rows.read_column([path], 'q')), [row[1] for row in _ROWS])
+
+  def test_plain_lines_across_blocks(self):
+    lines = [b'', b'a\tb "c"', 'ü'.encode() * 3_000_000, b'x' * 100_000, b'']
+    path = self._write('lines.txt.gz', gzip.compress(b'\n'.join(lines) + b'\n', 1))
+    batch = rows.concatenate(list(rows.read([path], config.Rows())))
+    self.assertEqual(batch['text'].tolist(), lines)
+    self.assertEqual(batch['id'].tolist(), [b'lines.txt.gz:%d' % line for line in range(1, 6)])
+    self.assertLen(list(rows.read_column([path], None)), 5)
+
+  def test_lines_of_a_tsv_are_counted_across_blocks(self):
+    num_rows = 400_000
+    content = 'text\tlabel\n' + 'some words in a row\t1\n' * num_rows + 'last\t7\n'
+    path = self._write('big.tsv', content)
+    with self.assertRaisesRegex(ValueError, f'big.tsv:{num_rows + 2}: expected a class from 0'):
+      list(rows.read([path], _TEXTS))
+    last = list(rows.read([path], config.Rows()))[-1]
+    self.assertEqual(last['id'][-1], b'big.tsv:%d' % (num_rows + 2))
+
+  def test_several_files_make_full_batches(self):
+    first = self._write('1.txt', 'a\nb\nc\n')
+    second = self._write('2.tsv', 'label\ttext\n0\td\n1\te\n')
+    batches = list(rows.read([first, second], config.Rows(), batch_size=4))
+    self.assertEqual([batch['text'].tolist() for batch in batches],
+                     [[b'a', b'b', b'c', b'd'], [b'e']])
+    self.assertEqual(batches[1]['id'].tolist(), [b'2.tsv:3'])
+
+  def test_numeric_identifiers_and_classes(self):
+    path = self._path('a.parquet')
+    pq.write_table(pa.table({'text': ['a', 'b'], 'n': [12, 2**40], 'label': [0, 2]}), path)
+    found = next(rows.read([path], config.Rows(id_column='n', label_column='label', num_classes=3)))
+    self.assertEqual(found['id'].tolist(), [b'12', b'1099511627776'])
+    np.testing.assert_array_equal(found['label'], np.float32([0, 2]))
+
+  @parameterized.named_parameters(
+      ('missing_column', 'a.tsv', 'txt\tlabel\na\t1\n',
+       r"a.tsv:1: expected a column 'text', found 'txt', 'label'"),
+      ('missing_column_csv', 'a.csv', 'txt,label\na,1\n',
+       r"expected a column 'text', found 'txt', 'label'"),
+      ('too_few_columns', 'a.tsv', 'text\tlabel\na\t1\nb\n',
+       r'a.tsv:3: expected 2 columns .*, found 1; '),
+      ('columns_that_cancel_out', 'a.tsv', 'text\tlabel\na\nb\t1\t1\n',
+       r'a.tsv:2: expected 2 columns .*, found 1; '),
+      ('too_many_columns_csv', 'a.csv', 'text,label\na,1\nb,1,2\n',
+       r'a.csv: row 2: expected 2 columns .*, found 3; '),
+      ('class_too_high', 'a.tsv', 'text\tlabel\na\t1\nb\t2\n',
+       r"a.tsv:3: expected a class from 0 to 1 in 'label', found '2'; .*--num_classes"),
+      ('class_not_whole', 'a.tsv', 'text\tlabel\na\t0.5\n',
+       r"a.tsv:2: expected a class .*, found '0.5'; .*--label_range"),
+      ('no_number', 'a.tsv', 'text\tlabel\na\t1\nb\tgood\n',
+       r"a.tsv:3: expected a class .*, found 'good'"),
+      ('empty_label', 'a.csv', 'text,label\na,\n', r"a.csv: row 1: expected a class .*, found ''"),
+      ('nan', 'a.tsv', 'text\tlabel\na\tnan\n', r"a.tsv:2: expected a class .*, found 'nan'"),
+      ('invalid_utf8', 'a.tsv', b'text\tlabel\na\t1\nb\xff\t1\n',
+       r"a.tsv:3: expected UTF-8, found the bytes b'\\xff'"),
+      ('invalid_utf8_csv', 'a.csv', b'text,label\na,1\nb\xff,1\n',
+       r'a.csv: row 2: expected UTF-8, found'),
+      ('empty', 'a.tsv', '', r'a.tsv: expected rows, found an empty file; '),
+      ('empty_tfrecord', 'a.tfrecord.gz', gzip.compress(b''),
+       r'a.tfrecord.gz: expected rows, found an empty file; '),
+      ('header_alone', 'a.tsv', 'text\tlabel\n', r'a.tsv: expected rows, found none; '),
+      ('header_alone_csv', 'a.csv', 'text,label\n', r'a.csv: expected rows, found none; '),
+      ('not_gzip', 'a.tsv.gz', 'text\tlabel\na\t1\n',
+       r'a.tsv.gz: expected a whole compressed tsv file, found: '),
+      ('not_parquet', 'a.parquet', 'text\tlabel\na\t1\n',
+       r'a.parquet: expected a (whole p|P)arquet file, found: '),
+      ('not_tfrecord', 'a.tfrecord', 'text\tlabel\na\t1\n',
+       r'a.tfrecord: expected a whole tfrecord file, found: '),
+      ('unknown_name', 'a.json', '{}', r'a.json: expected a file named .tsv, .csv'),
+      ('labels_of_plain_lines', 'a.txt', 'a\n',
+       r'a.txt: expected one column, a text a line, .* clear .*--label_column'))
+  def test_bad_input(self, name, content, message):
+    path = self._write(name, content)
+    with self.assertRaisesRegex(ValueError, message):
+      list(rows.read([path], _TEXTS))
+
+  def test_grade_outside_the_range(self):
+    path = self._write('a.tsv', 'text\tlabel\na\t1\nb\t3.5\n')
+    graded = config.Rows(label_column='label', label_range=(1.0, 3.0))
+    with self.assertRaisesRegex(ValueError,
+                                r"a.tsv:3: expected a grade from 1 to 3 .*, found '3.5'"):
+      list(rows.read([path], graded))
+
+  @parameterized.parameters('txt', 'tsv', 'csv', 'parquet', 'tfrecord')
+  def test_truncated_gzip(self, file_format):
+    generator = np.random.default_rng(0)
+    texts = [generator.bytes(40).hex() for _ in range(5000)]
+    path = self._path('a.' + file_format)
+    if file_format == 'parquet':
+      pq.write_table(pa.table({'text': texts}), path)
+    elif file_format == 'tfrecord':
+      with tf.io.TFRecordWriter(path) as writer:
+        for text in texts:
+          writer.write(_example(text=text.encode()))
+    else:
+      self._write('a.' + file_format, 'text\n' + '\n'.join(texts) + '\n')
+    with open(path, 'rb') as file:
+      whole = gzip.compress(file.read())
+    path = self._write(f'a.{file_format}.gz', whole[:len(whole) // 2])
+    message = f'a.{file_format}.gz: expected a whole compressed {file_format} file'
+    with self.assertRaisesRegex(ValueError, message):
+      list(rows.read([path], config.Rows()))
+
+  def test_nulls_and_wrong_types_in_parquet(self):
+    path = self._path('a.parquet')
+    pq.write_table(pa.table({'text': ['a', 'b', None], 'label': [0, 1, 0]}), path, row_group_size=1)
+    with self.assertRaisesRegex(ValueError,
+                                "a.parquet: row 3: expected a value in 'text', found nu"):
+      list(rows.read([path], _TEXTS))
+    with self.assertRaisesRegex(ValueError,
+                                "row 1: expected a text in 'label', found the number 0"):
+      list(rows.read([path], config.Rows(text_columns=('label',))))
+    pq.write_table(pa.table({'text': [['a'], ['b']]}), path)
+    with self.assertRaisesRegex(ValueError, "expected strings or numbers in 'text', found list"):
+      list(rows.read([path], config.Rows()))
+    pq.write_table(pa.table({'text': pa.array([b'a', b'\xff'])}), path)
+    with self.assertRaisesRegex(ValueError, 'a.parquet: row 2: expected UTF-8'):
+      list(rows.read([path], config.Rows()))
+
+  def test_records_that_differ(self):
+    path = self._path('a.tfrecord')
+    with tf.io.TFRecordWriter(path) as writer:
+      writer.write(_example(text=b'a', label=1))
+      writer.write(_example(text=b'b', label=b'0'))
+    with self.assertRaisesRegex(ValueError,
+                                r'row 2: expected one value each of text \(string\), la'):
+      list(rows.read([path], _TEXTS))
+    with self.assertRaisesRegex(ValueError, "expected a column 'words', found 'label', 'text'"):
+      list(rows.read([path], config.Rows(text_columns=('words',))))
+
+  def test_expand(self):
+    paths = [self._write(name, 'a\n') for name in ('b.txt', 'a.txt')]
+    self.assertEqual(rows.expand([self._path('*.txt'), paths[0]]), sorted(paths))
+    with self.assertRaisesRegex(ValueError, r'\*\.tsv: expected a file, found a pattern that'):
+      rows.expand([self._path('*.tsv')])
+    with self.assertRaisesRegex(ValueError, 'c.txt: expected a file, found no such file'):
+      rows.expand([self._path('c.txt')])
+    with self.assertRaisesRegex(ValueError, 'expected a file, found a folder'):
+      rows.expand([self.folder])
+    with self.assertRaisesRegex(ValueError, 'expected the name of a column'):
+      list(rows.read_column([self._write('a.tsv', 'a\nb\n')], None))
+
+
+class ShuffleTest(absltest.TestCase):
+
+  def test_permutes_within_windows_and_keeps_rows_whole(self):
+    def batches(batch_size):
+      for start in range(0, 100, batch_size):
+        numbers = np.arange(start, min(start + batch_size, 100))
+        yield {'text': np.array([b'%d' % n for n in numbers], dtype=object),
+               'logits': numbers[:, None, None] * 1.0}
+
+    found = list(rows.shuffle(batches(7), batch_size=16, window_rows=30, seed=1))
+    self.assertEqual([rows.size(batch) for batch in found], [16] * 6 + [4])
+    whole = rows.concatenate(found)
+    numbers = whole['logits'][:, 0, 0].astype(int)
+    self.assertEqual([int(text) for text in whole['text']], numbers.tolist())
+    for start in range(0, 100, 30):
+      window = numbers[start:start + 30]
+      self.assertCountEqual(window, range(start, min(start + 30, 100)))
+      self.assertNotEqual(window.tolist(), sorted(window))
+    again = rows.concatenate(list(rows.shuffle(batches(50), batch_size=9, window_rows=30, seed=1)))
+    np.testing.assert_array_equal(again['logits'][:, 0, 0], numbers)
+    other = rows.concatenate(list(rows.shuffle(batches(50), batch_size=9, window_rows=30, seed=2)))
+    self.assertNotEqual(other['text'].tolist(), whole['text'].tolist())
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,246 @@
+"""A run becomes a SavedModel that a server can load, with all that it needs beside it."""
+
+import os
+import re
+
+from absl.testing import absltest
+from absl.testing import parameterized
+from google.protobuf import text_format
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from b2d import config
+from b2d.models import student
+from b2d.models import teacher
+from b2d import runs
+from export import __main__ as binary
+from export import ops
+from export import parity
+from export import saved_model
+from export import warmup
+from tests import tiny_bert
+
+_PAIR = ('query', 'title')
+_TEXTS = {'query': np.array([b'drill', b'red shoe', b''], dtype=object),
+          'title': np.array([b'Cordless Drill', b'Blue Saw', b'a'], dtype=object)}
+
+
+def _write_student(folder: str, columns=_PAIR, num_classes: int = 2,
+                   **settings) -> student.StudentModel:
+  """An untrained run of b2d.distill; returns its model."""
+  graded = {'label_range': (0.0, 3.0), 'relevant_from': 2.0} if num_classes == 2 else {}
+  run = config.Distill(
+      train_files=('gone.tsv',), output_dir=folder,
+      rows=config.Rows(text_columns=columns, label_column='grade', num_classes=num_classes,
+                       **graded),
+      student=config.Student(num_buckets=512, embedding_dim=8, hidden_layers=(16, 8), **settings))
+  runs.start(run, 'distill')
+  model = student.StudentModel(run.student, run.rows.fields, num_classes)
+  for layer in model.dense:
+    layer.bias.assign(tf.range(layer.units, dtype=tf.float32) / 10 - 0.3)
+  tf.train.Checkpoint(model=model).save(os.path.join(folder, 'best', 'ckpt'))
+  return model
+
+
+def _write_teacher(folder: str) -> teacher.TeacherModel:
+  checkpoint = tiny_bert.write_hugging_face(f'{folder}-bert')
+  settings = config.Teacher(init_checkpoint=checkpoint, max_seq_length=16)
+  run = config.Finetune(
+      output_dir=folder, teacher=settings,
+      rows=config.Rows(text_columns=_PAIR, label_column='grade'))
+  runs.start(run, 'finetune')
+  model = teacher.build(settings, 2, _PAIR)
+  model.save_description(folder)
+  tf.train.Checkpoint(model=model).save(os.path.join(folder, 'best', 'ckpt'))
+  return model
+
+
+def _examples(texts) -> tf.Tensor:
+  return tf.constant([example.SerializeToString() for example in warmup.examples(texts)])
+
+
+def _constants(texts) -> dict[str, tf.Tensor]:
+  return {name: tf.constant(values) for name, values in texts.items()}
+
+
+class ExportTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.run_dir = os.path.join(self.folder, 'run')
+    self.output_dir = os.path.join(self.folder, 'export')
+
+  def _export(self, **settings):
+    return saved_model.export(
+        config.Export(**{'model': self.run_dir, 'output_dir': self.output_dir, 'table_dtype': 'float32', **settings}))
+
+  def test_pairs_in_all_three_signatures(self):
+    model = _write_student(self.run_dir)
+    runs.write_text(student.calibration_path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
+    folder, described = self._export()
+    self.assertEqual(folder, os.path.join(self.output_dir, '1'))
+    loaded = tf.saved_model.load(folder)
+    logits = model.predict_logits(_TEXTS)[:, 1]
+    found = loaded.signatures['serving_default'](**_constants(_TEXTS))
+    np.testing.assert_allclose(found['logit'], logits, atol=1e-5)
+    probability = 1 / (1 + np.exp(-(2.0 * logits + 0.5)))
+    np.testing.assert_allclose(found['probability'], probability, atol=1e-5)
+    found = loaded.signatures['classify'](inputs=_examples(_TEXTS))
+    both = np.stack([1 - probability, probability], axis=1)
+    np.testing.assert_allclose(found['scores'], both, atol=1e-5)
+    np.testing.assert_array_equal(found['classes'], [[b'0', b'1']] * 3)
+    found = loaded.signatures['regress'](inputs=_examples(_TEXTS))
+    np.testing.assert_allclose(found['outputs'], probability, atol=1e-5)
+    self.assertEqual(described['serving']['lowest_release'], '2.15')
+    self.assertEqual(described['training_data'], {'gone.tsv': 'not there any more'})
+    self.assertEqual(runs.read_json(os.path.join(folder, 'assets.extra', 'calibration.json')),
+                     {'scale': 2.0, 'offset': 0.5})
+
+  @parameterized.parameters(
+      ({'weighted_pooling': True},), ({'convolution_filters': 8},),
+      ({'weighted_pooling': True, 'convolution_filters': 8},))
+  def test_weights_and_convolution(self, settings):
+    model = _write_student(self.run_dir, ('text',), **settings)
+    model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
+    tf.train.Checkpoint(model=model).save(os.path.join(self.run_dir, 'best', 'ckpt'))
+    texts = {'text': _TEXTS['title']}
+    logits = model.predict_logits(texts)[:, 1]
+    for dtype, tolerance in (('float32', 1e-5), ('bfloat16', 0.05)):
+      folder, described = self._export(table_dtype=dtype)
+      self.assertNotIn('ResourceGather', described['serving']['ops'])  # It would make each call copy the table.
+      found = tf.saved_model.load(folder).signatures['serving_default'](text=tf.constant(texts['text']))
+      np.testing.assert_allclose(found['logit'], logits, rtol=tolerance, atol=tolerance)
+    if model.settings.weighted_pooling:
+      with self.assertRaisesRegex(ValueError, 'choose bfloat16 or float32'):
+        self._export(table_dtype='float16')
+
+  def test_three_classes_of_single_texts(self):
+    model = _write_student(self.run_dir, ('text',), num_classes=3)
+    folder, described = self._export()
+    texts = {'text': _TEXTS['title']}
+    logits = model.predict_logits(texts)
+    loaded = tf.saved_model.load(folder)
+    found = loaded.signatures['serving_default'](text=tf.constant(texts['text']))
+    np.testing.assert_allclose(found['logit'], logits, atol=1e-5)
+    np.testing.assert_allclose(found['probability'], tf.nn.softmax(logits), atol=1e-5)
+    found = loaded.signatures['classify'](inputs=_examples(texts))
+    np.testing.assert_array_equal(found['classes'], [[b'0', b'1', b'2']] * 3)
+    self.assertEqual(described['signatures'], ['serving_default', 'classify'])
+    self.assertIn('no regress signature', binary.summary(folder, described))
+
+  def test_teacher(self):
+    model = _write_teacher(self.run_dir)
+    folder, described = self._export(model_name='teacher')
+    logits = model.predict_logits(_TEXTS)
+    found = tf.saved_model.load(folder).signatures['serving_default'](**_constants(_TEXTS))
+    np.testing.assert_allclose(found['logit'], logits[:, 1] - logits[:, 0], atol=1e-5)
+    self.assertEqual(described['kind'], 'teacher')
+    self.assertEqual(described['serving']['lowest_release'], '2.15')
+
+  def test_versions_count_up_and_failures_leave_none(self):
+    _write_student(self.run_dir)
+    self._export()
+    self.assertEqual(self._export()[0], os.path.join(self.output_dir, '2'))
+    with self.assertRaisesRegex(ValueError, 'gone.tsv'):
+      self._export(valid_files=('gone.tsv',))
+    with absltest.mock.patch.object(ops, 'check', side_effect=ValueError('unknown op')):
+      with self.assertRaisesRegex(ValueError, 'unknown op'):
+        self._export()
+    left = [name for name in os.listdir(self.output_dir) if name[0].isdecimal() or 'unfin' in name]
+    self.assertCountEqual(left, ['1', '2'])
+
+  def test_the_same_export_is_not_made_again(self):
+    _write_student(self.run_dir)
+    runs.write_metrics(self.run_dir, {'auc': 0.5})
+    first, described = self._export()
+    self.assertEqual(self._export(), (first, described))
+    self.assertNotEqual(self._export(table_dtype='float16')[0], first)
+    runs.write_metrics(self.run_dir, {'auc': 0.6})
+    self.assertEqual(self._export(table_dtype='float16')[0], os.path.join(self.output_dir, '3'))
+
+  def test_warm_up_requests_run(self):
+    _write_student(self.run_dir)
+    folder, described = self._export()
+    signatures = tf.saved_model.load(folder).signatures
+    records = tf.data.TFRecordDataset(
+        os.path.join(folder, 'assets.extra', 'tf_serving_warmup_requests'))
+    sizes = []
+    for record in records.as_numpy_iterator():
+      log = prediction_log_pb2.PredictionLog.FromString(record)
+      request = getattr(log, log.WhichOneof('log_type')).request
+      if log.HasField('predict_log'):
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+      else:
+        inputs = {'inputs': [e.SerializeToString() for e in request.input.example_list.examples]}
+      outputs = signatures[request.model_spec.signature_name](**_constants(inputs))
+      sizes += [len(value) for value in outputs.values()]
+    self.assertLen(list(records), described['warmup_requests'])
+    self.assertContainsSubset({1, 8, 64, 512}, sizes)
+
+  def test_server_configuration(self):
+    _write_student(self.run_dir)
+    self._export(model_name='shop')
+    def read(name):
+      with open(os.path.join(self.output_dir, name), encoding='utf-8') as file:
+        return file.read()
+    models = text_format.Parse(read('model.config'), model_server_config_pb2.ModelServerConfig())
+    self.assertEqual(models.model_config_list.config[0].base_path, '/models/shop')
+    session = text_format.Parse(read('session_latency.config'), config_pb2.ConfigProto())
+    self.assertEqual(session.experimental.executor_type, 'SINGLE_THREADED_EXECUTOR')
+    text_format.Parse(read('session_throughput.config'), config_pb2.ConfigProto())
+    # It bounds a request in the server of release 2.20: re-ranking sends thousands of rows.
+    self.assertGreaterEqual(int(re.search(r'max_batch_size \{ value: (\d+)', read('batching.config'))[1]), 10_000)
+    readme = read('README.md')
+    self.assertIn('"query": ["cordless drill"', readme)
+    self.assertIn('_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=-1', readme)
+
+  def test_smaller_tables_and_their_loss(self):
+    _write_student(self.run_dir)
+    valid = os.path.join(self.folder, 'valid.tsv')
+    with open(valid, 'w', encoding='utf-8') as file:
+      file.write('query\ttitle\tgrade\n')
+      file.writelines(f'drill {i}\tsaw {i % 7}\t{i % 4}\n' for i in range(40))
+    sizes = {}
+    for table_dtype in config.groups.TABLE_DTYPES:
+      folder, described = self._export(table_dtype=table_dtype, valid_files=(valid,))
+      self.assertIn('auc', described['held_out']['exported'])
+      self.assertLess(described['largest_difference'], 0.05)
+      self.assertEqual(described['largest_difference'] > 1e-5, table_dtype != 'float32')
+      sizes[table_dtype] = os.path.getsize(
+          os.path.join(folder, 'variables', 'variables.data-00000-of-00001'))
+    self.assertLess(sizes['float16'], 0.6 * sizes['float32'])
+    self.assertEqual(sizes['bfloat16'], sizes['float16'])
+
+  def test_parity_names_the_row_that_differs(self):
+    _write_student(self.run_dir)
+    folder, _ = self._export()
+    expected = parity.saved_logits(folder, _TEXTS)
+    with self.assertRaisesRegex(ValueError, 'red shoe'):
+      parity.check(folder, _TEXTS, expected + [0, 1e-3, 0], tolerance=1e-4)
+    with self.assertRaisesRegex(ValueError, 'red shoe'):
+      parity.check(folder, _TEXTS, expected + [0, np.nan, 0], tolerance=1)
+
+  def test_ops(self):
+    self.assertEqual(ops.check_ops(['MatMul', 'Const', 'CaseFoldUTF8']),
+                     ops.Report(['Const', 'MatMul'], ['CaseFoldUTF8'], '2.15'))
+    self.assertEqual(ops.check_ops(['TFText>RoundRobinTrim']).lowest_release, '2.20')
+    with self.assertRaisesRegex(ValueError, 'SentencepieceOp'):
+      ops.check_ops(['MatMul', 'SentencepieceOp'])
+
+  def test_refusals(self):
+    with self.assertRaisesRegex(ValueError, 'set --model'):
+      config.Export(output_dir='x')
+    with self.assertRaisesRegex(ValueError, '--model_name'):
+      config.Export(model='m', output_dir='x', model_name='a/b')
+    os.makedirs(self.run_dir)
+    runs.write_text(os.path.join(self.run_dir, 'config.json'), '{"step": "label"}')
+    with self.assertRaisesRegex(ValueError, 'one of b2d.label'):
+      self._export()
+
+
+if __name__ == '__main__':
+  absltest.main()

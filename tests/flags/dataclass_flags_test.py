@@ -1,0 +1,113 @@
+"""Flags follow the configurations: defaults, types, one line for a user's slip."""
+
+import dataclasses
+import sys
+
+from absl import app
+from absl import flags
+from absl.testing import absltest
+from absl.testing import parameterized
+
+from b2d import config
+from flags import dataclass_flags
+from flags import distill_flags
+from flags import evaluate_flags
+from flags import export_flags
+from flags import finetune_flags
+from flags import label_flags
+from flags import pair_up_flags
+from flags import stack_flags
+from flags import sweep_flags
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inner(config.Config):
+  width: int = config.option(3, 'Width.')
+  rates: tuple[float, ...] = config.option((0.5,), 'Rates.')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outer(config.Config):
+  names: tuple[str, ...] = config.option((), 'Names.')
+  mode: str = config.option('a', 'Mode.', ('a', 'b'))
+  fast: bool = config.option(False, 'Fast.')
+  share: float = config.option(0.25, 'Share.')
+  heat: float | str = config.option(1.0, "A number or 'auto'.")
+  inner: _Inner = _Inner(width=7)
+
+  def validate(self):
+    if self.share > 1:
+      raise ValueError('--share must be at most 1')
+
+
+def _parse(*arguments):
+  parse = dataclass_flags.define(_Outer)
+  parse.flag_values(['binary', *arguments])
+  return parse()
+
+
+class DataclassFlagsTest(parameterized.TestCase):
+
+  def test_defaults_are_the_configurations(self):
+    self.assertEqual(_parse(), _Outer())  # With the outer one's default for the inner one.
+
+  def test_every_type(self):
+    self.assertEqual(
+        _parse('--names=x, y', '--mode=b', '--fast', '--share=1', '--width=9', '--rates=1,2.5'),
+        _Outer(names=('x', 'y'), mode='b', fast=True, share=1.0, inner=_Inner(9, (1.0, 2.5))))
+    self.assertEqual(_parse('--nofast', '--rates=').inner.rates, ())
+    self.assertEqual([_parse(f'--heat={heat}').heat for heat in ('2', '0.5', 'auto')], [2.0, 0.5, 'auto'])
+
+  def test_flags_of_one_definition_are_not_anothers(self):
+    first, second = dataclass_flags.define(_Outer), dataclass_flags.define(_Outer)
+    first.flag_values(['binary', '--width=1'])
+    second.flag_values(['binary', '--width=2'])
+    self.assertEqual((first().inner.width, second().inner.width), (1, 2))
+
+  @parameterized.parameters('--mode=c', '--width=2.5', '--share=much', '--wide=1', '--fast=maybe')
+  def test_wrong_values_are_refused_with_the_flags_name(self, argument):
+    with self.assertRaisesRegex(flags.Error, argument[2:6]):
+      _parse(argument)
+
+  @parameterized.parameters(
+      ('--share=2', '^--share must be at most 1$'),
+      ('--rates=1,fast', '^--rates=1,fast: expected floats, comma-separated$'))
+  def test_slips_are_usage_errors(self, argument, message):
+    with self.assertRaisesRegex(app.UsageError, message):
+      _parse(argument)
+
+  def test_adopted_flags_are_the_process_and_its_help(self):
+    own = flags.FlagValues()
+    with absltest.mock.patch.object(flags, 'FLAGS', own), absltest.mock.patch.object(
+        sys, 'argv', ['binary']):
+      parse = dataclass_flags.define(_Outer)
+      parse.adopt()
+      own(['binary', '--width=4'])
+      self.assertEqual(parse().inner.width, 4)
+      self.assertIn('--width: Width.', own.main_module_help())
+
+
+class StepsTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      (distill_flags, config.Distill, ['--soft_labels=a'], {'soft_labels': ('a',)}),
+      (evaluate_flags, config.Evaluate, ['--models=a=b', '--label_column=c'],
+       {'models': ('a=b',), 'rows': config.Rows(label_column='c')}),
+      (export_flags, config.Export, ['--model=a', '--output_dir=b'],
+       {'model': 'a', 'output_dir': 'b'}),
+      (finetune_flags, config.Finetune, ['--vocab_file=a', '--label_column=b'],
+       {'teacher': config.Teacher(vocab_file='a'), 'rows': config.Rows(label_column='b')}),
+      (label_flags, config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
+      (pair_up_flags, config.PairUp, [], {}),
+      (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}),
+      (sweep_flags, config.Sweep, ['--soft_labels=a', '--valid_files=b', '--label_column=c', '--seeds=4'],
+       {'soft_labels': ('a',), 'valid_files': ('b',), 'rows': config.Rows(label_column='c'), 'seeds': (4,)}))
+  def test_flags_of_a_step(self, module, config_class, needed, made_from):
+    self.assertCountEqual(module.parse.flag_values, config.to_flat(config_class(**made_from)))
+    parse = dataclass_flags.define(config_class)
+    parse.flag_values(['binary', *needed])
+    self.assertEqual(parse(), config_class(**made_from))
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,263 @@
+"""Labelling loses nothing and labels nothing twice, whoever dies; imports; engines."""
+
+import dataclasses
+import functools
+import multiprocessing
+import os
+import time
+from unittest import mock
+
+from absl.testing import absltest
+import numpy as np
+
+from b2d import config
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.learning import engines
+from b2d.learning import labeling
+from b2d import runs
+
+_NUM_ROWS = 50
+_CONTEXT = multiprocessing.get_context('forkserver')  # TensorFlow is imported once for all workers.
+_CONTEXT.set_forkserver_preload(['b2d.learning.labeling'])
+_RUN_TASKS = functools.partial(engines.run_tasks, start_method='forkserver')
+
+
+def _score(journal, deadly, batch):
+  """Logits [0, number of the row]; notes the shard in the journal; dies at the text `deadly`."""
+  if deadly in batch['text'].tolist() and not os.path.exists(f'{journal}.died'):
+    if not deadly.endswith(b'!'):  # Else it dies each time.
+      open(f'{journal}.died', 'w').close()
+    os._exit(9)
+  with open(journal, 'ab') as file:
+    file.write(b'%b\n' % batch['text'][0])
+  margins = np.array([float(text.strip(b'!')) for text in batch['text']], np.float32)
+  return np.stack([np.zeros_like(margins), margins], axis=1)
+
+
+def _make_scorer(journal, deadly=b'none'):
+  return functools.partial(_score, journal, deadly)
+
+
+def _make_slow_scorer(journal):
+
+  def score(batch):
+    time.sleep(0.05)
+    return _score(journal, b'none', batch)
+
+  return score
+
+
+class LabelingTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.input = self._path('in.txt')
+    self._write_input()
+    teacher = runs.start(
+        config.Finetune(output_dir=self._path('teacher'), rows=config.Rows(label_column='label'),
+                        teacher=config.Teacher(vocab_file='vocab.txt')), 'finetune')
+    runs.write_metrics(teacher, {'step': 7})
+    self.config = config.Label(input_files=(self.input,), teacher_dir=teacher,
+                               output_dir=self._path('out'), rows_per_shard=8, num_workers=1)
+    self.journal = self._path('journal')
+    os.makedirs(self._path('out'))
+    self.enter_context(mock.patch.object(engines, 'run_tasks', _RUN_TASKS))
+
+  def _path(self, name):
+    return os.path.join(self.folder, name)
+
+  def _write_input(self, num_rows=_NUM_ROWS, mark=None):
+    with open(self.input, 'w') as file:
+      file.write(''.join(f'{n}{"!" if n == mark else ""}\n' for n in range(num_rows)))
+
+  def _label(self, deadly=b'none', **changes):
+    label_config = dataclasses.replace(self.config, **changes)
+    return labeling.label(label_config, functools.partial(_make_scorer, self.journal, deadly))
+
+  def _assert_all_labelled_once(self):
+    found = rows.concatenate(list(soft_labels.read([self._path('out')])))
+    self.assertEqual([int(text.strip(b'!')) for text in found['text']],
+                     list(range(_NUM_ROWS)))
+    np.testing.assert_array_equal(found['logits'][:, 0, 1], np.arange(_NUM_ROWS))
+    self.assertTrue(np.isnan(found['label']).all())
+    with open(self.journal) as file:
+      self.assertCountEqual([int(line) for line in file], range(0, _NUM_ROWS, 8))
+    others = [name for name in os.listdir(self._path('out')) if not name.startswith('part-')]
+    self.assertCountEqual(others, ['manifest.json', 'plan.json'])
+
+  def _keep_in_journal_what_is_done(self):
+    """What a killed run had scored and not yet written does not count."""
+    done = [name for name in os.listdir(self._path('out')) if name.endswith('.parquet')]
+    with open(self.journal, 'w') as file:
+      file.write(''.join(f'{int(name[5:10]) * 8}\n' for name in done))
+
+  def test_labels_every_row(self):
+    result = self._label()
+    self.assertEqual(result['rows'], _NUM_ROWS)
+    self._assert_all_labelled_once()
+    manifest = soft_labels.read_manifest(self._path('out'))
+    self.assertEqual(manifest.teachers, (self.config.teacher_dir,))
+    self.assertEqual(list(manifest.shards.values()), [8] * 6 + [2])
+
+  def test_a_finished_folder_is_left_alone(self):
+    self._label()
+    os.remove(self.journal)
+    self.assertEqual(self._label()['rows'], _NUM_ROWS)
+    self.assertFalse(os.path.exists(self.journal))
+
+  def test_a_worker_that_dies_is_replaced(self):
+    self._label(deadly=b'20', num_workers=2)
+    self.assertTrue(os.path.exists(self.journal + '.died'))
+    self._assert_all_labelled_once()
+
+  def test_a_shard_that_kills_its_workers_is_reported_and_a_rerun_completes(self):
+    self._write_input(mark=20)
+    with self.assertRaisesRegex(ChildProcessError, r'index=2, .*died 2 times \(exit code 9\)'):
+      self._label(deadly=b'20!', num_workers=2)
+    self.assertFalse(os.path.exists(self._path('out/manifest.json')))
+    self.assertFalse(os.path.exists(self._path('out/part-00002.parquet')))
+    with open(self._path('out/part-00002.parquet.tmp-1'), 'w') as file:
+      file.write('what a killed worker left')
+    self._keep_in_journal_what_is_done()
+    self._label()
+    self._assert_all_labelled_once()
+
+  def test_a_killed_run_goes_on(self):
+    make_scorer = functools.partial(_make_slow_scorer, self.journal)
+    process = _CONTEXT.Process(target=labeling.label, args=(self.config, make_scorer))
+    process.start()
+    deadline = time.time() + 60
+    while not os.path.exists(self._path('out/part-00001.parquet')) and time.time() < deadline:
+      time.sleep(0.01)
+    process.kill()
+    process.join()
+    self.assertFalse(os.path.exists(self._path('out/manifest.json')))
+    self._keep_in_journal_what_is_done()
+    self._label()
+    self._assert_all_labelled_once()
+
+  def test_refuses_inputs_or_a_teacher_that_changed(self):
+    self._label()
+    self._write_input(_NUM_ROWS + 1)
+    with self.assertRaisesRegex(ValueError, r'in.txt: has changed since .*out was begun; remove'):
+      self._label()
+    self._write_input()
+    runs.write_metrics(self.config.teacher_dir, {'step': 8})
+    with self.assertRaisesRegex(ValueError, r'teacher/metrics.json: has changed'):
+      self._label()
+
+  def test_refuses_rows_that_the_teacher_does_not_fit(self):
+    with self.assertRaisesRegex(ValueError, 'expects 2 num_classes, found 3; correct --num_cl'):
+      self._label(rows=config.Rows(num_classes=3))
+    with self.assertRaisesRegex(ValueError, 'expects 1 text_columns, found 2'):
+      self._label(rows=config.Rows(text_columns=('q', 't')))
+
+  def test_bad_input_leaves_no_plan(self):
+    with open(self.input, 'ab') as file:
+      file.write(b'\xff\n')
+    with self.assertRaisesRegex(ValueError, 'in.txt:51: expected UTF-8'):
+      self._label()
+    self.assertFalse(os.path.exists(self._path('out/plan.json')))
+    self._write_input()
+    self._label()
+    self._assert_all_labelled_once()
+
+  def test_refuses_logits_that_are_not_finite_or_not_all_there(self):
+    for logits, message in ((np.full([8, 2], np.nan), 'expected finite logits .* found 16 NaN'),
+                            (np.zeros([8, 3]), r'found 0 NaN in \[8, 3\]')):
+      with self.assertRaisesRegex(ValueError, message):
+        labeling.label(self.config, lambda logits=logits: lambda batch: logits)
+
+  def test_phrases_are_labelled_too(self):
+    with open(self.input, 'w') as file:
+      file.write('1 2 3 4\n5 6\n')
+    journal = self.journal
+    label_config = dataclasses.replace(self.config, phrases_per_row=3)
+    labeling.label(label_config, lambda: lambda batch: np.zeros([rows.size(batch), 2], np.float32))
+    found = rows.concatenate(list(soft_labels.read([self._path('out')])))
+    self.assertEqual(found['id'][:3].tolist(), [b'in.txt:1', b'in.txt:2', b'in.txt:1#0'])
+    self.assertFalse(os.path.exists(journal))
+
+  def test_frequent_ngrams_are_labelled_once(self):
+    with open(self.input, 'w') as file:
+      file.write('a good film\na good book\na bad film\n')
+    label_config = dataclasses.replace(self.config, frequent_ngrams=2)
+    labeling.label(label_config, lambda: lambda batch: np.zeros([rows.size(batch), 2], np.float32))
+    found = rows.concatenate(list(soft_labels.read([self._path('out')])))
+    self.assertEqual(found['id'][:3].tolist(), [b'in.txt:1', b'in.txt:2', b'in.txt:3'])
+    self.assertCountEqual(found['text'][3:], [b'a', b'good', b'film', b'a good'])
+    self.assertEqual(found['id'][3:].tolist(), [b'ngram:' + text for text in found['text'][3:]])
+
+
+class ImportTest(absltest.TestCase):
+
+  def _label(self, content, **settings):
+    folder = self.create_tempdir().full_path
+    path = os.path.join(folder, 'in.csv')
+    with open(path, 'w') as file:
+      file.write(content)
+    labeling.label(config.Label(input_files=(path,), output_dir=folder, **settings))
+    return rows.concatenate(list(soft_labels.read([folder])))
+
+  def test_a_probability_of_the_positive_class(self):
+    found = self._label('text,p,label\na,0.8,1\nb,1,0\nc,0,1\n', scores_columns=('p',),
+                        rows=config.Rows(label_column='label'))
+    np.testing.assert_allclose(found['logits'][:, 0, 1], [np.log(4), 13.8155, -13.8155],
+                               rtol=1e-5)
+    np.testing.assert_array_equal(found['logits'][:, 0, 0], [0, 0, 0])
+    np.testing.assert_array_equal(found['label'], np.float32([1, 0, 1]))
+
+  def test_a_column_for_each_class(self):
+    classes = config.Rows(num_classes=3)
+    content = 'text,a,b,c\nx,0.5,0.25,0.25\n'
+    found = self._label(content, scores_columns=('a', 'b', 'c'), rows=classes)
+    np.testing.assert_allclose(found['logits'], np.log([[[0.5, 0.25, 0.25]]]), rtol=1e-6)
+    found = self._label(content, scores_columns=('a', 'b', 'c'), scores_kind='logit', rows=classes)
+    np.testing.assert_array_equal(found['logits'], np.float32([[[0.5, 0.25, 0.25]]]))
+
+  def test_one_logit(self):
+    found = self._label('text,z\na,-3.5\n', scores_columns=('z',), scores_kind='logit')
+    np.testing.assert_array_equal(found['logits'], np.float32([[[0, -3.5]]]))
+
+  def test_bad_scores(self):
+    with self.assertRaisesRegex(ValueError, r'row in.csv:2: expected probabilities .* found 1.5'):
+      self._label('text,p\na,0.5\nb,1.5\n', scores_columns=('p',))
+    with self.assertRaisesRegex(ValueError, r"row 1: expected a number in 'p', found b'high'"):
+      self._label('text,p\na,high\n', scores_columns=('p',))
+    with self.assertRaisesRegex(ValueError, r'expected one for each of --num_classes=3'):
+      config.Label(scores_columns=('p',), rows=config.Rows(num_classes=3))
+    with self.assertRaisesRegex(ValueError, r'set --teacher_dir, or --scores_columns'):
+      config.Label()
+
+
+def _double(task, state):
+  if task < 0:
+    raise ValueError(f'task {task}: expected a positive number')
+  if task == 0:
+    raise KeyError('zero')
+  return task * state
+
+
+def _two():
+  return 2
+
+
+class EnginesTest(absltest.TestCase):
+
+  def test_one_result_a_task(self):
+    for num_workers in (1, 3):
+      found = _RUN_TASKS(range(1, 20), _double, _two, num_workers)
+      self.assertCountEqual(found, range(2, 40, 2))
+    self.assertEmpty(list(_RUN_TASKS([], _double, _two, 2)))
+
+  def test_errors_of_workers_come_back(self):
+    with self.assertRaisesRegex(ValueError, 'task -1: expected a positive'):
+      list(_RUN_TASKS([1, -1, 2], _double, _two, 2))
+    with self.assertRaisesRegex(ChildProcessError, 'failed: KeyError'):
+      list(_RUN_TASKS([1, 0, 2], _double, _two, 2))
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,162 @@
+"""The loop learns, resumes to the same weights, keeps the best ones, and says what went wrong."""
+
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from b2d import config
+from b2d.learning import training
+from b2d import runs
+
+_ROWS = 40
+_WEIGHTS = np.array([[1.0], [-2.0]], np.float32)
+
+
+class _Killed(Exception):
+  pass
+
+
+class TrainingTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.settings = config.Training(train_batch_size=8,
+                                    num_train_epochs=4,
+                                    learning_rate=0.1,
+                                    eval_every=5,
+                                    best_metric='accuracy')
+
+  def _model(self):
+    tf_keras.utils.set_random_seed(1)
+    model = tf_keras.Sequential([tf_keras.layers.Dense(1, use_bias=False)])
+    model.build([None, 2])
+    return model
+
+  def _batches(self, epoch):
+    rng = np.random.default_rng(epoch)
+    for _ in range(_ROWS // 8):
+      x = rng.normal(size=[8, 2]).astype(np.float32)
+      yield {'x': x, 'y': x @ _WEIGHTS}
+
+  def _fit(self, model, folder=None, batches=None, evaluate=None, prepare=dict, **changes):
+    settings = config.Training(**{**self.settings.__dict__, **changes})
+    steps = training.num_steps(settings, _ROWS)
+    optimizer = tf_keras.optimizers.legacy.Adam(training.learning_rate_schedule(settings, steps))
+    return training.fit(model=model,
+                        optimizer=optimizer,
+                        loss=lambda batch: tf.reduce_mean((model(batch['x']) - batch['y'])**2),
+                        batches=batches or self._batches,
+                        num_rows=_ROWS,
+                        evaluate=evaluate,
+                        settings=settings,
+                        folder=folder or self.folder,
+                        prepare=prepare)
+
+  def test_learns(self):
+    model = self._model()
+    result = self._fit(model, num_train_epochs=40)
+    np.testing.assert_allclose(model.trainable_variables[0], _WEIGHTS, atol=0.1)
+    self.assertEqual(result['step'], 200)
+    self.assertGreater(result['rows_per_sec'], 0)
+
+  @parameterized.parameters(3, 5, 12)
+  def test_resumed_run_equals_uninterrupted(self, killed_at):
+    whole = self._model()
+    self._fit(whole)
+    seen = []
+
+    def batches_until_killed(epoch):
+      for batch in self._batches(epoch):
+        if len(seen) == killed_at:
+          raise _Killed
+        seen.append(epoch)
+        yield batch
+
+    folder = self.create_tempdir().full_path
+    with absltest.mock.patch.object(training, '_CHECKPOINT_SECS', -1), self.assertRaises(_Killed):
+      self._fit(self._model(), folder, batches_until_killed)
+    self.assertTrue(training.has_checkpoint(folder))
+    resumed, prepared = self._model(), []
+    result = self._fit(resumed, folder, prepare=lambda batch: prepared.append(batch) or batch)
+    self.assertLen(prepared, 20 - len(seen))  # Not those that the killed run has had.
+    np.testing.assert_array_equal(resumed.trainable_variables[0], whole.trainable_variables[0])
+    self.assertEqual(result['step'], 20)
+
+  @parameterized.parameters(('accuracy', [0.1, 0.9, 0.5, 0.9], 10),
+                            ('log_loss', [0.5, 0.9, 0.2, 0.3], 15),
+                            ('auc', [float('nan'), 0.2, 0.1, 0.1], 10))
+  def test_keeps_the_best(self, metric, values, step):
+    model = self._model()
+    weights = []
+
+    def evaluate():
+      weights.append(model.trainable_variables[0].numpy())
+      return {metric: values[len(weights) - 1], 'other': 1.0}
+
+    result = self._fit(model, evaluate=evaluate, best_metric=metric)
+    self.assertEqual(result['step'], step)
+    self.assertEqual(result[metric], values[step // 5 - 1])
+    np.testing.assert_array_equal(model.trainable_variables[0], weights[step // 5 - 1])
+    restored = self._model()
+    training.restore_best(restored, self.folder)
+    np.testing.assert_array_equal(restored.trainable_variables[0], weights[step // 5 - 1])
+    self.assertEqual(
+        runs.read_json(os.path.join(self.folder, 'best', 'metrics.json'))['step'], step)
+
+  def test_events(self):
+    self._fit(self._model(), evaluate=lambda: {'accuracy': 0.5})
+    tags = set()
+    for file in tf.io.gfile.glob(os.path.join(self.folder, 'events', '*')):
+      for event in tf.compat.v1.train.summary_iterator(file):
+        tags.update(value.tag for value in event.summary.value)
+    self.assertEqual(tags, {'loss', 'learning_rate', 'rows_per_sec', 'held_out/accuracy'})
+
+  def test_schedule(self):
+    schedule = training.learning_rate_schedule(self.settings, 100)
+    np.testing.assert_allclose([schedule(step) for step in (0, 5, 10, 55, 100)],
+                               [0, 0.05, 0.09, 0.045, 0],
+                               atol=1e-6)
+    without = training.learning_rate_schedule(
+        config.Training(warmup_proportion=0.0, learning_rate=1.0), 10)
+    self.assertEqual(float(without(0)), 1.0)
+
+  @parameterized.parameters((40, 8, 4.0, 20), (41, 8, 1.0, 6), (3, 8, 0.1, 1), (80, 8, 0.5, 5))
+  def test_num_steps(self, num_rows, batch_size, epochs, steps):
+    settings = config.Training(train_batch_size=batch_size, num_train_epochs=epochs)
+    self.assertEqual(training.num_steps(settings, num_rows), steps)
+
+  def test_no_rows(self):
+    with self.assertRaisesRegex(ValueError, 'expected training rows, found 0'):
+      training.num_steps(self.settings, 0)
+    with self.assertRaisesRegex(ValueError, 'epoch 0: expected batches to train on, found none'):
+      self._fit(self._model(), batches=lambda epoch: iter(()))
+
+  def test_loss_not_finite(self):
+    batches = lambda epoch: iter([{
+        'x': np.full([8, 2], np.nan, np.float32),
+        'y': np.zeros([8, 1], np.float32)
+    }])
+    with self.assertRaisesRegex(ValueError, 'the loss is nan at step 1; lower --learning_rate=0.1'):
+      self._fit(self._model(), batches=batches)
+
+  def test_unknown_best_metric(self):
+    with self.assertRaisesRegex(ValueError, '--best_metric=auc: the held-out metrics are accuracy'):
+      self._fit(self._model(), evaluate=lambda: {'accuracy': 1.0}, best_metric='auc')
+
+  def test_restore_best(self):
+    with self.assertRaisesRegex(ValueError, 'expected trained weights in best/, found none'):
+      training.restore_best(self._model(), self.folder)
+    self._fit(self._model())
+    other = tf_keras.Sequential([tf_keras.layers.Dense(3)])
+    other.build([None, 2])
+    with self.assertRaisesRegex(ValueError, 'the weights do not fit the model'):
+      training.restore_best(other, self.folder)
+
+
+if __name__ == '__main__':
+  absltest.main()

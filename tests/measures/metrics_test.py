@@ -1,0 +1,95 @@
+"""Measures against closed forms, scikit-learn and scipy."""
+
+from absl.testing import absltest
+import numpy as np
+from scipy import special
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+from b2d import config
+from b2d.measures import metrics
+
+
+def _two_class(margins):
+  """Logits [n, 2] of these margins, with a constant that must not matter."""
+  margins = np.asarray(margins, np.float32)
+  return np.stack([np.full_like(margins, 3.0), margins + 3.0], axis=1)
+
+
+class BinaryTest(absltest.TestCase):
+
+  def test_agrees_with_scikit_learn(self):
+    rng = np.random.default_rng(0)
+    margins = rng.normal(size=500).round(1)
+    labels = (margins + rng.normal(size=500) > 0).astype(np.float32)
+    found = metrics.binary(labels, _two_class(margins))
+    probabilities = special.expit(margins)
+    self.assertAlmostEqual(found['auc'], sklearn_metrics.roc_auc_score(labels, margins))
+    self.assertAlmostEqual(
+        found['log_loss'], sklearn_metrics.log_loss(labels, probabilities), places=5)
+    self.assertAlmostEqual(
+        found['accuracy'], sklearn_metrics.accuracy_score(labels, probabilities >= 0.5))
+    self.assertNotIn('spearman', found)
+
+  def test_graded_targets_are_cut_at_the_relevant_grade(self):
+    rows = config.Rows(label_column='grade', label_range=(1.0, 3.0), relevant_from=2.67)
+    targets = np.float32([(grade - 1) / 2 for grade in (1.0, 2.33, 2.67, 3.0)])
+    margins = special.logit(np.array([0.1, 0.9, 0.84, 0.99]))
+    found = metrics.held_out(targets, _two_class(margins), rows)
+    self.assertAlmostEqual(found['accuracy'], 0.75)
+    self.assertAlmostEqual(found['auc'], 0.75)
+    self.assertAlmostEqual(found['spearman'], stats.spearmanr(margins, targets).statistic)
+    probabilities = special.expit(margins)
+    cross_entropy = -targets * np.log(probabilities) - (1 - targets) * np.log(1 - probabilities)
+    self.assertAlmostEqual(found['log_loss'], cross_entropy.mean(), places=5)
+
+  def test_calibration_error_of_two_bins(self):
+    probabilities = np.array([0.2, 0.2, 0.9, 0.9])
+    targets = np.array([0, 1, 1, 1])
+    self.assertAlmostEqual(
+        metrics.expected_calibration_error(probabilities, targets), 0.5 * 0.3 + 0.5 * 0.1)
+    self.assertEqual(metrics.expected_calibration_error(np.array([0.0, 1.0]), np.array([0, 1])), 0)
+
+  def test_huge_margins_are_finite(self):
+    found = metrics.binary(np.array([0, 1]), _two_class([1e4, -1e4]))
+    self.assertAlmostEqual(found['log_loss'], 1e4, places=2)
+
+  def test_one_sided_labels_are_an_error(self):
+    with self.assertRaisesRegex(ValueError, '2 positive of 2'):
+      metrics.binary(np.ones(2), _two_class([0, 1]))
+
+
+class MultiClassTest(absltest.TestCase):
+
+  def test_agrees_with_scikit_learn(self):
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(200, 3)).astype(np.float32)
+    labels = rng.integers(0, 3, 200)
+    found = metrics.multi_class(labels, logits)
+    probabilities = special.softmax(logits.astype(np.float64), axis=1)
+    self.assertAlmostEqual(
+        found['accuracy'], sklearn_metrics.accuracy_score(labels, logits.argmax(1)))
+    self.assertAlmostEqual(found['log_loss'], sklearn_metrics.log_loss(labels, probabilities))
+    self.assertAlmostEqual(
+        found['auc'], sklearn_metrics.roc_auc_score(labels, probabilities, multi_class='ovr'))
+
+  def test_one_class_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'two classes or more'):
+      metrics.multi_class(np.ones(3), np.zeros((3, 3)))
+
+
+class HeldOutTest(absltest.TestCase):
+
+  def test_unknown_labels_do_not_count(self):
+    logits = _two_class([-1, 1, 5])
+    rows = config.Rows(label_column='label')
+    self.assertEqual(metrics.held_out(np.array([0, 1, np.nan]), logits, rows),
+                     metrics.binary(np.array([0, 1]), logits[:2]))
+
+  def test_other_number_of_classes_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, r'expected \[n, 3\], found \[4, 2\]'):
+      metrics.held_out(np.zeros(4), np.zeros((4, 2)), config.Rows(num_classes=3))
+
+
+if __name__ == '__main__':
+  absltest.main()

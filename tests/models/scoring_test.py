@@ -1,0 +1,105 @@
+"""Every kind of model folder is found, loaded and scored."""
+
+import os
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from b2d import config
+from b2d.models import scoring
+from b2d.models import student
+from b2d.models import teacher
+from b2d import runs
+from tests import tiny_bert
+
+_BATCH = {'text': np.array([b'good film', b'dull film', b''], object)}
+
+
+class _LengthModel(tf.Module):
+  """Logit: the length of the text less a constant."""
+
+  def __init__(self, constant):
+    super().__init__()
+    self.constant = tf.Variable(float(constant))
+
+  @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='text')])
+  def serve(self, text):
+    logit = tf.cast(tf.strings.length(text), tf.float32) - self.constant
+    return {'logit': logit, 'probability': tf.sigmoid(logit)}
+
+  @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='text')])
+  def serve_classes(self, text):
+    return {'logit': tf.one_hot(tf.strings.length(text) % 3, 3)}
+
+
+class ScoringTest(absltest.TestCase):
+
+  def _save_best(self, model, folder):
+    tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1).save()
+
+  def test_teacher(self):
+    folder = self.create_tempdir().full_path
+    checkpoint = tiny_bert.write_hugging_face(os.path.join(folder, 'bert'))
+    settings = config.Teacher(init_checkpoint=checkpoint, max_seq_length=16)
+    model = teacher.build(settings, num_classes=2)
+    run = runs.start(config.Finetune(output_dir=os.path.join(folder, 'run'), teacher=settings,
+                                     rows=config.Rows(label_column='label')), 'finetune')
+    model.save_description(run)
+    self._save_best(model, run)
+    scorer = scoring.load(run)
+    self.assertEqual((scorer.name_kind, scorer.fields), ('teacher', ('text',)))
+    np.testing.assert_array_equal(scorer.predict_logits(_BATCH), model.predict_logits(_BATCH))
+    self.assertIsNone(scorer.platt)
+
+  def test_student(self):
+    settings = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,))
+    model = student.StudentModel(settings, ('text',), num_classes=2)
+    run = runs.start(config.Distill(soft_labels=('labels',), student=settings,
+                                    output_dir=self.create_tempdir().full_path), 'distill')
+    self._save_best(model, run)
+    runs.write_text(student.calibration_path(run), '{"scale": 0.5, "offset": 0.25}')
+    scorer = scoring.load(run)
+    self.assertEqual((scorer.name_kind, scorer.fields), ('student', ('text',)))
+    np.testing.assert_array_equal(scorer.predict_logits(_BATCH), model.predict_logits(_BATCH))
+    self.assertEqual(scorer.platt, (0.5, 0.25))
+
+  def test_saved_model_of_the_highest_version(self):
+    folder = self.create_tempdir().full_path
+    for version in (9, 10):
+      model = _LengthModel(version)
+      tf.saved_model.save(
+          model, os.path.join(folder, str(version)), {'serving_default': model.serve})
+    extra = os.path.join(folder, '10', 'assets.extra')
+    tf.io.gfile.makedirs(extra)
+    with open(os.path.join(extra, 'calibration.json'), 'w', encoding='utf-8') as file:
+      file.write('{"scale": 2.0, "offset": 1.0}')
+    scorer = scoring.load(folder)
+    self.assertEqual((scorer.name_kind, scorer.fields), ('saved_model', ('text',)))
+    np.testing.assert_array_equal(scorer.predict_logits(_BATCH), [[0, -1], [0, -1], [0, -10]])
+    self.assertEqual(scorer.platt, (2.0, 1.0))
+
+  def test_saved_model_of_three_classes(self):
+    folder = self.create_tempdir().full_path
+    model = _LengthModel(0)
+    tf.saved_model.save(model, folder, {'serving_default': model.serve_classes})
+    np.testing.assert_array_equal(scoring.load(folder).predict_logits(_BATCH),
+                                  [[1, 0, 0], [1, 0, 0], [1, 0, 0]])
+
+  def test_saved_model_without_the_signature_is_an_error(self):
+    folder = self.create_tempdir().full_path
+    model = _LengthModel(0)
+    tf.saved_model.save(model, folder, {'other': model.serve})
+    with self.assertRaisesRegex(ValueError, r"serving_default .* logit, found \['other'\]"):
+      scoring.load(folder)
+
+  def test_no_model_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'expected a run folder .* or a SavedModel'):
+      scoring.load(self.create_tempdir().full_path)
+    with self.assertRaisesRegex(ValueError, 'nowhere: expected'):
+      scoring.load('nowhere')
+
+
+if __name__ == '__main__':
+  absltest.main()

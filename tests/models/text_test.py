@@ -1,0 +1,131 @@
+"""The shared text layer: what each normalisation and tokeniser makes of texts, good and hostile."""
+
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import tensorflow as tf
+
+from b2d import config
+from b2d.models import text
+from tests import tiny_bert
+
+_HOSTILE = (b'', b' ', b'\xff\xfe', b'\xc3', b'\xed\xa0\x80x', b'a\x00b', b'\x02 \x02',
+            '\u202e\ufeff\u0301'.encode(), '👩‍👩‍👧'.encode(), b'long ' * 20_000, b'x' * 100_000)
+
+
+def _tokens(strings, tokenizer, **settings):
+  """Token lists, one a text."""
+  tokens, row_ids = text.split(tf.constant(strings, tf.string), tokenizer, **settings)
+  tf.debugging.assert_non_negative(row_ids[1:] - row_ids[:-1])
+  by_row = [[] for _ in strings]
+  for token, row in zip(tokens.numpy(), row_ids.numpy()):
+    by_row[row].append(token.decode('utf-8', 'backslashreplace'))
+  return by_row
+
+
+class NormalizeTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      ('none', 'ＴＶ Straße ÉCLAIR', 'ＴＶ Straße ÉCLAIR'),
+      ('lower_ascii', 'ＴＶ Straße ÉCLAIR', 'ＴＶ straße Éclair'),
+      ('lower', 'ＴＶ Straße ÉCLAIR', 'ｔｖ straße éclair'),
+      ('casefold_nfkc', 'ＴＶ Straße ÉCLAIR', 'tv strasse éclair'),
+      ('casefold_nfkc', 'e\u0301 ﬁne ½', 'é fine 1⁄2'),
+  )
+  def test_forms(self, form, given, expected):
+    found = text.normalize(tf.constant([given, '']), form).numpy()
+    self.assertEqual([value.decode() for value in found], [expected, ''])
+
+  def test_unknown_form(self):
+    with self.assertRaisesRegex(ValueError, "'NFD': expected none, lower_ascii, lower or casefold_nfkc"):
+      text.normalize(tf.constant(['a']), 'NFD')
+
+
+class SplitTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.vocab_file = tiny_bert.write_vocab(self.create_tempdir().full_path)
+
+  @parameterized.parameters(
+      ('whitespace', 'Red\tshoe,\n 18V', ['Red', 'shoe,', '18V']),
+      ('unicode_script', 'Red shoe, 12 34V日本', ['Red', 'shoe', ',', '12', '34', 'V', '日本']),
+      ('characters', 'a 日本\t!', ['a', '日', '本', '!']),
+      ('wordpiece', 'Red shoes, zebra', ['21', '23', '18', '37', '1']),
+  )
+  def test_tokens(self, tokenizer, given, expected):
+    found = _tokens(['', given, '  '], tokenizer, vocab_file=self.vocab_file)
+    self.assertEqual(found, [[], expected, []])
+    found = _tokens(['', given], tokenizer, vocab_file=self.vocab_file, marks=2)
+    self.assertEqual(found, [[text.MARK] * 2, [text.MARK] * 2 + expected])
+
+  def test_delimiters_and_suffix(self):
+    texts = ['cat-eye shoes/boots.', 's bus a.b.']
+    self.assertEqual(_tokens(texts, 'whitespace', delimiters='-/'),
+                     [['cat', 'eye', 'shoes', 'boots.'], ['s', 'bus', 'a.b.']])
+    self.assertEqual(
+        _tokens(texts, 'whitespace', delimiters='-/', strip_suffix=r'\Bs|\.', marks=1),
+        [[text.MARK, 'cat', 'eye', 'shoe', 'boots'], [text.MARK, 's', 'bu', 'a.b']])
+
+  def test_suffixes_refused(self):
+    with self.assertRaisesRegex(ValueError, r'strip_suffix=\\W\+: would drop'):
+      text.check_suffix(r'\W+')
+    with self.assertRaisesRegex(ValueError, r'strip_suffix=\(s: expected an RE2 expression'):
+      text.check_suffix('(s')
+
+  def test_delimiters_that_mean_something_in_expressions(self):
+    self.assertEqual(_tokens(['as]bs^c\\d'], 'whitespace', delimiters=']^\\-', strip_suffix='s'),
+                     [['a', 'b', 'c', 'd']])
+
+  @parameterized.product(tokenizer=config.groups.TOKENIZERS, form=config.groups.NORMALIZATIONS)
+  def test_hostile_texts_are_data(self, tokenizer, form):
+    strings = text.normalize(tf.constant([*_HOSTILE, b'red shoe']), form)
+    found = _tokens(strings.numpy(), tokenizer, marks=1, vocab_file=self.vocab_file)
+    self.assertEqual(found[0], [text.MARK])
+    self.assertEqual(found[-1], _tokens(['red shoe'], tokenizer, marks=1,
+                                        vocab_file=self.vocab_file)[0])
+    if tokenizer == 'characters':
+      self.assertLen(found[_HOSTILE.index(b'x' * 100_000)], 100_001)
+
+  @parameterized.parameters(*config.groups.TOKENIZERS)
+  def test_no_texts(self, tokenizer):
+    tokens, row_ids = text.split(tf.constant([], tf.string), tokenizer, marks=2,
+                                 vocab_file=self.vocab_file)
+    self.assertEqual((tokens.shape, row_ids.shape), ((0,), (0,)))
+
+  def test_unknown_tokenizer(self):
+    with self.assertRaisesRegex(ValueError, "'bpe': expected whitespace, unicode_script"):
+      text.split(tf.constant(['a']), 'bpe')
+
+
+class WordPieceTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+
+  def test_ids_as_berts(self):
+    tokenizer = text.WordPiece(tiny_bert.write_vocab(self.folder))
+    self.assertEqual((tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id), (0, 2, 3))
+    self.assertEqual(tokenizer.vocab_size, len(tiny_bert.VOCAB))
+    found = tokenizer(tf.constant(['A  Fílm!', 'sh\x00oe\u0301s good\tbad', '', 'x' * 500]))
+    self.assertEqual(found.to_list(), [[9, 7, 38], [23, 18, 5, 6], [], [1]])
+
+  def _write(self, content: bytes) -> str:
+    path = os.path.join(self.folder, 'wrong.txt')
+    with open(path, 'wb') as file:
+      file.write(content)
+    return path
+
+  def test_wrong_vocabularies(self):
+    with self.assertRaisesRegex(ValueError, 'none.txt: no such vocabulary file; set --vocab_file'):
+      text.WordPiece(os.path.join(self.folder, 'none.txt'))
+    with self.assertRaisesRegex(ValueError, r'wrong.txt: lacks \[CLS\], \[SEP\]; expected a BERT'):
+      text.read_vocab(self._write(b'[PAD]\n[UNK]\nfilm\n'))
+    with self.assertRaisesRegex(ValueError, 'wrong.txt: expected a BERT vocabulary in UTF-8'):
+      text.read_vocab(self._write(b'[PAD]\n\xff\n'))
+
+
+if __name__ == '__main__':
+  absltest.main()

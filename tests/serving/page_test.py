@@ -1,0 +1,167 @@
+"""The page in a real headless Chromium (Debian: chromium and chromium-driver), through WebDriver.
+
+WebDriver is JSON over HTTP, so the standard library is enough to speak it.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.request
+
+from absl.testing import absltest
+
+from tests import local_server
+from tests import served_models
+
+_ELEMENT = 'element-6066-11e4-a52e-4f735466cecf'
+_BROWSER = shutil.which('chromium')
+_DRIVER = shutil.which('chromedriver')
+_HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+_CONFIG = """model_config_list {
+  config { name: 'student' base_path: '%(folder)s/student' model_platform: 'tensorflow' }
+  config { name: 'teacher' base_path: '%(folder)s/teacher' model_platform: 'tensorflow' } }"""
+
+
+class Browser:
+  """One headless Chromium behind chromedriver."""
+
+  def __init__(self, folder):
+    port = local_server.free_port()
+    self._driver = subprocess.Popen([_DRIVER, f'--port={port}'], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL)
+    self._url = f'http://127.0.0.1:{port}/session'
+    arguments = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+                 '--disable-background-networking', '--disable-component-update', '--disable-sync',
+                 '--disable-dev-shm-usage', f'--user-data-dir={folder}']
+    capabilities = {'alwaysMatch': {
+        'goog:chromeOptions': {'binary': _BROWSER, 'args': arguments},
+        'goog:loggingPrefs': {'browser': 'ALL', 'performance': 'ALL'}}}
+    deadline = time.monotonic() + 90
+    while True:
+      try:
+        session = self._call('', {'capabilities': capabilities})
+        break
+      except urllib.error.URLError:
+        if time.monotonic() > deadline:
+          raise
+        time.sleep(.2)
+    self._url += '/' + session['sessionId']
+
+  def _call(self, path, body=None, method='POST'):
+    data = json.dumps(body or {}).encode() if method == 'POST' else None
+    request = urllib.request.Request(
+        self._url + path, data, {'Content-Type': 'application/json'}, method=method)
+    with urllib.request.urlopen(request, timeout=90) as response:
+      return json.loads(response.read())['value']
+
+  def open(self, url):
+    self._call('/url', {'url': url})
+
+  def type(self, selector, text):
+    element = self._call('/element', {'using': 'css selector', 'value': selector})[_ELEMENT]
+    self._call(f'/element/{element}/clear')
+    self._call(f'/element/{element}/value', {'text': text})
+
+  def click(self, selector):
+    element = self._call('/element', {'using': 'css selector', 'value': selector})[_ELEMENT]
+    self._call(f'/element/{element}/click')
+
+  def run(self, script):
+    return self._call('/execute/sync', {'script': script, 'args': []})
+
+  def requested_urls(self):
+    """What the browser asked the network for since the last call."""
+    entries = [json.loads(entry['message'])['message']
+               for entry in self._call('/se/log', {'type': 'performance'})]
+    return [entry['params']['request']['url'] for entry in entries
+            if entry['method'] == 'Network.requestWillBeSent']
+
+  def close(self):
+    self._call('', method='DELETE')
+    self._driver.terminate()
+    self._driver.wait()
+
+
+@unittest.skipUnless(_BROWSER and _DRIVER, 'needs chromium and chromedriver in PATH')
+class PageTest(absltest.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    folder = tempfile.mkdtemp()
+    cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+    served_models.save(os.path.join(folder, 'student'), 1)
+    served_models.save(os.path.join(folder, 'teacher'), 2)
+    config = pathlib.Path(folder, 'models.config')
+    config.write_text(_CONFIG % {'folder': folder})
+    cls.standin = local_server.StandIn(
+        [f'--model_config_file={config}'], os.path.join(folder, 'log'))
+    cls.addClassCleanup(cls.standin.stop)
+    cls.browser = Browser(os.path.join(folder, 'profile'))
+    cls.addClassCleanup(cls.browser.close)
+
+  def setUp(self):
+    super().setUp()
+    self.browser.open(f'http://{self.standin.rest}/')
+
+  def rank(self, query, titles):
+    """Types, clicks, and returns the table's cells and the problem shown."""
+    self.browser.type('#query', query)
+    self.browser.type('#texts', '\n'.join(titles))
+    self.browser.click('button')
+    shown = ('return [[...document.querySelectorAll("tr")].map(row => [...row.cells].map('
+             'cell => cell.textContent)), document.getElementById("problem").textContent]')
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+      table, problem = self.browser.run(shown)
+      if problem or len(table) == len([title for title in titles if title]) + 1:
+        return table, problem
+      time.sleep(.1)
+    raise TimeoutError(f'nothing was ranked: {table}')
+
+  def test_ranks_by_the_student_beside_the_teacher(self):
+    table, problem = self.rank('drill', ['hose', 'cordless drill', 'drill'])
+    self.assertEqual(problem, '')
+    self.assertRegex(' '.join(table[0]), r'^Title student \([\d.]+ ms\) teacher \([\d.]+ ms\)$')
+    expected = []
+    for title in ('cordless drill', 'drill', 'hose'):
+      logits = [served_models.pair_logit('drill', title, version) for version in (1, 2)]
+      expected.append([title, *(f'{served_models.sigmoid(logit):.3f}' for logit in logits)])
+    self.assertEqual(table[1:], expected)
+
+  def test_what_it_shows_is_text(self):
+    table, _ = self.rank(_HOSTILE, [_HOSTILE, 'hose'])
+    self.assertIn(_HOSTILE, [row[0] for row in table])
+    self.assertEqual(self.browser.run('return document.title'), 'Try the student')
+    self.assertEqual(self.browser.run('return document.querySelectorAll("td *").length'), 0)
+
+  def test_an_error_is_shown(self):
+    _, problem = self.rank('drill', [''])
+    self.assertIn('put one title on each line', problem)
+
+  def test_asks_nobody_but_the_server(self):
+    self.browser.requested_urls()
+    self.browser.open(f'http://{self.standin.rest}/')
+    self.rank('drill', ['hose'])
+    urls = self.browser.requested_urls()
+    self.assertNotEmpty(urls)
+    home = f'http://{self.standin.rest}/'
+    self.assertEqual([url for url in urls if not url.startswith(home)], [])
+
+  def test_policy_forbids_other_scripts(self):
+    with urllib.request.urlopen(f'http://{self.standin.rest}/') as response:
+      policy = response.headers['Content-Security-Policy']
+    self.assertIn("default-src 'none'", policy)
+    ran = self.browser.run(
+        'const script = document.createElement("script"); script.textContent = "window.ran = 1";'
+        'document.body.append(script); return window.ran === undefined')
+    self.assertTrue(ran)
+
+
+if __name__ == '__main__':
+  absltest.main()
