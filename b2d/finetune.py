@@ -43,12 +43,12 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
   settings = run_config.training
   train_files = rows.expand(run_config.train_files)
   # Reading every row, not counting lines: a bad one is found before the training.
-  num_rows = sum(map(rows.size, rows.read(train_files, run_config.rows)))
-  held_out = rows.read_labelled(run_config.valid_files, run_config.rows)
+  num_rows = sum(map(rows.size, rows.read(train_files, run_config.schema)))
+  held_out = rows.read_labelled(run_config.valid_files, run_config.schema)
   if held_out:
-    metrics.require_measurable(held_out['label'], run_config.rows)
+    metrics.require_measurable(held_out['label'], run_config.schema)
   tf_keras.utils.set_random_seed(settings.seed)
-  model = teacher.build(run_config.teacher, run_config.rows.num_classes, run_config.rows.fields,
+  model = teacher.build(run_config.teacher, run_config.schema.num_classes, run_config.schema.fields,
                         run_config.precision)
   folder = runs.start(run_config, 'finetune')
   model.save_description(folder)
@@ -56,18 +56,18 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
   return training.fit(
       model=model,
       optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
-      loss=functools.partial(_loss, model, run_config.rows),
+      loss=functools.partial(_loss, model, run_config.schema),
       batches=functools.partial(_train_batches, model, train_files, run_config),
       num_rows=num_rows,
-      evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows))
+      evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.schema))
       if held_out else None,
       settings=settings,
       folder=folder)
 
 
-def _loss(model, row_settings, batch):
+def _loss(model, schema, batch):
   """Mean cross-entropy of the labels of a batch."""
-  targets = losses.hard_targets(batch['label'], row_settings.num_classes, bool(row_settings.label_range))
+  targets = losses.hard_targets(batch['label'], schema.num_classes, bool(schema.label_range))
   return tf.reduce_mean(losses.cross_entropy(model.classify(batch['ids'], training=True), targets))
 
 
@@ -75,7 +75,7 @@ def _train_batches(model, train_files, run_config, epoch):
   """The batches of one epoch, the same ones each time."""
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
-  windows = rows.shuffle(rows.read(train_files, run_config.rows),
+  windows = rows.shuffle(rows.read(train_files, run_config.schema),
                          teacher.window_rows(settings.train_batch_size), settings.shuffle_rows,
                          seed)
   return model.train_batches(windows, settings.train_batch_size, seed)

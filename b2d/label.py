@@ -29,7 +29,7 @@ def label(run_config: config.Label) -> dict[str, float]:
 
 
 def _label(run_config: config.Label) -> dict[str, float]:
-  next(rows.read(rows.expand(run_config.input_files), run_config.rows, 1,
+  next(rows.read(rows.expand(run_config.input_files), run_config.schema, 1,
                  run_config.scores_columns))  # A wrong path or column leaves no folder behind.
   runs.start(run_config, 'label')
   return labeling.label(run_config)

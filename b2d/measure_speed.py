@@ -69,12 +69,12 @@ def _distill_config(settings: config.MeasureSpeed, manifest: soft_labels.Manifes
                     num_buckets: int) -> config.Distill:
   return config.Distill(
       soft_labels=settings.soft_labels, max_rows=settings.max_rows,
-      rows=config.Rows(text_columns=manifest.fields, num_classes=manifest.num_classes),
+      schema=config.Schema(text_columns=manifest.fields, num_classes=manifest.num_classes),
       student=dataclasses.replace(settings.student, num_buckets=num_buckets), training=settings.training)
 
 
 def _check_teacher(folder: str, manifest: soft_labels.Manifest) -> None:
-  trained = runs.load_config(folder, config.Finetune, 'finetune').rows
+  trained = runs.load_config(folder, config.Finetune, 'finetune').schema
   if not runs.finished(folder):
     raise ValueError(f'{folder}: expected a finished run of b2d.finetune; repeat its command')
   expected, found = (len(manifest.fields), manifest.num_classes), (len(trained.fields), trained.num_classes)

@@ -36,7 +36,7 @@ def steps(shop: dict[str, str], folder: str) -> list[list[str]]:
   """
   run = {name: os.path.join(folder, name) for name in (
       'teacher', 'soft_labels', 'student', 'baseline', 'evaluation', 'export')}
-  rows = f'--flagfile={_RECIPE}/rows.flags'
+  rows = f'--flagfile={_RECIPE}/schema.flags'
   held_out = f'--valid_files={shop["valid"]}'
   return [
       ['b2d.finetune', rows, f'--flagfile={_RECIPE}/finetune.flags', f'--train_files={shop["train"]}', held_out,

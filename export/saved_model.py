@@ -111,10 +111,10 @@ def _load(settings: config.Export) -> _Source:
 def _held_out(settings: config.Export, run: config.Distill | config.Finetune) -> rows.Batch | None:
   if not settings.valid_files:
     return None
-  if not run.rows.label_column:
+  if not run.schema.label_column:
     raise ValueError(f'--valid_files: {settings.model} was trained without --label_column, so none '
                      'of their columns is known to hold labels; leave the flag out')
-  return rows.concatenate(list(rows.read(rows.expand(settings.valid_files), run.rows)))
+  return rows.concatenate(list(rows.read(rows.expand(settings.valid_files), run.schema)))
 
 
 def _latest(folder: str) -> tuple[str, dict[str, Any]] | None:
@@ -164,7 +164,7 @@ def _measure(folder: str, source: _Source, held_out: rows.Batch | None) -> dict[
   measured = {'trained': source.model.predict_logits(texts), 'exported': saved}
   made = {}
   for name, logits in measured.items():
-    values = metrics.held_out(held_out['label'], logits, source.run.rows)
+    values = metrics.held_out(held_out['label'], logits, source.run.schema)
     made[name] = {key: values[key] for key in _MEASURED if key in values}
   return made
 

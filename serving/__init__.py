@@ -1,1 +1,1 @@
-"""Trying and testing what `export/` writes: a stand-in server, a client and a load generator."""
+"""Trying and testing what `export/` writes: a local test server, a client and a load generator."""

@@ -1,4 +1,4 @@
-"""A client of TensorFlow Serving or of the stand-in: scores titles for a query, best first.
+"""A client of TensorFlow Serving or of the local test server: scores titles for a query, best first.
 
     from serving import client; ranked = client.rank('cordless drill', ['20V drill', 'garden hose'])
 

@@ -3,7 +3,7 @@
     python -m serving.load --rows=1,100 --concurrency=1,4,16
 
 The clients are threads of one Python process, which shares the machine with the server if that is
-here: the figures are those of client, transport and server together. Against the stand-in they say
+here: the figures are those of client, transport and server together. Against the local test server they say
 nothing about TensorFlow Serving.
 """
 

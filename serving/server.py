@@ -1,4 +1,4 @@
-"""A stand-in for TensorFlow Serving, to try and to test an exported model without Docker.
+"""A local test server that answers as TensorFlow Serving, to try and to test an exported model without Docker.
 
     python -m serving.server --model_base_path=runs/quickstart/export
 
@@ -55,7 +55,7 @@ _SESSION_CONFIG_FILE = flags.DEFINE_string('tensorflow_session_config_file', '',
 _INTRA_OP = flags.DEFINE_integer('tensorflow_intra_op_parallelism', 0, 'Threads within an op.')
 _INTER_OP = flags.DEFINE_integer('tensorflow_inter_op_parallelism', 0, 'Threads across ops.')
 
-# Flags of the stand-in alone.
+# Flags of the local test server alone.
 _HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen on: loopback unless you say so.')
 _MAX_BODY_BYTES = flags.DEFINE_integer(
     'max_body_bytes', 16 << 20, 'The longest request, over REST also when unzipped.', lower_bound=1)
@@ -172,7 +172,7 @@ async def _serve(models):
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
   grpc_server = grpc_api.make_server(models, addresses, _MAX_BODY_BYTES.value)
   await grpc_server.start()
-  logging.info('Stand-in for TensorFlow Serving: gRPC at %s', ' and '.join(addresses) or 'no port')
+  logging.info('Local test server: gRPC at %s', ' and '.join(addresses) or 'no port')
   if _REST_API_PORT.value:
     rest_server = _rest_server(models)
     serving = asyncio.create_task(rest_server.serve())

@@ -76,18 +76,18 @@ class DistillTest(absltest.TestCase):
     return path
 
   @classmethod
-  def _config(cls, rows=None, student_settings=None, **changes) -> config.Distill:
+  def _config(cls, schema=None, student_settings=None, **changes) -> config.Distill:
     if 'train_files' not in changes:
       changes = {'soft_labels': (cls.labels,), **changes}
     return config.Distill(
-        **changes, rows=config.Rows(**{'label_column': 'label', **(rows or {})}),
+        **changes, schema=config.Schema(**{'label_column': 'label', **(schema or {})}),
         student=config.Student(
             **{'num_buckets': 256, 'embedding_dim': 4, 'hidden_layers': (8,), **(student_settings or {})}),
         training=config.Training(train_batch_size=16, learning_rate=0.2, eval_every=6,
                                  num_train_epochs=4, warmup_proportion=0.0, best_metric='log_loss'))
 
-  def _distill(self, rows=None, **changes):
-    return distillation.distill(self._config(rows, **{'output_dir': self.run_dir, **changes}))
+  def _distill(self, schema=None, **changes):
+    return distillation.distill(self._config(schema, **{'output_dir': self.run_dir, **changes}))
 
   def test_follows_the_teacher_alone(self):
     self.assertEqual((self.whole['auc'], self.whole['accuracy']), (1, 1))
@@ -148,7 +148,7 @@ class DistillTest(absltest.TestCase):
     """As a member of a stack, say."""
     output = self.create_tempdir().full_path
     labeling.label(config.Label(input_files=(self.valid,), teacher_dir=self.whole_dir, output_dir=output,
-                                num_workers=1, rows=config.Rows(label_column='label')))
+                                num_workers=1, schema=config.Schema(label_column='label')))
     labelled = rows.concatenate(list(soft_labels.read([output])))
     expected = student.load(self.whole_dir).predict_logits(labelled)
     np.testing.assert_allclose(labelled['logits'][:, 0], expected, rtol=1e-6)
@@ -217,9 +217,9 @@ class DistillTest(absltest.TestCase):
     self.assertEqual(found.shape, (2, 3))
     self.assertGreater(found[0, 1] - found[1, 1], 0.2)  # About 0 at the start.
 
-  def _assert_refused(self, message, rows=None, **changes):
+  def _assert_refused(self, message, schema=None, **changes):
     with self.assertRaisesRegex(ValueError, message):
-      self._distill(rows, **changes)
+      self._distill(schema, **changes)
     self.assertFalse(tf.io.gfile.exists(self.run_dir))  # The corrected command starts afresh.
 
   def test_refusals(self):

@@ -54,14 +54,14 @@ class FinetuneTest(absltest.TestCase):
     return path
 
   @classmethod
-  def _config(cls, rows=None, teacher_settings=None, **changes):
+  def _config(cls, schema=None, teacher_settings=None, **changes):
     tiny = {'init_checkpoint': cls.checkpoint, 'max_seq_length': 16, 'dropout': 0.0,
             'num_layers': 1}
     return config.Finetune(
         train_files=(changes.get('train', cls.train),),
         valid_files=changes.get('valid', (cls.valid,)),
         output_dir=changes['output_dir'],
-        rows=config.Rows(**{'label_column': 'label', **(rows or {})}),
+        schema=config.Schema(**{'label_column': 'label', **(schema or {})}),
         teacher=config.Teacher(**{**tiny, **(teacher_settings or {})}),
         training=config.Training(
             train_batch_size=16, learning_rate=changes.get('learning_rate', 1e-2),
@@ -112,10 +112,10 @@ class FinetuneTest(absltest.TestCase):
   def test_graded_pairs(self):
     lines = [('red shoe', f'red shoe {i}', 1 + i % 3 * 0.75) for i in range(40)]
     path = self._write('pairs.tsv', lines, ('query', 'title', 'grade'))
-    rows = {'text_columns': ('query', 'title'), 'label_column': 'grade', 'label_range': (1.0, 3.0),
+    schema = {'text_columns': ('query', 'title'), 'label_column': 'grade', 'label_range': (1.0, 3.0),
             'relevant_from': 2.5}
     self.assertIn('spearman', finetune.finetune(self._config(
-        rows, train=path, valid=(path,), epochs=1, output_dir=self.new_dir)))
+        schema, train=path, valid=(path,), epochs=1, output_dir=self.new_dir)))
     self.assertEqual(teacher.load(self.new_dir).fields, ('query', 'title'))
 
   def test_three_classes_without_held_out_rows(self):
@@ -125,9 +125,9 @@ class FinetuneTest(absltest.TestCase):
     self.assertEqual(set(result), {'step', 'seconds', 'rows_per_sec'})
     self.assertEqual(teacher.load(self.new_dir).num_classes, 3)
 
-  def _assert_refused(self, message, rows=None, **changes):
+  def _assert_refused(self, message, schema=None, **changes):
     with self.assertRaisesRegex(ValueError, message):
-      finetune.finetune(self._config(rows, output_dir=self.new_dir, **changes))
+      finetune.finetune(self._config(schema, output_dir=self.new_dir, **changes))
     # The corrected command finds nothing in its way.
     self.assertFalse(tf.io.gfile.exists(self.new_dir))
 

@@ -1,4 +1,4 @@
-"""Starts the stand-in server as a process, for the serving tests."""
+"""Starts the local test server as a process, for the serving tests."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def free_port() -> int:
     return listener.getsockname()[1]
 
 
-class StandIn:
+class LocalServer:
   """A running `python -m serving.server`; `flags` as on its command line."""
 
   def __init__(self, flags: list[str], log_path: str):
@@ -60,4 +60,4 @@ class StandIn:
         return
       time.sleep(.1)
     self.stop()
-    raise RuntimeError(f'the stand-in did not start:\n{self.log()}')
+    raise RuntimeError(f'the local test server did not start:\n{self.log()}')

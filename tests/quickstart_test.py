@@ -51,7 +51,7 @@ class StepsTest(absltest.TestCase):
     self.assertEqual(baseline.train_files, finetune.train_files)
     for step in (finetune, distilled, baseline):
       self.assertEqual(step.valid_files, ('shop/valid.tsv',))  # The test split is the evaluation's.
-      self.assertEqual(step.rows, evaluate.rows)
+      self.assertEqual(step.schema, evaluate.schema)
 
 
 class RunStepTest(absltest.TestCase):

@@ -58,7 +58,7 @@ class RunFolderTest(parameterized.TestCase):
     self.folder = os.path.join(self.create_tempdir().full_path, 'run')
     self.config = config.Distill(
         soft_labels=('runs/a b', 'c-*'), output_dir=self.folder, temperature=2.5,
-        rows=config.Rows(text_columns=('query', 'title'), label_column='grade',
+        schema=config.Schema(text_columns=('query', 'title'), label_column='grade',
                          label_range=(1.0, 3.0), relevant_from=2.5),
         student=config.Student(product=False, hidden_layers=(), ngram_orders=(1, 3),
                                delimiters=',;:-/#"\'', strip_suffix=r'\Bs|\.'))

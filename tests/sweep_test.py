@@ -46,7 +46,7 @@ class SweepTest(absltest.TestCase):
   def _config(self, **changes):
     return config.Sweep(**{
         'soft_labels': (self.labels,), 'valid_files': (self.valid,), 'output_dir': self.output,
-        'rows': config.Rows(label_column='label')} | changes)
+        'schema': config.Schema(label_column='label')} | changes)
 
   def test_runs_are_made_once_and_a_sweep_may_grow(self):
     values = {'soft_labels_sets': [f'one={self.labels}'], 'temperatures': ['2'], 'rules': ['hinton'], 'seeds': ['1'],

@@ -11,7 +11,7 @@ from b2d.config.base import Config
 from b2d.config.base import option
 from b2d.config.base import require
 from b2d.config.base import to_flat
-from b2d.config.groups import Rows
+from b2d.config.groups import Schema
 from b2d.config.groups import Student
 from b2d.config.groups import Teacher
 from b2d.config.groups import Training
@@ -25,5 +25,5 @@ from b2d.config.steps import Label
 from b2d.config.steps import Stack
 from b2d.config.sweep import Sweep
 
-__all__ = ('Config', 'Distill', 'Evaluate', 'Export', 'Finetune', 'Label', 'MeasureSpeed', 'PairUp', 'Rows', 'Stack',
-           'Student', 'Sweep', 'Teacher', 'Training', 'option', 'require', 'to_flat')
+__all__ = ('Config', 'Distill', 'Evaluate', 'Export', 'Finetune', 'Label', 'MeasureSpeed', 'PairUp', 'Schema',
+           'Stack', 'Student', 'Sweep', 'Teacher', 'Training', 'option', 'require', 'to_flat')

@@ -16,7 +16,7 @@ TABLE_DTYPES = ('bfloat16', 'float16', 'float32')
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows(base.Config):
+class Schema(base.Config):
   """How the columns of a file become texts and labels."""
   text_columns: tuple[str, ...] = base.option(
       ('text',), "Names of the text columns in the files: one for single texts ('text'), two for "

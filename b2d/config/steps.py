@@ -12,14 +12,14 @@ class Finetune(base.Config):
   train_files: tuple[str, ...] = base.option((), 'Labelled rows to train on: file patterns.')
   valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
   output_dir: str = base.option('', 'Run folder of the teacher.')
-  rows: groups.Rows = groups.Rows()
+  schema: groups.Schema = groups.Schema()
   teacher: groups.Teacher = groups.Teacher()
   precision: str = base.option('float32', 'Arithmetic of the matrix products in training; weights stay float32.',
                                groups.PRECISIONS)
   training: groups.Training = groups.Training(weight_decay=0.01)
 
   def validate(self) -> None:
-    base.require(bool(self.rows.label_column), 'set --label_column: fine-tuning needs labels')
+    base.require(bool(self.schema.label_column), 'set --label_column: fine-tuning needs labels')
     base.require(bool(self.teacher.init_checkpoint or self.teacher.vocab_file),
                  'set --init_checkpoint, or --vocab_file for a teacher from scratch')
 
@@ -34,7 +34,7 @@ class Label(base.Config):
       'one for the positive class of two.')
   scores_kind: str = base.option('probability', 'What --scores_columns hold.', groups.SCORES)
   output_dir: str = base.option('', 'Folder of the soft labels.')
-  rows: groups.Rows = groups.Rows()
+  schema: groups.Schema = groups.Schema()
   rows_per_shard: int = base.option(8192, 'Rows a shard: what a killed worker loses at most.')
   label_batch_tokens: int = base.option(4096, 'Word pieces a batch; rows are batched by length.')
   num_workers: int = base.option(0, 'Local worker processes; 0: one for each core.')
@@ -49,16 +49,16 @@ class Label(base.Config):
   def validate(self) -> None:
     base.require(bool(self.teacher_dir) != bool(self.scores_columns),
                  'set --teacher_dir, or --scores_columns to import, and not both')
-    base.require(not self.scores_columns or len(self.scores_columns) == self.rows.num_classes
-                 or len(self.scores_columns) + 1 == self.rows.num_classes == 2,
+    base.require(not self.scores_columns or len(self.scores_columns) == self.schema.num_classes
+                 or len(self.scores_columns) + 1 == self.schema.num_classes == 2,
                  f'--scores_columns={",".join(self.scores_columns)}: expected one for each of '
-                 f'--num_classes={self.rows.num_classes}, or one for the positive class of two')
+                 f'--num_classes={self.schema.num_classes}, or one for the positive class of two')
     for name in ('phrases_per_row', 'frequent_ngrams'):
       wanted = getattr(self, name)
       base.require(wanted >= 0, f'--{name} must not be negative')
       base.require(not (self.scores_columns and wanted),
                    f'--{name} needs a teacher: a phrase has not the score of its row')
-      base.require(not wanted or len(self.rows.text_columns) == 1, f'--{name} works on single texts')
+      base.require(not wanted or len(self.schema.text_columns) == 1, f'--{name} works on single texts')
     base.require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
     base.require(self.label_batch_tokens > 0, '--label_batch_tokens must be positive')
     base.require(self.num_workers >= 0, '--num_workers must not be negative')
@@ -111,7 +111,7 @@ class Distill(base.Config):
   init_embeddings: str = base.option(
       '', 'Sentence encoder, given as --init_checkpoint of b2d.finetune, whose vectors of single words start the rows '
       'of the unigrams.')
-  rows: groups.Rows = groups.Rows()
+  schema: groups.Schema = groups.Schema()
   student: groups.Student = groups.Student()
   optimizer: str = base.option('lazy_adam', 'Optimiser of the student.', groups.OPTIMIZERS)
   training: groups.Training = groups.Training(train_batch_size=1024, learning_rate=2e-3, warmup_proportion=0.02)
@@ -119,9 +119,9 @@ class Distill(base.Config):
   def validate(self) -> None:
     base.require(bool(self.soft_labels) != bool(self.train_files),
                  'set --soft_labels, or --train_files for hard labels alone, and not both')
-    base.require(bool(self.rows.label_column or self.soft_labels and not self.valid_files + self.calibration_files),
+    base.require(bool(self.schema.label_column or self.soft_labels and not self.valid_files + self.calibration_files),
                  'set --label_column: the rows of --train_files, --valid_files and --calibration_files need labels')
-    base.require(not self.calibration_files or self.rows.num_classes == 2,
+    base.require(not self.calibration_files or self.schema.num_classes == 2,
                  '--calibration_files go with --num_classes=2')
     if self.temperature == 'auto':
       base.require(bool(self.soft_labels and self.valid_files),
@@ -129,14 +129,14 @@ class Distill(base.Config):
     else:
       base.require(not isinstance(self.temperature, str) and self.temperature > 0,
                    f"--temperature={self.temperature}: expected a positive number or 'auto'")
-    base.require(not self.student.convolution_filters or len(self.rows.text_columns) == 1,
+    base.require(not self.student.convolution_filters or len(self.schema.text_columns) == 1,
                  '--convolution_filters work on single texts')
     base.require(not self.training.weight_decay, '--weight_decay must be 0: the student has none')
     base.require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
     base.require(self.max_rows >= 0, '--max_rows must not be negative')
     base.require(self.margin_weight >= 0, '--margin_weight must not be negative')
-    base.require(not self.margin_weight or bool(self.soft_labels) and self.rows.num_classes == 2
-                 and len(self.rows.text_columns) == 2,
+    base.require(not self.margin_weight or bool(self.soft_labels) and self.schema.num_classes == 2
+                 and len(self.schema.text_columns) == 2,
                  '--margin_weight needs --soft_labels of pairs and two classes')
     base.require(not self.init_embeddings or self.student.tokenizer != 'wordpiece',
                  '--init_embeddings starts whole words; take another --tokenizer than wordpiece')
@@ -149,12 +149,12 @@ class Evaluate(base.Config):
   reference: str = base.option('', 'Name of the teacher that agreement and recovered ratio refer to.')
   files: tuple[str, ...] = base.option((), 'Labelled rows: file patterns.')
   output_dir: str = base.option('', 'Folder of metrics.json and the table.')
-  rows: groups.Rows = groups.Rows()
+  schema: groups.Schema = groups.Schema()
   bootstrap: int = base.option(0, 'Bootstrap repeats over queries (or rows) for the intervals; 0: none.')
 
   def validate(self) -> None:
     base.require(bool(self.models), 'set --models=name=folder,...')
-    base.require(bool(self.rows.label_column), 'set --label_column: an evaluation needs labels')
+    base.require(bool(self.schema.label_column), 'set --label_column: an evaluation needs labels')
 
 
 @dataclasses.dataclass(frozen=True)

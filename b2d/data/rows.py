@@ -38,7 +38,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
   return sorted(files)
 
 
-def read(paths: Sequence[str], rows: config.Rows, batch_size: int = 8192,
+def read(paths: Sequence[str], schema: config.Schema, batch_size: int = 8192,
          scores_columns: Sequence[str] = ()) -> Iterator[Batch]:
   """Streams the rows of the files in order, as full batches (the last one may be short).
 
@@ -49,7 +49,7 @@ def read(paths: Sequence[str], rows: config.Rows, batch_size: int = 8192,
     ValueError: bad input, with file, line, expected, found and remedy; or there is not one row.
   """
   empty = True
-  for batch in rebatch(_read_blocks(paths, rows, scores_columns), batch_size):
+  for batch in rebatch(_read_blocks(paths, schema, scores_columns), batch_size):
     empty = False
     yield batch
   if empty:
@@ -57,7 +57,7 @@ def read(paths: Sequence[str], rows: config.Rows, batch_size: int = 8192,
                      'that have some')
 
 
-def read_labelled(patterns: Sequence[str], rows: config.Rows) -> Batch | None:
+def read_labelled(patterns: Sequence[str], schema: config.Schema) -> Batch | None:
   """The rows that have a label, all in memory: to measure on again and again. None without patterns.
 
   Raises:
@@ -65,7 +65,7 @@ def read_labelled(patterns: Sequence[str], rows: config.Rows) -> Batch | None:
   """
   if not patterns:
     return None
-  batch = concatenate(list(read(expand(patterns), rows)))
+  batch = concatenate(list(read(expand(patterns), schema)))
   return take(batch, np.flatnonzero(~np.isnan(batch['label'])))
 
 
@@ -83,9 +83,9 @@ def read_column(paths: Sequence[str], column: str | None) -> Iterator[str]:
         yield value.decode('utf-8') if isinstance(value, bytes) else str(value)
 
 
-def count(paths: Sequence[str], rows: config.Rows) -> int:
+def count(paths: Sequence[str], schema: config.Schema) -> int:
   """Number of rows in the files."""
-  return sum(file_formats.num_rows(path, rows.text_columns[0]) for path in paths)
+  return sum(file_formats.num_rows(path, schema.text_columns[0]) for path in paths)
 
 
 def size(batch: Batch) -> int:
@@ -145,22 +145,22 @@ def _permutation(window: Batch, generator: np.random.Generator, group: str) -> n
   return np.lexsort((generator.permutation(size(window)), group_order[codes]))
 
 
-def _read_blocks(paths, rows, scores_columns) -> Iterator[Batch]:
-  columns = list(rows.text_columns)
-  columns += [column for column in (rows.id_column, rows.label_column, *scores_columns) if column]
+def _read_blocks(paths, schema, scores_columns) -> Iterator[Batch]:
+  columns = list(schema.text_columns)
+  columns += [column for column in (schema.id_column, schema.label_column, *scores_columns) if column]
   for path in paths:
     name = os.path.basename(path).encode('utf-8')
     for block in file_formats.read(path, columns):
       values = dict(zip(columns, block.columns))
       batch = {field: _texts(path, block.first, column, values[column])
-               for field, column in zip(rows.fields, rows.text_columns)}
-      if rows.id_column:
-        batch['id'] = _as_bytes(values[rows.id_column])
+               for field, column in zip(schema.fields, schema.text_columns)}
+      if schema.id_column:
+        batch['id'] = _as_bytes(values[schema.id_column])
       else:
         numbers = range(block.first, block.first + size(batch))
         batch['id'] = np.array([b'%b:%d' % (name, number) for number in numbers], dtype=object)
-      if rows.label_column:
-        batch['label'] = _targets(path, block.first, values[rows.label_column], rows)
+      if schema.label_column:
+        batch['label'] = _targets(path, block.first, values[schema.label_column], schema)
       if scores_columns:
         batch['scores'] = np.stack([_scores(path, block.first, column, values[column])
                                     for column in scores_columns], axis=1)
@@ -182,22 +182,22 @@ def _texts(path: str, first: int, column: str, values: np.ndarray) -> np.ndarray
   return values
 
 
-def _targets(path: str, first: int, values: np.ndarray, rows: config.Rows) -> np.ndarray:
+def _targets(path: str, first: int, values: np.ndarray, schema: config.Schema) -> np.ndarray:
   """Labels as float32: class indices, or grades rescaled to [0, 1]."""
-  low, high = rows.label_range or (0, rows.num_classes - 1)
+  low, high = schema.label_range or (0, schema.num_classes - 1)
   numbers = _numbers(values)
   wrong = ~((numbers >= low) & (numbers <= high))  # NaN is wrong too.
-  if not rows.label_range:
+  if not schema.label_range:
     wrong |= numbers != np.floor(numbers)
   if wrong.any():
     index = int(wrong.argmax())
     found = values[index].decode('utf-8') if values.dtype == object else f'{values[index]:g}'
-    expected, remedy = (('a grade', 'set --label_range') if rows.label_range else
+    expected, remedy = (('a grade', 'set --label_range') if schema.label_range else
                         ('a class', 'set --num_classes, or --label_range if it is a grade'))
     raise ValueError(f'{file_formats.where(path, first + index)}: expected {expected} from {low:g} '
-                     f'to {high:g} in {rows.label_column!r}, found {found!r}; correct it or '
+                     f'to {high:g} in {schema.label_column!r}, found {found!r}; correct it or '
                      f'{remedy}')
-  return ((numbers - low) / (high - low) if rows.label_range else numbers).astype(np.float32)
+  return ((numbers - low) / (high - low) if schema.label_range else numbers).astype(np.float32)
 
 
 def _scores(path: str, first: int, column: str, values: np.ndarray) -> np.ndarray:

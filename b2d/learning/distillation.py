@@ -45,13 +45,13 @@ def distill(run_config: config.Distill) -> dict[str, float]:
 def _distill(run_config: config.Distill) -> dict[str, float]:
   settings = run_config.training
   num_rows = _count_rows(run_config)
-  held_out = rows.read_labelled(run_config.valid_files, run_config.rows)
-  calibration_rows = rows.read_labelled(run_config.calibration_files, run_config.rows)
+  held_out = rows.read_labelled(run_config.valid_files, run_config.schema)
+  calibration_rows = rows.read_labelled(run_config.calibration_files, run_config.schema)
   for batch in filter(None, (held_out, calibration_rows)):
-    metrics.require_measurable(batch['label'], run_config.rows)
+    metrics.require_measurable(batch['label'], run_config.schema)
   calibration_rows = calibration_rows or held_out
   model = student.StudentModel(
-      run_config.student, run_config.rows.fields, run_config.rows.num_classes, settings.seed)
+      run_config.student, run_config.schema.fields, run_config.schema.num_classes, settings.seed)
   if run_config.student.tokenizer == 'wordpiece':
     text.read_vocab(run_config.student.tokenizer_vocab)
   encoder = None
@@ -76,11 +76,11 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
       loss=functools.partial(_loss, model, run_config),
       batches=functools.partial(_train_batches, run_config), num_rows=num_rows,
       prepare=functools.partial(_featurized, model, run_config),
-      evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.rows))
+      evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.schema))
       if held_out else None,
       settings=settings, folder=folder)
-  if calibration_rows and run_config.rows.num_classes == 2:
-    result |= _calibrate(model, calibration_rows, held_out or calibration_rows, run_config.rows, folder)
+  if calibration_rows and run_config.schema.num_classes == 2:
+    result |= _calibrate(model, calibration_rows, held_out or calibration_rows, run_config.schema, folder)
   return result | chosen
 
 
@@ -126,13 +126,13 @@ def _choose_temperature(run_config: config.Distill, folder: str) -> float:
 
 def _count_rows(run_config: config.Distill) -> int:
   if not run_config.soft_labels:
-    return rows.count(rows.expand(run_config.train_files), run_config.rows)
+    return rows.count(rows.expand(run_config.train_files), run_config.schema)
   for folder in run_config.soft_labels:
     manifest = soft_labels.read_manifest(folder)
-    if (manifest.fields, manifest.num_classes) != (run_config.rows.fields, run_config.rows.num_classes):
+    if (manifest.fields, manifest.num_classes) != (run_config.schema.fields, run_config.schema.num_classes):
       raise ValueError(
           f'{folder}: holds {manifest.num_classes} classes of {manifest.fields}, expected '
-          f'{run_config.rows.num_classes} of {run_config.rows.fields}; set --num_classes and --text_columns')
+          f'{run_config.schema.num_classes} of {run_config.schema.fields}; set --num_classes and --text_columns')
   num_rows = soft_labels.num_rows(run_config.soft_labels)
   return min(num_rows, run_config.max_rows or num_rows)
 
@@ -150,7 +150,7 @@ def _rows(run_config: config.Distill, seed: int):
   """The rows to train on; soft labels in the order of the seed."""
   if run_config.soft_labels:
     return soft_labels.read(run_config.soft_labels, seed=seed, max_rows=run_config.max_rows)
-  return rows.read(rows.expand(run_config.train_files), run_config.rows)
+  return rows.read(rows.expand(run_config.train_files), run_config.schema)
 
 
 def _featurized(model: student.StudentModel, run_config: config.Distill, batch: rows.Batch):
@@ -171,7 +171,7 @@ def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.
   known = tf.math.is_finite(batch['label'])
   label = tf.where(known, batch['label'], 0.0)
   hard = losses.cross_entropy(logits, losses.hard_targets(
-      label, run_config.rows.num_classes, bool(run_config.rows.label_range)))
+      label, run_config.schema.num_classes, bool(run_config.schema.label_range)))
   if 'logits' not in batch:
     return tf.reduce_mean(hard)
   soft = losses.cross_entropy(
@@ -187,7 +187,7 @@ def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.
   return loss
 
 
-def _calibrate(model, calibration_rows, held_out, row_settings, folder) -> dict[str, float]:
+def _calibrate(model, calibration_rows, held_out, schema, folder) -> dict[str, float]:
   """Fits the scale of the probability and stores it with the student.
 
   Returns:
@@ -195,7 +195,7 @@ def _calibrate(model, calibration_rows, held_out, row_settings, folder) -> dict[
   """
   def scored(batch):
     return (metrics.margin(model.predict_logits(batch)),
-            metrics.relevant(batch['label'], row_settings.relevant_target))
+            metrics.relevant(batch['label'], schema.relevant_target))
 
   margins, positive = scored(calibration_rows)
   groups = calibration_rows.get('query', np.arange(len(margins)))

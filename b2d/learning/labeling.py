@@ -80,7 +80,7 @@ def label(label_config: config.Label,
     _run(label_config, make_scorer, missing, sum(shards.values()))
     name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
     soft_labels.write_manifest(folder, soft_labels.Manifest(
-        (name,), num_classes, label_config.rows.fields, shards))
+        (name,), num_classes, label_config.schema.fields, shards))
   if tf.io.gfile.exists(os.path.join(folder, 'inputs')):
     tf.io.gfile.rmtree(os.path.join(folder, 'inputs'))
   seconds = time.time() - started
@@ -144,14 +144,14 @@ def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
 def _num_classes(label_config: config.Label) -> int:
   """Holds the teacher against the rows before anything is read."""
   if not label_config.teacher_dir:
-    return label_config.rows.num_classes
+    return label_config.schema.num_classes
   known = {'finetune': config.Finetune, 'distill': config.Distill}
   step = runs.step_of(label_config.teacher_dir)
   if step not in known:
     raise ValueError(f'{label_config.teacher_dir}: expected a run of b2d.finetune or b2d.distill, found one of '
                      f'b2d.{step}; correct --teacher_dir')
-  trained = runs.load_config(label_config.teacher_dir, known[step], step).rows
-  given = label_config.rows
+  trained = runs.load_config(label_config.teacher_dir, known[step], step).schema
+  given = label_config.schema
   for name, expected, found in (('num_classes', trained.num_classes, given.num_classes),
                                 ('text_columns', len(trained.fields), len(given.fields))):
     if expected != found:
@@ -207,7 +207,7 @@ def _plan(label_config: config.Label, files: list[str],
 def _inputs(label_config: config.Label, files: list[str]) -> Iterator[rows.Batch]:
   """The rows to label, each batch followed by its phrases, all by frequent n-grams; an import's have logits already."""
   ngrams = phrases.Ngrams()
-  for batch in rows.read(files, label_config.rows, scores_columns=label_config.scores_columns):
+  for batch in rows.read(files, label_config.schema, scores_columns=label_config.scores_columns):
     batch = _unlabelled(batch)
     if label_config.scores_columns:
       batch['logits'] = logits_of_scores(batch, label_config.scores_kind)

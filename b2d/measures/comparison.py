@@ -15,16 +15,16 @@ _RECOVERED = ('accuracy', 'auc')  # Measures whose ratio to the reference's is r
 
 
 def compare(targets: np.ndarray, queries: np.ndarray | None, logits: Mapping[str, np.ndarray],
-            rows: config.Rows, *, reference: str = '', num_repeats: int = 0,
+            schema: config.Schema, *, reference: str = '', num_repeats: int = 0,
             calibrations: Mapping[str, calibration.Calibration] | None = None,
            ) -> dict[str, dict[str, Any]]:
   """Measures every model.
 
   Args:
-    targets: float [n], known labels: class index, or target in [0, 1] if `rows.label_range` is set.
+    targets: float [n], known labels: class index, or target in [0, 1] if `schema.label_range` is set.
     queries: int [n], the query's number from 0 on; None for single texts.
     logits: float [n, num_classes] by the model's name.
-    rows: what the labels are.
+    schema: what the labels are.
     reference: which model agreement, recovered ratios and differences refer to; '' for none.
     num_repeats: bootstrap repeats over the queries (or rows); 0 for no intervals.
     calibrations: fitted to a model's margin; adds ece_calibrated.
@@ -41,52 +41,52 @@ def compare(targets: np.ndarray, queries: np.ndarray | None, logits: Mapping[str
   groups = np.arange(len(targets)) if queries is None else queries
   result, replicates = {}, {}
   for name, model_logits in logits.items():
-    by_query = _by_query(targets, queries, model_logits, rows)
-    result[name] = metrics.held_out(targets, model_logits, rows)
+    by_query = _by_query(targets, queries, model_logits, schema)
+    result[name] = metrics.held_out(targets, model_logits, schema)
     result[name] |= {key: float(np.nanmean(values)) for key, values in by_query.items()}
     if calibrations and name in calibrations:
       result[name]['ece_calibrated'] = metrics.expected_calibration_error(
           calibration.apply(calibrations[name], metrics.margin(model_logits)),
-          metrics.relevant(targets, rows.relevant_target))
+          metrics.relevant(targets, schema.relevant_target))
     if num_repeats:
       drawn = bootstrap.Replicates(groups, num_repeats)
-      replicates[name] = _replicates(drawn, targets, model_logits, by_query, rows)
+      replicates[name] = _replicates(drawn, targets, model_logits, by_query, schema)
   for name in logits:
     if reference:
       result[name] |= _against(
-          logits[name], logits[reference], result[name], result[reference], rows)
+          logits[name], logits[reference], result[name], result[reference], schema)
     if num_repeats:
       result[name] |= _intervals(name, reference, result, replicates)
   return result
 
 
-def _by_query(targets, queries, logits, rows) -> dict[str, np.ndarray]:
+def _by_query(targets, queries, logits, schema) -> dict[str, np.ndarray]:
   """The measures by query that at least one query has; none for single texts."""
-  if queries is None or rows.num_classes > 2:
+  if queries is None or schema.num_classes > 2:
     return {}
-  measures = ranking.by_query(queries, targets, metrics.margin(logits), rows.relevant_target)
+  measures = ranking.by_query(queries, targets, metrics.margin(logits), schema.relevant_target)
   return {name: values for name, values in measures.items() if not np.all(np.isnan(values))}
 
 
 def _replicates(drawn: bootstrap.Replicates, targets, logits, by_query,
-                rows) -> dict[str, np.ndarray]:
+                schema) -> dict[str, np.ndarray]:
   """Replicates [num_repeats] of every measure that has an interval."""
-  by_row = metrics.by_row(targets, logits, rows.relevant_target)
+  by_row = metrics.by_row(targets, logits, schema.relevant_target)
   found = {name: drawn.row_mean(values) for name, values in by_row.items()}
-  if rows.num_classes == 2:
+  if schema.num_classes == 2:
     margins = metrics.margin(logits)
-    found['auc'] = drawn.auc(margins, metrics.relevant(targets, rows.relevant_target))
-    if rows.label_range:
+    found['auc'] = drawn.auc(margins, metrics.relevant(targets, schema.relevant_target))
+    if schema.label_range:
       found['spearman'] = drawn.spearman(margins, targets)
   return found | {name: drawn.query_mean(values) for name, values in by_query.items()}
 
 
-def _against(logits, reference_logits, measures, reference_measures, rows) -> dict[str, float]:
+def _against(logits, reference_logits, measures, reference_measures, schema) -> dict[str, float]:
   """Agreement with the reference, and what of it is recovered."""
-  decided, wanted = (metrics.decisions(each, rows.relevant_target)
+  decided, wanted = (metrics.decisions(each, schema.relevant_target)
                      for each in (logits, reference_logits))
   found = {'agreement': float(np.mean(decided == wanted))}
-  if rows.num_classes == 2:
+  if schema.num_classes == 2:
     found['agreement_spearman'] = float(
         stats.spearmanr(metrics.margin(logits), metrics.margin(reference_logits)).statistic)
   return found | {f'recovered_{name}': measures[name] / reference_measures[name]

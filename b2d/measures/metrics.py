@@ -167,13 +167,13 @@ def by_kind(labels: np.ndarray, logits: np.ndarray,
   return binary(labels, logits, relevant_target)
 
 
-def held_out(labels: np.ndarray, logits: np.ndarray, rows: config.Rows) -> dict[str, float]:
+def held_out(labels: np.ndarray, logits: np.ndarray, schema: config.Schema) -> dict[str, float]:
   """The measures of labelled rows, by what the labels are; unknown ones (NaN) don't count.
 
   Args:
-    labels: float [n]; class index, or target in [0, 1] where `rows.label_range` is set.
+    labels: float [n]; class index, or target in [0, 1] where `schema.label_range` is set.
     logits: float [n, num_classes].
-    rows: what the labels are.
+    schema: what the labels are.
 
   Returns:
     See `binary` and `multi_class`.
@@ -181,13 +181,13 @@ def held_out(labels: np.ndarray, logits: np.ndarray, rows: config.Rows) -> dict[
   Raises:
     ValueError: logits of another number of classes than the rows, or labels without contrast.
   """
-  if logits.ndim != 2 or logits.shape[1] != rows.num_classes:
-    raise ValueError(f'logits: expected [n, {rows.num_classes}], found {list(logits.shape)}; '
+  if logits.ndim != 2 or logits.shape[1] != schema.num_classes:
+    raise ValueError(f'logits: expected [n, {schema.num_classes}], found {list(logits.shape)}; '
                      'does --num_classes fit the model?')
   known = ~np.isnan(labels)
-  return by_kind(labels[known], logits[known], rows.relevant_target)
+  return by_kind(labels[known], logits[known], schema.relevant_target)
 
 
-def require_measurable(labels: np.ndarray, rows: config.Rows) -> None:
+def require_measurable(labels: np.ndarray, schema: config.Schema) -> None:
   """Raises ValueError for labels that `held_out` can't measure on: before the training, not after its first hour."""
-  held_out(labels, np.zeros([len(labels), rows.num_classes], np.float32), rows)
+  held_out(labels, np.zeros([len(labels), schema.num_classes], np.float32), schema)

@@ -210,7 +210,7 @@ def load(folder: str) -> StudentModel:
   settings = run.student
   if settings.tokenizer == 'wordpiece':
     settings = dataclasses.replace(settings, tokenizer_vocab=vocab_path(folder))
-  model = StudentModel(settings, run.rows.fields, run.rows.num_classes)
+  model = StudentModel(settings, run.schema.fields, run.schema.num_classes)
   training.restore_best(model, folder)
   return model
 

@@ -219,7 +219,7 @@ def load(folder: str, precision: str = 'float32') -> TeacherModel:
   architecture = pretrained.read_architecture(folder)
   with _dtype_policy(precision):
     model = TeacherModel(run_config.teacher, architecture, os.path.join(folder, 'vocab.txt'),
-                         run_config.rows.num_classes, run_config.rows.fields)
+                         run_config.schema.num_classes, run_config.schema.fields)
   training.restore_best(model, folder)
   return model
 

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from serving.benchmark import encoders
 from serving.benchmark import harness
-from serving.benchmark import peers
+from serving.benchmark import baselines
 from serving.benchmark import report
 from serving.benchmark import timing
 from serving import binary
@@ -39,7 +39,7 @@ _MODELS = flags.DEFINE_string('models', harness.CACHE_DIR, 'Folder of the built 
 _VOCAB = flags.DEFINE_string('vocab', None, 'A BERT vocab.txt, for encoders and model2vec.')
 _ENCODERS = flags.DEFINE_list('encoders', list(encoders.SIZES), 'Encoders to measure.')
 _LENGTHS = flags.DEFINE_list('lengths', '32,64,128', 'Tokens that an encoder pads to.')
-_PEERS = flags.DEFINE_list('peers', 'fasttext,model2vec,hashing', 'Other libraries to measure.')
+_BASELINES = flags.DEFINE_list('baselines', 'fasttext,model2vec,hashing', 'Other libraries to measure.')
 _WORKLOADS = flags.DEFINE_list('workloads', '1,8,64,1x100,512',
                                'Rows a request; 1x100: one query with 100 titles.')
 _THREADS = flags.DEFINE_list('threads', '1,2', 'Numbers of calling threads.')
@@ -58,7 +58,7 @@ class Subject:
   Attributes:
     name: the model's name.
     runtime: what runs it; 'C++' is the harness.
-    kind: 'harness', or a kind of `peers.load`.
+    kind: 'harness', or a kind of `baselines.load`.
     folder: where the model is.
     tokens: what an encoder pads to, else None.
   """
@@ -79,7 +79,7 @@ def pairs(flag: flags.FlagHolder) -> dict[str, str]:
 
 def build_subjects(texts: timing.Columns) -> list[Subject]:
   """Builds the rivals that the flags ask for; returns all that is to be measured."""
-  if (_ENCODERS.value or 'model2vec' in _PEERS.value) and not _VOCAB.value:
+  if (_ENCODERS.value or 'model2vec' in _BASELINES.value) and not _VOCAB.value:
     raise ValueError('--vocab: encoders and model2vec need a BERT vocab.txt; found none')
   subjects = []
   for name, folder in pairs(_STUDENTS).items():
@@ -94,11 +94,11 @@ def build_subjects(texts: timing.Columns) -> list[Subject]:
     encoders.build(name, _VOCAB.value, list(texts), lengths, folder)
     subjects += [Subject(name, 'C++', 'harness', f'{folder}/saved_model', n) for n in lengths]
     subjects += [Subject(name, 'ONNX int8', 'onnx', f'{folder}/onnx', n) for n in lengths]
-  for kind in _PEERS.value:
-    peers.build(kind, str(models / kind), texts, _VOCAB.value)
+  for kind in _BASELINES.value:
+    baselines.build(kind, str(models / kind), texts, _VOCAB.value)
     subjects.append(Subject(kind, 'Python', kind, str(models / kind)))
   if not subjects:
-    raise ValueError('--students, --encoders, --peers: expected a model to measure, found none')
+    raise ValueError('--students, --encoders, --baselines: expected a model to measure, found none')
   return subjects
 
 
@@ -115,7 +115,7 @@ def measure(subject: Subject, harness_path: str, texts: str) -> dict:
              'texts': texts, 'workloads': _WORKLOADS.value,
              'threads': [int(threads) for threads in _THREADS.value]}
   return dataclasses.asdict(subject) | harness.run_json(
-      [sys.executable, '-m', 'serving.benchmark.peers', json.dumps(values)], environment)
+      [sys.executable, '-m', 'serving.benchmark.baselines', json.dumps(values)], environment)
 
 
 def others_cpu_secs() -> float:

@@ -4,7 +4,7 @@ Time does not depend on the weights' values. The SavedModel is tf-models-officia
 tokenising and packing inside, a signature `tokens_<n>` for each length; every request is padded to
 that length. The ONNX graph has the same weights in ONNX Runtime's own fused BERT operators (what
 its optimiser makes of an exported BERT), quantised to int8: its best case, not a straw man. It
-takes ids; `peers.py` tokenises for it.
+takes ids; `baselines.py` tokenises for it.
 """
 
 import dataclasses

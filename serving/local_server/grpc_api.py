@@ -52,6 +52,6 @@ def _handler(models, method):
       await context.abort(error.code, error.message)
     except Exception:  # pylint: disable=broad-exception-caught  # answered below, without its text
       logging.exception('%s failed', method)
-      await context.abort(grpc.StatusCode.INTERNAL, 'Internal error of the stand-in; see its log.')
+      await context.abort(grpc.StatusCode.INTERNAL, 'Internal error of the local test server; see its log.')
 
   return grpc.unary_unary_rpc_method_handler(answer)

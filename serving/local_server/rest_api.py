@@ -48,7 +48,7 @@ def make_app(models: model_process.ModelProcess, max_body_bytes: int, body_timeo
   return applications.Starlette(routes=routes, exception_handlers={
       status.StatusError: lambda _, error: _error(error.http_status, error.message),
       exceptions.HTTPException: lambda _, error: _error(error.status_code, error.detail),
-      Exception: lambda *_: _error(500, 'Internal error of the stand-in; see its log.'),
+      Exception: lambda *_: _error(500, 'Internal error of the local test server; see its log.'),
   })
 
 

@@ -9,21 +9,21 @@ from absl.testing import parameterized
 
 from b2d import config
 
-_PAIR = config.Rows(text_columns=('q', 't'), label_column='grade', label_range=(1.0, 3.0),
+_PAIR = config.Schema(text_columns=('q', 't'), label_column='grade', label_range=(1.0, 3.0),
                     relevant_from=2.5)
 _EXAMPLES = (
-    config.Finetune(train_files=('a.tsv', 'b.tsv'), rows=_PAIR,
+    config.Finetune(train_files=('a.tsv', 'b.tsv'), schema=_PAIR,
                     teacher=config.Teacher(init_checkpoint='bert'),
                     training=config.Training(learning_rate=1e-4)),
     config.Label(teacher_dir='teacher', precision='float32'),
     config.Stack(soft_labels=('a', 'b'), combination='probabilities'),
     config.Distill(soft_labels=('a',), student=config.Student(ngram_orders=(1, 3), product=False)),
-    config.Distill(soft_labels=('a',), valid_files=('b',), temperature='auto', rows=config.Rows(label_column='c')),
-    config.Evaluate(models=('a=b',), rows=_PAIR),
+    config.Distill(soft_labels=('a',), valid_files=('b',), temperature='auto', schema=config.Schema(label_column='c')),
+    config.Evaluate(models=('a=b',), schema=_PAIR),
     config.Export(model='student', output_dir='export', table_dtype='float16'),
     config.PairUp(max_pseudo_words=3),
 )
-_SINGLE = config.Rows(label_column='label')
+_SINGLE = config.Schema(label_column='label')
 
 
 def _wrong(config_class, message, **values):
@@ -73,7 +73,7 @@ class SweepTest(absltest.TestCase):
 
   def test_runs(self):
     sweep = config.Sweep(
-        soft_labels_sets=('one=a', 'both=a', 'both=b'), valid_files=('v',), rows=_SINGLE, output_dir='sweep',
+        soft_labels_sets=('one=a', 'both=a', 'both=b'), valid_files=('v',), schema=_SINGLE, output_dir='sweep',
         temperatures=(1.0, 2.5), seeds=(1, 7), training=config.Training(learning_rate=0.5))
     runs = sweep.runs()
     # At temperature 1 both rules are the first.
@@ -81,11 +81,11 @@ class SweepTest(absltest.TestCase):
                                       for seed in (1, 7)])
     self.assertLen(runs, 12)
     self.assertEqual(runs['both-hinton-T2.5-seed7'], config.Distill(
-        soft_labels=('a', 'b'), valid_files=('v',), rows=_SINGLE, output_dir='sweep/both-hinton-T2.5-seed7',
+        soft_labels=('a', 'b'), valid_files=('v',), schema=_SINGLE, output_dir='sweep/both-hinton-T2.5-seed7',
         temperature=2.5, rule='hinton', training=config.Training(learning_rate=0.5, seed=7)))
 
   def test_one_set_without_a_name(self):
-    sweep = config.Sweep(soft_labels=('a', 'b'), valid_files=('v',), rows=_SINGLE, seeds=(1,), rules=('hinton',),
+    sweep = config.Sweep(soft_labels=('a', 'b'), valid_files=('v',), schema=_SINGLE, seeds=(1,), rules=('hinton',),
                                temperatures=(1.0,))
     self.assertEqual({name: run.soft_labels for name, run in sweep.runs().items()},
                      {'soft_labels-hinton-T1-seed1': ('a', 'b')})
@@ -94,12 +94,12 @@ class SweepTest(absltest.TestCase):
 class ValidationTest(parameterized.TestCase):
 
   @parameterized.named_parameters((f'{i}_{name}', *rest) for i, (name, *rest) in enumerate((
-      _wrong(config.Rows, '--text_columns=a,b,c: expected one or', text_columns=('a', 'b', 'c')),
-      _wrong(config.Rows, '--text_columns=: expected one or two', text_columns=()),
-      _wrong(config.Rows, '--num_classes=1: expected at least 2', num_classes=1),
-      _wrong(config.Rows, '--label_range=(3, 1): expected lowest,highest', label_range=(3, 1)),
-      _wrong(config.Rows, '--label_range=(3,): expected lowest,highest', label_range=(3,)),
-      _wrong(config.Rows, 'goes with --num_classes=2', label_range=(1, 3), num_classes=3),
+      _wrong(config.Schema, '--text_columns=a,b,c: expected one or', text_columns=('a', 'b', 'c')),
+      _wrong(config.Schema, '--text_columns=: expected one or two', text_columns=()),
+      _wrong(config.Schema, '--num_classes=1: expected at least 2', num_classes=1),
+      _wrong(config.Schema, '--label_range=(3, 1): expected lowest,highest', label_range=(3, 1)),
+      _wrong(config.Schema, '--label_range=(3,): expected lowest,highest', label_range=(3,)),
+      _wrong(config.Schema, 'goes with --num_classes=2', label_range=(1, 3), num_classes=3),
       _wrong(config.Training, '--train_batch_size must be positive', train_batch_size=0),
       _wrong(config.Training, '--learning_rate must be positive', learning_rate=0.0),
       _wrong(config.Training, '--num_train_epochs must be positive', num_train_epochs=-1.0),
@@ -109,14 +109,14 @@ class ValidationTest(parameterized.TestCase):
       _wrong(config.Teacher, '--max_seq_length must be at least 8', max_seq_length=7),
       _wrong(config.Teacher, "--pooling='max': expected one of cls, mean", pooling='max'),
       _wrong(config.Finetune, 'set --label_column', teacher=config.Teacher(vocab_file='v')),
-      _wrong(config.Finetune, 'set --init_checkpoint, or --vocab_file', rows=_SINGLE),
+      _wrong(config.Finetune, 'set --init_checkpoint, or --vocab_file', schema=_SINGLE),
       _wrong(config.Label, 'set --teacher_dir, or --scores_columns'),
       _wrong(config.Label, 'and not both', teacher_dir='t', scores_columns=('p',)),
       _wrong(config.Label, '--scores_columns=p: expected one for each of --num_classes=3',
-             scores_columns=('p',), rows=config.Rows(num_classes=3)),
+             scores_columns=('p',), schema=config.Schema(num_classes=3)),
       _wrong(config.Label, '--phrases_per_row needs', scores_columns=('p',), phrases_per_row=1),
-      _wrong(config.Label, 'works on single texts', teacher_dir='t', phrases_per_row=1, rows=_PAIR),
-      _wrong(config.Label, '--frequent_ngrams works on', teacher_dir='t', frequent_ngrams=1, rows=_PAIR),
+      _wrong(config.Label, 'works on single texts', teacher_dir='t', phrases_per_row=1, schema=_PAIR),
+      _wrong(config.Label, '--frequent_ngrams works on', teacher_dir='t', frequent_ngrams=1, schema=_PAIR),
       _wrong(config.Label, '--frequent_ngrams must not', teacher_dir='t', frequent_ngrams=-1),
       _wrong(config.Label, '--rows_per_shard must', teacher_dir='t', rows_per_shard=0),
       _wrong(config.Label, '--label_batch_tokens must', teacher_dir='t', label_batch_tokens=0),
@@ -140,7 +140,7 @@ class ValidationTest(parameterized.TestCase):
       _wrong(config.Student, 'needs --tokenizer_vocab', tokenizer='wordpiece'),
       _wrong(config.Student, "--tokenizer='bpe': expected one of whitespace, ", tokenizer='bpe'),
       _wrong(config.Distill, 'set --soft_labels, or --train_files'),
-      _wrong(config.Distill, 'not both', soft_labels=('a',), train_files=('b',), rows=_SINGLE),
+      _wrong(config.Distill, 'not both', soft_labels=('a',), train_files=('b',), schema=_SINGLE),
       _wrong(config.Distill, 'set --label_column', train_files=('b',)),
       _wrong(config.Distill, 'set --label_column', soft_labels=('a',), valid_files=('b',)),
       _wrong(config.Distill, '--temperature=0.0: expected a positive', soft_labels=('a',),
@@ -148,33 +148,33 @@ class ValidationTest(parameterized.TestCase):
       _wrong(config.Distill, "--temperature=cold: expected a positive number or 'auto'", soft_labels=('a',),
              temperature='cold'),
       _wrong(config.Distill, '--temperature=auto needs', soft_labels=('a',), temperature='auto'),
-      _wrong(config.Distill, '--convolution_filters work on single texts', soft_labels=('a',), rows=_PAIR,
+      _wrong(config.Distill, '--convolution_filters work on single texts', soft_labels=('a',), schema=_PAIR,
              student=config.Student(convolution_filters=8)),
       _wrong(config.Distill, '--calibration_files go with --num_classes=2', soft_labels=('a',),
-             calibration_files=('b',), rows=config.Rows(num_classes=3, label_column='c')),
+             calibration_files=('b',), schema=config.Schema(num_classes=3, label_column='c')),
       _wrong(config.Distill, '--hard_label_share must be in [0, 1]', soft_labels=('a',),
              hard_label_share=1.5),
       _wrong(config.Distill, '--max_rows must not', soft_labels=('a',), max_rows=-1),
       _wrong(config.Distill, '--margin_weight must not', soft_labels=('a',), margin_weight=-0.1),
       _wrong(config.Distill, '--margin_weight needs', soft_labels=('a',), margin_weight=0.1),
       _wrong(config.Distill, '--margin_weight needs', train_files=('a',), margin_weight=0.1,
-             rows=_PAIR),
+             schema=_PAIR),
       _wrong(config.Distill, '--init_embeddings starts whole words', soft_labels=('a',),
              init_embeddings='t',
              student=config.Student(tokenizer='wordpiece', tokenizer_vocab='v')),
-      _wrong(config.Evaluate, 'set --models=name=folder', rows=_SINGLE),
+      _wrong(config.Evaluate, 'set --models=name=folder', schema=_SINGLE),
       _wrong(config.Evaluate, 'set --label_column', models=('a=b',)),
       _wrong(config.Export, 'set --model', output_dir='o'),
       _wrong(config.Export, 'set --output_dir', model='m'),
       _wrong(config.Export, "--model_name='a b': expected letters", model='m', output_dir='o',
              model_name='a b'),
       _wrong(config.Sweep, 'set --valid_files', soft_labels=('a',)),
-      _wrong(config.Sweep, 'set --soft_labels, or --soft_labels_sets', valid_files=('b',), rows=_SINGLE),
+      _wrong(config.Sweep, 'set --soft_labels, or --soft_labels_sets', valid_files=('b',), schema=_SINGLE),
       _wrong(config.Sweep, "--soft_labels_sets: expected name=folder, found 'a/b=c'", valid_files=('b',),
-             rows=_SINGLE, soft_labels_sets=('a/b=c',)),
-      _wrong(config.Sweep, 'expected at least one of each', valid_files=('b',), rows=_SINGLE,
+             schema=_SINGLE, soft_labels_sets=('a/b=c',)),
+      _wrong(config.Sweep, 'expected at least one of each', valid_files=('b',), schema=_SINGLE,
              soft_labels=('a',), seeds=()),
-      _wrong(config.Sweep, "--rule='best': expected one of", valid_files=('b',), rows=_SINGLE,
+      _wrong(config.Sweep, "--rule='best': expected one of", valid_files=('b',), schema=_SINGLE,
              soft_labels=('a',), rules=('best',)),
       _wrong(config.PairUp, '--num_random=-1: expected at least 0', num_random=-1),
       _wrong(config.PairUp, '--max_pseudo_words=0: expected at least 1', max_pseudo_words=0),

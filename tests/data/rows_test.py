@@ -15,9 +15,9 @@ import tensorflow as tf
 from b2d import config
 from b2d.data import rows
 
-_PAIRS = config.Rows(text_columns=('q', 't'), id_column='n', label_column='grade',
+_PAIRS = config.Schema(text_columns=('q', 't'), id_column='n', label_column='grade',
                      label_range=(1.0, 3.0))
-_TEXTS = config.Rows(text_columns=('text',), label_column='label')
+_TEXTS = config.Schema(text_columns=('text',), label_column='label')
 _ROWS = [('a', 'red "shoe"', 'röd sko', '1'), ('b', '', 'x' * 100_000, '2.5'),
          ('c', '靴', ' two  spaces ', '3')]
 _HEADER = ('n', 'q', 't', 'grade')
@@ -104,7 +104,7 @@ class RowsTest(parameterized.TestCase):
   def test_plain_lines_across_blocks(self):
     lines = [b'', b'a\tb "c"', 'ü'.encode() * 3_000_000, b'x' * 100_000, b'']
     path = self._write('lines.txt.gz', gzip.compress(b'\n'.join(lines) + b'\n', 1))
-    batch = rows.concatenate(list(rows.read([path], config.Rows())))
+    batch = rows.concatenate(list(rows.read([path], config.Schema())))
     self.assertEqual(batch['text'].tolist(), lines)
     self.assertEqual(batch['id'].tolist(), [b'lines.txt.gz:%d' % line for line in range(1, 6)])
     self.assertLen(list(rows.read_column([path], None)), 5)
@@ -115,13 +115,13 @@ class RowsTest(parameterized.TestCase):
     path = self._write('big.tsv', content)
     with self.assertRaisesRegex(ValueError, f'big.tsv:{num_rows + 2}: expected a class from 0'):
       list(rows.read([path], _TEXTS))
-    last = list(rows.read([path], config.Rows()))[-1]
+    last = list(rows.read([path], config.Schema()))[-1]
     self.assertEqual(last['id'][-1], b'big.tsv:%d' % (num_rows + 2))
 
   def test_several_files_make_full_batches(self):
     first = self._write('1.txt', 'a\nb\nc\n')
     second = self._write('2.tsv', 'label\ttext\n0\td\n1\te\n')
-    batches = list(rows.read([first, second], config.Rows(), batch_size=4))
+    batches = list(rows.read([first, second], config.Schema(), batch_size=4))
     self.assertEqual([batch['text'].tolist() for batch in batches],
                      [[b'a', b'b', b'c', b'd'], [b'e']])
     self.assertEqual(batches[1]['id'].tolist(), [b'2.tsv:3'])
@@ -129,7 +129,7 @@ class RowsTest(parameterized.TestCase):
   def test_numeric_identifiers_and_classes(self):
     path = self._path('a.parquet')
     pq.write_table(pa.table({'text': ['a', 'b'], 'n': [12, 2**40], 'label': [0, 2]}), path)
-    found = next(rows.read([path], config.Rows(id_column='n', label_column='label', num_classes=3)))
+    found = next(rows.read([path], config.Schema(id_column='n', label_column='label', num_classes=3)))
     self.assertEqual(found['id'].tolist(), [b'12', b'1099511627776'])
     np.testing.assert_array_equal(found['label'], np.float32([0, 2]))
 
@@ -177,7 +177,7 @@ class RowsTest(parameterized.TestCase):
 
   def test_grade_outside_the_range(self):
     path = self._write('a.tsv', 'text\tlabel\na\t1\nb\t3.5\n')
-    graded = config.Rows(label_column='label', label_range=(1.0, 3.0))
+    graded = config.Schema(label_column='label', label_range=(1.0, 3.0))
     with self.assertRaisesRegex(ValueError,
                                 r"a.tsv:3: expected a grade from 1 to 3 .*, found '3.5'"):
       list(rows.read([path], graded))
@@ -200,7 +200,7 @@ class RowsTest(parameterized.TestCase):
     path = self._write(f'a.{file_format}.gz', whole[:len(whole) // 2])
     message = f'a.{file_format}.gz: expected a whole compressed {file_format} file'
     with self.assertRaisesRegex(ValueError, message):
-      list(rows.read([path], config.Rows()))
+      list(rows.read([path], config.Schema()))
 
   def test_nulls_and_wrong_types_in_parquet(self):
     path = self._path('a.parquet')
@@ -210,13 +210,13 @@ class RowsTest(parameterized.TestCase):
       list(rows.read([path], _TEXTS))
     with self.assertRaisesRegex(ValueError,
                                 "row 1: expected a text in 'label', found the number 0"):
-      list(rows.read([path], config.Rows(text_columns=('label',))))
+      list(rows.read([path], config.Schema(text_columns=('label',))))
     pq.write_table(pa.table({'text': [['a'], ['b']]}), path)
     with self.assertRaisesRegex(ValueError, "expected strings or numbers in 'text', found list"):
-      list(rows.read([path], config.Rows()))
+      list(rows.read([path], config.Schema()))
     pq.write_table(pa.table({'text': pa.array([b'a', b'\xff'])}), path)
     with self.assertRaisesRegex(ValueError, 'a.parquet: row 2: expected UTF-8'):
-      list(rows.read([path], config.Rows()))
+      list(rows.read([path], config.Schema()))
 
   def test_records_that_differ(self):
     path = self._path('a.tfrecord')
@@ -227,7 +227,7 @@ class RowsTest(parameterized.TestCase):
                                 r'row 2: expected one value each of text \(string\), la'):
       list(rows.read([path], _TEXTS))
     with self.assertRaisesRegex(ValueError, "expected a column 'words', found 'label', 'text'"):
-      list(rows.read([path], config.Rows(text_columns=('words',))))
+      list(rows.read([path], config.Schema(text_columns=('words',))))
 
   def test_expand(self):
     paths = [self._write(name, 'a\n') for name in ('b.txt', 'a.txt')]

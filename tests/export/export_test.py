@@ -34,11 +34,11 @@ def _write_student(folder: str, columns=_PAIR, num_classes: int = 2,
   graded = {'label_range': (0.0, 3.0), 'relevant_from': 2.0} if num_classes == 2 else {}
   run = config.Distill(
       train_files=('gone.tsv',), output_dir=folder,
-      rows=config.Rows(text_columns=columns, label_column='grade', num_classes=num_classes,
+      schema=config.Schema(text_columns=columns, label_column='grade', num_classes=num_classes,
                        **graded),
       student=config.Student(num_buckets=512, embedding_dim=8, hidden_layers=(16, 8), **settings))
   runs.start(run, 'distill')
-  model = student.StudentModel(run.student, run.rows.fields, num_classes)
+  model = student.StudentModel(run.student, run.schema.fields, num_classes)
   for layer in model.dense:
     layer.bias.assign(tf.range(layer.units, dtype=tf.float32) / 10 - 0.3)
   tf.train.Checkpoint(model=model).save(os.path.join(folder, 'best', 'ckpt'))
@@ -50,7 +50,7 @@ def _write_teacher(folder: str) -> teacher.TeacherModel:
   settings = config.Teacher(init_checkpoint=checkpoint, max_seq_length=16)
   run = config.Finetune(
       output_dir=folder, teacher=settings,
-      rows=config.Rows(text_columns=_PAIR, label_column='grade'))
+      schema=config.Schema(text_columns=_PAIR, label_column='grade'))
   runs.start(run, 'finetune')
   model = teacher.build(settings, 2, _PAIR)
   model.save_description(folder)

@@ -92,16 +92,16 @@ class StepsTest(parameterized.TestCase):
   @parameterized.parameters(
       (distill_flags, config.Distill, ['--soft_labels=a'], {'soft_labels': ('a',)}),
       (evaluate_flags, config.Evaluate, ['--models=a=b', '--label_column=c'],
-       {'models': ('a=b',), 'rows': config.Rows(label_column='c')}),
+       {'models': ('a=b',), 'schema': config.Schema(label_column='c')}),
       (export_flags, config.Export, ['--model=a', '--output_dir=b'],
        {'model': 'a', 'output_dir': 'b'}),
       (finetune_flags, config.Finetune, ['--vocab_file=a', '--label_column=b'],
-       {'teacher': config.Teacher(vocab_file='a'), 'rows': config.Rows(label_column='b')}),
+       {'teacher': config.Teacher(vocab_file='a'), 'schema': config.Schema(label_column='b')}),
       (label_flags, config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
       (pair_up_flags, config.PairUp, [], {}),
       (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}),
       (sweep_flags, config.Sweep, ['--soft_labels=a', '--valid_files=b', '--label_column=c', '--seeds=4'],
-       {'soft_labels': ('a',), 'valid_files': ('b',), 'rows': config.Rows(label_column='c'), 'seeds': (4,)}))
+       {'soft_labels': ('a',), 'valid_files': ('b',), 'schema': config.Schema(label_column='c'), 'seeds': (4,)}))
   def test_flags_of_a_step(self, module, config_class, needed, made_from):
     self.assertCountEqual(module.parse.flag_values, config.to_flat(config_class(**made_from)))
     parse = dataclass_flags.define(config_class)

@@ -56,7 +56,7 @@ class LabelingTest(absltest.TestCase):
     self.input = self._path('in.txt')
     self._write_input()
     teacher = runs.start(
-        config.Finetune(output_dir=self._path('teacher'), rows=config.Rows(label_column='label'),
+        config.Finetune(output_dir=self._path('teacher'), schema=config.Schema(label_column='label'),
                         teacher=config.Teacher(vocab_file='vocab.txt')), 'finetune')
     runs.write_metrics(teacher, {'step': 7})
     self.config = config.Label(input_files=(self.input,), teacher_dir=teacher,
@@ -150,9 +150,9 @@ class LabelingTest(absltest.TestCase):
 
   def test_refuses_rows_that_the_teacher_does_not_fit(self):
     with self.assertRaisesRegex(ValueError, 'expects 2 num_classes, found 3; correct --num_cl'):
-      self._label(rows=config.Rows(num_classes=3))
+      self._label(schema=config.Schema(num_classes=3))
     with self.assertRaisesRegex(ValueError, 'expects 1 text_columns, found 2'):
-      self._label(rows=config.Rows(text_columns=('q', 't')))
+      self._label(schema=config.Schema(text_columns=('q', 't')))
 
   def test_bad_input_leaves_no_plan(self):
     with open(self.input, 'ab') as file:
@@ -203,18 +203,18 @@ class ImportTest(absltest.TestCase):
 
   def test_a_probability_of_the_positive_class(self):
     found = self._label('text,p,label\na,0.8,1\nb,1,0\nc,0,1\n', scores_columns=('p',),
-                        rows=config.Rows(label_column='label'))
+                        schema=config.Schema(label_column='label'))
     np.testing.assert_allclose(found['logits'][:, 0, 1], [np.log(4), 13.8155, -13.8155],
                                rtol=1e-5)
     np.testing.assert_array_equal(found['logits'][:, 0, 0], [0, 0, 0])
     np.testing.assert_array_equal(found['label'], np.float32([1, 0, 1]))
 
   def test_a_column_for_each_class(self):
-    classes = config.Rows(num_classes=3)
+    classes = config.Schema(num_classes=3)
     content = 'text,a,b,c\nx,0.5,0.25,0.25\n'
-    found = self._label(content, scores_columns=('a', 'b', 'c'), rows=classes)
+    found = self._label(content, scores_columns=('a', 'b', 'c'), schema=classes)
     np.testing.assert_allclose(found['logits'], np.log([[[0.5, 0.25, 0.25]]]), rtol=1e-6)
-    found = self._label(content, scores_columns=('a', 'b', 'c'), scores_kind='logit', rows=classes)
+    found = self._label(content, scores_columns=('a', 'b', 'c'), scores_kind='logit', schema=classes)
     np.testing.assert_array_equal(found['logits'], np.float32([[[0.5, 0.25, 0.25]]]))
 
   def test_one_logit(self):
@@ -227,7 +227,7 @@ class ImportTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, r"row 1: expected a number in 'p', found b'high'"):
       self._label('text,p\na,high\n', scores_columns=('p',))
     with self.assertRaisesRegex(ValueError, r'expected one for each of --num_classes=3'):
-      config.Label(scores_columns=('p',), rows=config.Rows(num_classes=3))
+      config.Label(scores_columns=('p',), schema=config.Schema(num_classes=3))
     with self.assertRaisesRegex(ValueError, r'set --teacher_dir, or --scores_columns'):
       config.Label()
 

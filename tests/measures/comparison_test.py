@@ -9,7 +9,7 @@ from b2d.measures import comparison
 from b2d.measures import metrics
 from b2d.models import calibration
 
-_ROWS = config.Rows(text_columns=('query', 'title'), label_column='grade', label_range=(1.0, 3.0),
+_SCHEMA = config.Schema(text_columns=('query', 'title'), label_column='grade', label_range=(1.0, 3.0),
                     relevant_from=2.5)
 
 
@@ -28,7 +28,7 @@ class CompareTest(absltest.TestCase):
     self.logits = {'teacher': _logits(teacher), 'student': _logits(teacher + rng.normal(size=400))}
 
   def test_pairs_have_every_measure(self):
-    found = comparison.compare(self.targets, self.queries, self.logits, _ROWS, reference='teacher')
+    found = comparison.compare(self.targets, self.queries, self.logits, _SCHEMA, reference='teacher')
     teacher, student = found['teacher'], found['student']
     self.assertEqual(teacher['agreement'], 1)
     self.assertEqual(teacher['recovered_auc'], 1)
@@ -41,7 +41,7 @@ class CompareTest(absltest.TestCase):
     self.assertNotIn('interval', student)
 
   def test_bootstrap_tells_the_difference_from_noise(self):
-    found = comparison.compare(self.targets, self.queries, self.logits, _ROWS, reference='teacher',
+    found = comparison.compare(self.targets, self.queries, self.logits, _SCHEMA, reference='teacher',
                                num_repeats=200)['student']
     for name, (low, high) in found['interval'].items():
       self.assertBetween(found[name], low, high, name)
@@ -51,14 +51,14 @@ class CompareTest(absltest.TestCase):
     self.assertContainsSubset({'recovered_auc', 'mrr', 'spearman'}, found['interval'])
 
   def test_single_texts_have_no_measure_by_query(self):
-    found = comparison.compare(self.targets, None, self.logits, _ROWS, num_repeats=10)['teacher']
+    found = comparison.compare(self.targets, None, self.logits, _SCHEMA, num_repeats=10)['teacher']
     self.assertNotIn('mrr', found)
     self.assertIn('auc', found['interval'])
 
   def test_more_classes(self):
     labels = np.arange(60) % 3
     logits = {'one': np.eye(3)[labels], 'other': np.random.default_rng(0).normal(size=(60, 3))}
-    found = comparison.compare(labels, None, logits, config.Rows(num_classes=3), reference='one',
+    found = comparison.compare(labels, None, logits, config.Schema(num_classes=3), reference='one',
                                num_repeats=20)
     self.assertEqual(found['one']['accuracy'], 1)
     self.assertEqual(set(found['other']['difference']), {'accuracy', 'log_loss'})
@@ -66,7 +66,7 @@ class CompareTest(absltest.TestCase):
   def test_calibrated_error_beside_the_raw_one(self):
     margins = metrics.margin(self.logits['teacher'])
     fitted = calibration.fit(margins, self.targets >= 0.75)
-    found = comparison.compare(self.targets, None, self.logits, _ROWS,
+    found = comparison.compare(self.targets, None, self.logits, _SCHEMA,
                                calibrations={'teacher': fitted})
     self.assertLess(found['teacher']['ece_calibrated'], found['teacher']['ece'])
     self.assertNotIn('ece_calibrated', found['student'])

@@ -32,10 +32,10 @@ class BinaryTest(absltest.TestCase):
     self.assertNotIn('spearman', found)
 
   def test_graded_targets_are_cut_at_the_relevant_grade(self):
-    rows = config.Rows(label_column='grade', label_range=(1.0, 3.0), relevant_from=2.67)
+    schema = config.Schema(label_column='grade', label_range=(1.0, 3.0), relevant_from=2.67)
     targets = np.float32([(grade - 1) / 2 for grade in (1.0, 2.33, 2.67, 3.0)])
     margins = special.logit(np.array([0.1, 0.9, 0.84, 0.99]))
-    found = metrics.held_out(targets, _two_class(margins), rows)
+    found = metrics.held_out(targets, _two_class(margins), schema)
     self.assertAlmostEqual(found['accuracy'], 0.75)
     self.assertAlmostEqual(found['auc'], 0.75)
     self.assertAlmostEqual(found['spearman'], stats.spearmanr(margins, targets).statistic)
@@ -82,13 +82,13 @@ class HeldOutTest(absltest.TestCase):
 
   def test_unknown_labels_do_not_count(self):
     logits = _two_class([-1, 1, 5])
-    rows = config.Rows(label_column='label')
-    self.assertEqual(metrics.held_out(np.array([0, 1, np.nan]), logits, rows),
+    schema = config.Schema(label_column='label')
+    self.assertEqual(metrics.held_out(np.array([0, 1, np.nan]), logits, schema),
                      metrics.binary(np.array([0, 1]), logits[:2]))
 
   def test_other_number_of_classes_is_an_error(self):
     with self.assertRaisesRegex(ValueError, r'expected \[n, 3\], found \[4, 2\]'):
-      metrics.held_out(np.zeros(4), np.zeros((4, 2)), config.Rows(num_classes=3))
+      metrics.held_out(np.zeros(4), np.zeros((4, 2)), config.Schema(num_classes=3))
 
 
 if __name__ == '__main__':

@@ -45,7 +45,7 @@ class ScoringTest(absltest.TestCase):
     settings = config.Teacher(init_checkpoint=checkpoint, max_seq_length=16)
     model = teacher.build(settings, num_classes=2)
     run = runs.start(config.Finetune(output_dir=os.path.join(folder, 'run'), teacher=settings,
-                                     rows=config.Rows(label_column='label')), 'finetune')
+                                     schema=config.Schema(label_column='label')), 'finetune')
     model.save_description(run)
     self._save_best(model, run)
     scorer = scoring.load(run)

@@ -145,10 +145,10 @@ class LoadTest(absltest.TestCase):
     """A run folder, and the model that belongs there."""
     settings = {'num_buckets': 64, 'embedding_dim': 8, 'hidden_layers': (4,), **settings}
     run = config.Distill(soft_labels=('labels',), output_dir=self.folder,
-                         rows=config.Rows(text_columns=('q', 't')),
+                         schema=config.Schema(text_columns=('q', 't')),
                          student=config.Student(**settings))
     runs.start(run, 'distill')
-    return student.StudentModel(run.student, run.rows.fields, 2, seed=9)
+    return student.StudentModel(run.student, run.schema.fields, 2, seed=9)
 
   def _save(self, model):
     tf.train.Checkpoint(model=model).save(os.path.join(self.folder, 'best', 'ckpt'))

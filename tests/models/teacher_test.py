@@ -122,7 +122,7 @@ class TeacherTest(parameterized.TestCase):
   def _run(self, **changes):
     """Writes the run folder of an untrained teacher; returns it with the teacher."""
     folder = self.create_tempdir().full_path
-    run_config = config.Finetune(output_dir=folder, rows=config.Rows(label_column='label'),
+    run_config = config.Finetune(output_dir=folder, schema=config.Schema(label_column='label'),
                                  teacher=self._settings(**changes))
     runs.start(run_config, 'finetune')
     model = teacher.build(run_config.teacher, 2)

@@ -174,7 +174,7 @@ class RivalsTest(absltest.TestCase):
     tf.saved_model.save(tf.Module(), broken)  # Without a signature: it is left out, the others are not.
     subprocess.run(
         [sys.executable, '-m', 'serving.benchmark.bench', f'--texts={texts}', f'--students=broken={broken}',
-         '--encoders=', '--peers=hashing', '--seconds=0.01', '--workloads=1,512', '--auc=hashing=0.6',
+         '--encoders=', '--baselines=hashing', '--seconds=0.01', '--workloads=1,512', '--auc=hashing=0.6',
          f'--output={folder.full_path}/out', f'--models={folder.full_path}/models'],
         cwd=_ROOT, check=True, capture_output=True)
     out = pathlib.Path(folder.full_path, 'out')

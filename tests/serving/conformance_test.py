@@ -1,6 +1,6 @@
 """What TensorFlow Serving answers, row by row, against any server that serves the test models.
 
-By itself it starts the stand-in. For the C++ server, write the models and serve them with both
+By itself it starts the local test server. For the C++ server, write the models and serve them with both
 versions loaded and a label, for instance:
 
     python -m tests.served_models /tmp/models
@@ -54,31 +54,31 @@ _TITLES = ['cordless drill 20V', '', 'hose', 'e\x00f "quoted" <b>']
 _LOGITS = [served_models.pair_logit(q, t, 2) for q, t in zip(_QUERIES, _TITLES)]
 
 
-_standin = None  # one for all classes: a start costs two imports of TensorFlow
+_server = None  # one for all classes: a start costs two imports of TensorFlow
 
 
 def setUpModule():
-  global _standin
+  global _server
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
   if not _ADDRESS.value:
     folder = tempfile.mkdtemp()
     unittest.addModuleCleanup(shutil.rmtree, folder)
-    _standin = _start_standin(folder)
-    unittest.addModuleCleanup(_standin.stop)
+    _server = _start_server(folder)
+    unittest.addModuleCleanup(_server.stop)
 
 
 def tearDownModule():
   unittest.doModuleCleanups()  # pytest does not.
 
 
-def _start_standin(folder):
+def _start_server(folder):
   for version in (1, 2):
     served_models.save(os.path.join(folder, 'pair'), version)
   config = os.path.join(folder, 'models.config')
   with open(config, 'w', encoding='utf-8') as file:
     file.write(_CONFIG % os.path.join(folder, 'pair'))
-  return local_server.StandIn(
+  return local_server.LocalServer(
       [f'--model_config_file={config}', '--allow_version_labels_for_unavailable_models',
        '--max_rows=256', f'--grpc_socket_path={folder}/socket'], os.path.join(folder, 'log'))
 
@@ -112,9 +112,9 @@ class ServingCase(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.standin = _standin
-    cls.rest = _standin.rest if _standin else _ADDRESS.value
-    grpc_address = _standin.grpc if _standin else _GRPC_ADDRESS.value
+    cls.server = _server
+    cls.rest = _server.rest if _server else _ADDRESS.value
+    grpc_address = _server.grpc if _server else _GRPC_ADDRESS.value
     cls.channel = grpc.insecure_channel(grpc_address)
     cls.addClassCleanup(cls.channel.close)
     cls.prediction = prediction_service_pb2_grpc.PredictionServiceStub(cls.channel)
@@ -229,7 +229,7 @@ class ErrorsTest(ServingCase):
     self.assertLessEqual(len(raised.exception.details()), 1024)
 
   def test_batch_over_the_maximum(self):
-    if not self.standin:
+    if not self.server:
       self.skipTest('needs a server whose maximum is known')
     texts = ['a'] * 257
     text = 'Task size 257 is larger than maximum input batch size 256'
@@ -353,9 +353,9 @@ class AnswersTest(ServingCase):
     self.assertSameElements(by_grpc.signature_def, signatures)
 
   def test_unix_socket(self):
-    if not self.standin:
+    if not self.server:
       self.skipTest('needs the path of the server\'s socket')
-    with grpc.insecure_channel(f'unix:{os.path.dirname(self.standin.log_path)}/socket') as channel:
+    with grpc.insecure_channel(f'unix:{os.path.dirname(self.server.log_path)}/socket') as channel:
       stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
       response = stub.Predict(_predict_request(), wait_for_ready=True, timeout=10)
     self.assertEqual(tf.make_ndarray(response.outputs['logit']).tolist(), _LOGITS)

