@@ -1,6 +1,6 @@
-"""Distils soft labels into a student, or trains the same student on hard labels (the baseline).
+r"""Distils soft labels into a student, or trains the same student on hard labels (the baseline).
 
-    python -m b2d.distill --soft_labels=runs/mine/soft_labels --valid_files=valid.tsv --text_columns=query,title \\
+    python -m b2d.distill --soft_labels=runs/mine/soft_labels --valid_files=valid.tsv --text_columns=query,title \
         --label_column=label --output_dir=runs/mine/student
     python -m b2d.distill --train_files=train.tsv ... --output_dir=runs/mine/baseline
 
@@ -9,8 +9,8 @@ configuration, calibration.json, metrics.json, and TensorBoard events (events/);
 temperature.json: what --best_metric was after a short run at each.
 """
 
-from b2d.learning import distillation
 from b2d import runs
+from b2d.learning import distillation
 from flags import distill_flags
 
 

@@ -1,7 +1,7 @@
-"""Measures models side by side on the same labelled rows.
+r"""Measures models side by side on the same labelled rows.
 
-    python -m b2d.evaluate --models=teacher=runs/mine/teacher,student=runs/mine/student \\
-        --reference=teacher --files=test.tsv --text_columns=query,title --label_column=label \\
+    python -m b2d.evaluate --models=teacher=runs/mine/teacher,student=runs/mine/student \
+        --reference=teacher --files=test.tsv --text_columns=query,title --label_column=label \
         --bootstrap=1000 --output_dir=runs/mine/evaluation
 
 A model is a run folder of b2d.finetune or b2d.distill, or an exported SavedModel. The rows are
@@ -20,12 +20,12 @@ import tensorflow as tf
 import tqdm
 
 from b2d import config
+from b2d import runs
 from b2d.data import rows
 from b2d.measures import comparison
 from b2d.measures import metrics
 from b2d.models import calibration
 from b2d.models import scoring
-from b2d import runs
 from flags import evaluate_flags
 
 _WARM_UP_ROWS = 8  # Scored once before the clock starts: the first call traces the graph.
@@ -54,14 +54,22 @@ def _evaluate(run_config: config.Evaluate) -> dict:
   scorers = {name: scoring.load(folder) for name, folder in folders.items()}
   for name, scorer in scorers.items():
     if scorer.fields != run_config.schema.fields:
-      raise ValueError(f'{folders[name]}: the model reads {", ".join(scorer.fields)}, the rows '
-                       f'have {", ".join(run_config.schema.fields)}; set --text_columns')
+      raise ValueError(
+        f'{folders[name]}: the model reads {", ".join(scorer.fields)}, the rows '
+        f'have {", ".join(run_config.schema.fields)}; set --text_columns'
+      )
   folder = runs.start(run_config, 'evaluate')
   targets, queries, logits, seconds = _score(scorers, files, run_config.schema)
   calibrations = {name: scorer.platt for name, scorer in scorers.items() if scorer.platt}
   compared = comparison.compare(
-      targets, queries, logits, run_config.schema, reference=run_config.reference,
-      num_repeats=run_config.bootstrap, calibrations=calibrations)
+    targets,
+    queries,
+    logits,
+    run_config.schema,
+    reference=run_config.reference,
+    num_repeats=run_config.bootstrap,
+    calibrations=calibrations,
+  )
   for name, scorer in scorers.items():
     compared[name] |= {'rows_per_sec': len(targets) / seconds[name], 'kind': scorer.name_kind}
   result = {'rows': len(targets), 'models': compared}
@@ -108,12 +116,14 @@ def _score(scorers, files, schema):
       if 'query' in batch:
         queries.append(pd.util.hash_array(batch['query']))
   if not targets:
-    raise ValueError(f'{", ".join(files)}: expected labelled rows, found no label in {total} rows; '
-                     'name files that have some')
+    raise ValueError(
+      f'{", ".join(files)}: expected labelled rows, found no label in {total} rows; name files that have some'
+    )
   numbers = np.unique(np.concatenate(queries), return_inverse=True)[1] if queries else None
   labels = np.concatenate(targets)
-  logging.info('%d rows scored by %d models, %d without a label left out',
-               len(labels), len(scorers), total - len(labels))
+  logging.info(
+    '%d rows scored by %d models, %d without a label left out', len(labels), len(scorers), total - len(labels)
+  )
   return labels, numbers, {name: np.concatenate(parts) for name, parts in logits.items()}, seconds
 
 
@@ -123,10 +133,10 @@ def _draw(folder, targets, logits, calibrations, schema) -> None:
   for name, model_logits in logits.items():
     curves[name] = special.expit(metrics.margin(model_logits))
     if name in calibrations:
-      curves[f'{name}, calibrated'] = calibration.apply(
-          calibrations[name], metrics.margin(model_logits))
-  calibration.write_diagram(os.path.join(folder, 'reliability.png'), curves,
-                            metrics.relevant(targets, schema.relevant_target))
+      curves[f'{name}, calibrated'] = calibration.apply(calibrations[name], metrics.margin(model_logits))
+  calibration.write_diagram(
+    os.path.join(folder, 'reliability.png'), curves, metrics.relevant(targets, schema.relevant_target)
+  )
 
 
 def main(argv: list[str]) -> None:

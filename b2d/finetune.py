@@ -1,7 +1,7 @@
-"""Fine-tunes a BERT teacher on labelled rows.
+r"""Fine-tunes a BERT teacher on labelled rows.
 
-    python -m b2d.finetune --init_checkpoint=FOLDER --train_files=train.tsv \\
-        --valid_files=valid.tsv --text_columns=query,title --label_column=label \\
+    python -m b2d.finetune --init_checkpoint=FOLDER --train_files=train.tsv \
+        --valid_files=valid.tsv --text_columns=query,title --label_column=label \
         --output_dir=runs/mine/teacher
 
 Single texts or pairs; classes, or grades with --label_range. A killed run goes on where it was when
@@ -16,12 +16,12 @@ import tensorflow as tf
 import tf_keras
 
 from b2d import config
+from b2d import runs
 from b2d.data import rows
 from b2d.learning import losses
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import teacher
-from b2d import runs
 from flags import finetune_flags
 
 
@@ -48,21 +48,24 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
   if held_out:
     metrics.require_measurable(held_out['label'], run_config.schema)
   tf_keras.utils.set_random_seed(settings.seed)
-  model = teacher.build(run_config.teacher, run_config.schema.num_classes, run_config.schema.fields,
-                        run_config.precision)
+  model = teacher.build(
+    run_config.teacher, run_config.schema.num_classes, run_config.schema.fields, run_config.precision
+  )
   folder = runs.start(run_config, 'finetune')
   model.save_description(folder)
   logging.info('%s: %d rows, %d steps', folder, num_rows, training.num_steps(settings, num_rows))
   return training.fit(
-      model=model,
-      optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
-      loss=functools.partial(_loss, model, run_config.schema),
-      batches=functools.partial(_train_batches, model, train_files, run_config),
-      num_rows=num_rows,
-      evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.schema))
-      if held_out else None,
-      settings=settings,
-      folder=folder)
+    model=model,
+    optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
+    loss=functools.partial(_loss, model, run_config.schema),
+    batches=functools.partial(_train_batches, model, train_files, run_config),
+    num_rows=num_rows,
+    evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.schema))
+    if held_out
+    else None,
+    settings=settings,
+    folder=folder,
+  )
 
 
 def _loss(model, schema, batch):
@@ -75,9 +78,12 @@ def _train_batches(model, train_files, run_config, epoch):
   """The batches of one epoch, the same ones each time."""
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
-  windows = rows.shuffle(rows.read(train_files, run_config.schema),
-                         teacher.window_rows(settings.train_batch_size), settings.shuffle_rows,
-                         seed)
+  windows = rows.shuffle(
+    rows.read(train_files, run_config.schema),
+    teacher.window_rows(settings.train_batch_size),
+    settings.shuffle_rows,
+    seed,
+  )
   return model.train_batches(windows, settings.train_batch_size, seed)
 
 

@@ -1,8 +1,8 @@
-"""Labels any number of files with a teacher's logits, or imports scores made elsewhere.
+r"""Labels any number of files with a teacher's logits, or imports scores made elsewhere.
 
-    python -m b2d.label --input_files='log-*.tsv.gz' --text_columns=query,title \\
+    python -m b2d.label --input_files='log-*.tsv.gz' --text_columns=query,title \
         --teacher_dir=runs/mine/teacher --output_dir=runs/mine/soft_labels
-    python -m b2d.label --input_files=llm.csv --text_columns=query,title \\
+    python -m b2d.label --input_files=llm.csv --text_columns=query,title \
         --scores_columns=p_relevant --output_dir=runs/mine/llm_labels
 
 A killed run goes on where it was when the command is repeated: it labels only the missing shards.
@@ -10,9 +10,9 @@ The folder holds the soft labels (see `soft_labels`), the configuration and metr
 """
 
 from b2d import config
+from b2d import runs
 from b2d.data import rows
 from b2d.learning import labeling
-from b2d import runs
 from flags import label_flags
 
 
@@ -29,8 +29,9 @@ def label(run_config: config.Label) -> dict[str, float]:
 
 
 def _label(run_config: config.Label) -> dict[str, float]:
-  next(rows.read(rows.expand(run_config.input_files), run_config.schema, 1,
-                 run_config.scores_columns))  # A wrong path or column leaves no folder behind.
+  next(
+    rows.read(rows.expand(run_config.input_files), run_config.schema, 1, run_config.scores_columns)
+  )  # A wrong path or column leaves no folder behind.
   runs.start(run_config, 'label')
   return labeling.label(run_config)
 

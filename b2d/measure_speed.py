@@ -9,6 +9,8 @@ nothing else. A training's figure includes its start: the first steps' tracing a
 the flags of the student and its training, too. Prints a table; keeps nothing.
 """
 
+from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import process
 import dataclasses
@@ -17,17 +19,16 @@ import multiprocessing
 import resource
 import tempfile
 import time
-from typing import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from b2d import config
+from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import distillation
 from b2d.models import teacher
-from b2d import runs
 from flags import measure_speed_flags
 
 _PADDED_ROWS = 32  # A batch.
@@ -43,17 +44,20 @@ def measure(settings: config.MeasureSpeed) -> Iterator[tuple[str, float, float]]
   soft_labels.num_rows(settings.soft_labels)
   manifest = soft_labels.read_manifest(settings.soft_labels[0])
   calls = {
-      f'train a student, {buckets:,} buckets': functools.partial(_train, _distill_config(settings, manifest, buckets))
-      for buckets in settings.table_buckets}
+    f'train a student, {buckets:,} buckets': functools.partial(_train, _distill_config(settings, manifest, buckets))
+    for buckets in settings.table_buckets
+  }
   if settings.teacher_dir:
     _check_teacher(settings.teacher_dir, manifest)
     calls[f'label, padded to {settings.padded_length}, float32'] = functools.partial(
-        _label, settings, 'float32', settings.padded_length)
+      _label, settings, 'float32', settings.padded_length
+    )
     for precision in config.groups.PRECISIONS:
       calls[f'label, by length, {precision}'] = functools.partial(_label, settings, precision, 0)
   # A process for each: memory once taken is not given back.
   with futures.ProcessPoolExecutor(
-      1, mp_context=multiprocessing.get_context('spawn'), max_tasks_per_child=1) as executor:
+    1, mp_context=multiprocessing.get_context('spawn'), max_tasks_per_child=1
+  ) as executor:
     for what, call in calls.items():
       try:
         yield what, *executor.submit(_measured, call).result()
@@ -65,12 +69,14 @@ def _measured(call: Callable[[], float]) -> tuple[float, float]:
   return call(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _distill_config(settings: config.MeasureSpeed, manifest: soft_labels.Manifest,
-                    num_buckets: int) -> config.Distill:
+def _distill_config(settings: config.MeasureSpeed, manifest: soft_labels.Manifest, num_buckets: int) -> config.Distill:
   return config.Distill(
-      soft_labels=settings.soft_labels, max_rows=settings.max_rows,
-      schema=config.Schema(text_columns=manifest.fields, num_classes=manifest.num_classes),
-      student=dataclasses.replace(settings.student, num_buckets=num_buckets), training=settings.training)
+    soft_labels=settings.soft_labels,
+    max_rows=settings.max_rows,
+    schema=config.Schema(text_columns=manifest.fields, num_classes=manifest.num_classes),
+    student=dataclasses.replace(settings.student, num_buckets=num_buckets),
+    training=settings.training,
+  )
 
 
 def _check_teacher(folder: str, manifest: soft_labels.Manifest) -> None:
@@ -79,8 +85,10 @@ def _check_teacher(folder: str, manifest: soft_labels.Manifest) -> None:
     raise ValueError(f'{folder}: expected a finished run of b2d.finetune; repeat its command')
   expected, found = (len(manifest.fields), manifest.num_classes), (len(trained.fields), trained.num_classes)
   if expected != found:
-    raise ValueError(f'{folder}: expected a teacher of %d texts and %d classes, as --soft_labels have, found one of '
-                     '%d and %d; correct --teacher_dir' % (*expected, *found))
+    raise ValueError(
+      f'{folder}: expected a teacher of %d texts and %d classes, as --soft_labels have, found one of '
+      '%d and %d; correct --teacher_dir' % (*expected, *found)
+    )
 
 
 def _train(distill_config: config.Distill) -> float:
@@ -99,10 +107,14 @@ def _label(settings: config.MeasureSpeed, precision: str, padded_length: int) ->
   def score(batch):
     if not padded_length:
       return model.predict_logits(batch)
-    return np.concatenate([
+    return np.concatenate(
+      [
         padded({field: tf.constant(part[field], tf.string) for field in model.fields})
-        for part in (rows.take(batch, slice(start, start + _PADDED_ROWS))
-                     for start in range(0, rows.size(batch), _PADDED_ROWS))])
+        for part in (
+          rows.take(batch, slice(start, start + _PADDED_ROWS)) for start in range(0, rows.size(batch), _PADDED_ROWS)
+        )
+      ]
+    )
 
   score(rows.take(batch, slice(0, _WARM_UP_ROWS)))
   started = time.perf_counter()

@@ -9,8 +9,8 @@ and metrics.json: rows by source.
 """
 
 from b2d import config
-from b2d.data import pairing
 from b2d import runs
+from b2d.data import pairing
 from flags import pair_up_flags
 
 

@@ -15,9 +15,9 @@ import sys
 from absl import flags
 import tensorflow as tf
 
+from b2d import runs
 from b2d.data import synthetic
 from b2d.models import scoring
-from b2d import runs
 from flags import quickstart_flags
 
 flags.adopt_module_key_flags(quickstart_flags)
@@ -34,23 +34,53 @@ def steps(shop: dict[str, str], folder: str) -> list[list[str]]:
     shop: paths by name, from `synthetic.write_shop`.
     folder: of the runs.
   """
-  run = {name: os.path.join(folder, name) for name in (
-      'teacher', 'soft_labels', 'student', 'baseline', 'evaluation', 'export')}
+  run = {
+    name: os.path.join(folder, name)
+    for name in ('teacher', 'soft_labels', 'student', 'baseline', 'evaluation', 'export')
+  }
   rows = f'--flagfile={_RECIPE}/schema.flags'
   held_out = f'--valid_files={shop["valid"]}'
   return [
-      ['b2d.finetune', rows, f'--flagfile={_RECIPE}/finetune.flags', f'--train_files={shop["train"]}', held_out,
-       f'--output_dir={run["teacher"]}'],
-      ['b2d.label', f'--input_files={shop["unlabeled"]}', '--text_columns=query,title',
-       f'--teacher_dir={run["teacher"]}', f'--output_dir={run["soft_labels"]}'],
-      ['b2d.distill', rows, f'--flagfile={_RECIPE}/distill.flags', f'--soft_labels={run["soft_labels"]}', held_out,
-       f'--output_dir={run["student"]}'],
-      ['b2d.distill', rows, f'--flagfile={_RECIPE}/baseline.flags', f'--train_files={shop["train"]}', held_out,
-       f'--output_dir={run["baseline"]}'],
-      ['export', f'--model={run["student"]}', f'--output_dir={run["export"]}'],
-      ['b2d.evaluate', rows, f'--files={shop["test"]}', '--reference=teacher', '--models=' + ','.join(
-          f'{name}={run[name]}' for name in ('teacher', 'student', 'baseline')),
-       f'--output_dir={run["evaluation"]}'],
+    [
+      'b2d.finetune',
+      rows,
+      f'--flagfile={_RECIPE}/finetune.flags',
+      f'--train_files={shop["train"]}',
+      held_out,
+      f'--output_dir={run["teacher"]}',
+    ],
+    [
+      'b2d.label',
+      f'--input_files={shop["unlabeled"]}',
+      '--text_columns=query,title',
+      f'--teacher_dir={run["teacher"]}',
+      f'--output_dir={run["soft_labels"]}',
+    ],
+    [
+      'b2d.distill',
+      rows,
+      f'--flagfile={_RECIPE}/distill.flags',
+      f'--soft_labels={run["soft_labels"]}',
+      held_out,
+      f'--output_dir={run["student"]}',
+    ],
+    [
+      'b2d.distill',
+      rows,
+      f'--flagfile={_RECIPE}/baseline.flags',
+      f'--train_files={shop["train"]}',
+      held_out,
+      f'--output_dir={run["baseline"]}',
+    ],
+    ['export', f'--model={run["student"]}', f'--output_dir={run["export"]}'],
+    [
+      'b2d.evaluate',
+      rows,
+      f'--files={shop["test"]}',
+      '--reference=teacher',
+      '--models=' + ','.join(f'{name}={run[name]}' for name in ('teacher', 'student', 'baseline')),
+      f'--output_dir={run["evaluation"]}',
+    ],
   ]
 
 
@@ -64,19 +94,22 @@ def run_step(arguments: list[str]) -> None:
   print(f'\n$ python -m {module} ' + ' \\\n    '.join(step_flags), file=sys.stderr, flush=True)
   status = subprocess.run([sys.executable, '-m', *arguments], stdout=sys.stderr, check=False).returncode
   if status:
-    raise ValueError(f'python -m {module} ended with exit code {status}; mend what it says and repeat: finished '
-                     'steps are kept')
+    raise ValueError(
+      f'python -m {module} ended with exit code {status}; mend what it says and repeat: finished steps are kept'
+    )
 
 
 def table(evaluation: str) -> str:
   """Teacher, student and baseline side by side, from `metrics.json` of `b2d.evaluate`."""
   models = runs.read_json(os.path.join(evaluation, 'metrics.json'))['models']
   names = {'teacher': 'teacher (BERT)', 'student': 'student, distilled', 'baseline': 'student, hard labels alone'}
-  lines = ['| model | AUC | accuracy | of the teacher\'s accuracy | µs a pair |', '|---|---|---|---|---|']
+  lines = ["| model | AUC | accuracy | of the teacher's accuracy | µs a pair |", '|---|---|---|---|---|']
   for name, shown in names.items():
     values = models[name]
-    lines.append(f'| {shown} | {values["auc"]:.3f} | {values["accuracy"]:.1%} | '
-                 f'{values["accuracy"] / models["teacher"]["accuracy"]:.1%} | {1e6 / values["rows_per_sec"]:,.0f} |')
+    lines.append(
+      f'| {shown} | {values["auc"]:.3f} | {values["accuracy"]:.1%} | '
+      f'{values["accuracy"] / models["teacher"]["accuracy"]:.1%} | {1e6 / values["rows_per_sec"]:,.0f} |'
+    )
   return '\n'.join(lines)
 
 
@@ -93,8 +126,9 @@ def score_some(export: str, titles_of_query: dict[str, list[str]]) -> str:
   model = tf.saved_model.load(os.path.join(export, str(scoring.versions(export)[-1])))
   lines = []
   for query, titles in titles_of_query.items():
-    scores = model.signatures['serving_default'](
-        query=tf.constant([query] * len(titles)), title=tf.constant(titles))['probability'].numpy()
+    scores = model.signatures['serving_default'](query=tf.constant([query] * len(titles)), title=tf.constant(titles))[
+      'probability'
+    ].numpy()
     lines.append(f'{query!r}')
     lines += [f'  {score:.3f}  {title}' for score, title in sorted(zip(scores, titles), reverse=True)[:_TITLES_SHOWN]]
   return '\n'.join(lines)

@@ -1,17 +1,20 @@
 """A run folder: its configuration, the flagfile that repeats it, its result.
 
-    config.json   the resolved configuration
-    run.flags     `python -m b2d.<step> --flagfile=run.flags` repeats the run
-    metrics.json  the result; its presence says that the run is finished
+config.json   the resolved configuration
+run.flags     `python -m b2d.<step> --flagfile=run.flags` repeats the run
+metrics.json  the result; its presence says that the run is finished
 """
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 import contextlib
 import csv
 import io
 import json
 import os
 import sys
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any
 
 from absl import app
 from absl import logging
@@ -20,8 +23,12 @@ import tensorflow as tf
 from b2d import config
 
 _SECONDARY = {
-    'num_workers', 'output_dir',  # They change where and how fast, not what comes out.
-    'rules', 'seeds', 'soft_labels_sets', 'temperatures',  # A sweep may grow; each of its runs has its own record.
+  'num_workers',
+  'output_dir',  # They change where and how fast, not what comes out.
+  'rules',
+  'seeds',
+  'soft_labels_sets',
+  'temperatures',  # A sweep may grow; each of its runs has its own record.
 }
 
 
@@ -79,13 +86,12 @@ def start(run_config: config.Config, step: str) -> str:
   flat = config.to_flat(run_config)
   stored = read_json(path) if tf.io.gfile.exists(path) else None
   if stored is not None:
-    before = config.to_flat(type(run_config).from_dict(stored['config'])) \
-        if stored.get('step') == step else {}
-    changed = sorted(name for name, value in flat.items()
-                     if name not in _SECONDARY and before.get(name, value) != value)
+    before = config.to_flat(type(run_config).from_dict(stored['config'])) if stored.get('step') == step else {}
+    changed = sorted(
+      name for name, value in flat.items() if name not in _SECONDARY and before.get(name, value) != value
+    )
     if not before or changed:
-      what = f'another {", ".join("--" + name for name in changed)}' if changed else \
-          f'the step {stored.get("step")!r}'
+      what = f'another {", ".join("--" + name for name in changed)}' if changed else f'the step {stored.get("step")!r}'
       raise ValueError(f'{folder}: holds a run of {what}; remove it or choose another --output_dir')
   record = {'step': step, 'config': json.loads(run_config.to_json())}
   if stored != record:
@@ -134,8 +140,9 @@ def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
   write_text(os.path.join(folder, 'metrics.json'), json.dumps(metrics, indent=2) + '\n')
 
 
-def once(run_config: config.Config, step: str, work: Callable[[Any], dict[str, Any]], *,
-         recheck: bool = False) -> dict[str, Any]:
+def once(
+  run_config: config.Config, step: str, work: Callable[[Any], dict[str, Any]], *, recheck: bool = False
+) -> dict[str, Any]:
   """Does the work of a step and writes its result, unless the run folder has the result already.
 
   Args:
@@ -165,6 +172,7 @@ def once(run_config: config.Config, step: str, work: Callable[[Any], dict[str, A
 
 def newer(folder: str, inputs: Iterable[str]) -> list[str]:
   """Those of the run folders `inputs` that were finished after the run in `folder`, if that is finished."""
+
   def finished_at(path):
     return tf.io.gfile.stat(os.path.join(path, 'metrics.json')).mtime_nsec if finished(path) else 0
 
@@ -174,7 +182,8 @@ def newer(folder: str, inputs: Iterable[str]) -> list[str]:
 def summary(folder: str, result: dict[str, Any]) -> str:
   """The line that a binary prints: the folder and the result's numbers."""
   return f'{folder}: ' + ', '.join(
-      f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}' for name, value in result.items())
+    f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}' for name, value in result.items()
+  )
 
 
 def finished(folder: str) -> bool:

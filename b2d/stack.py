@@ -1,6 +1,6 @@
-"""Stacks the soft labels of several teachers over the same rows into one soft label a row.
+r"""Stacks the soft labels of several teachers over the same rows into one soft label a row.
 
-    python -m b2d.stack --soft_labels=runs/mine/soft_labels_a,runs/mine/soft_labels_b \\
+    python -m b2d.stack --soft_labels=runs/mine/soft_labels_a,runs/mine/soft_labels_b \
         --combination=logits --output_dir=runs/mine/stack
 
 Rows are joined by id in any shard order; those that one teacher lacks are counted and left out.
@@ -14,12 +14,12 @@ from absl import logging
 import numpy as np
 
 from b2d import config
+from b2d import runs
 from b2d.data import joining
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import stacking
 from b2d.measures import metrics
-from b2d import runs
 from flags import stack_flags
 
 
@@ -44,14 +44,20 @@ def _stack(run_config: config.Stack) -> dict:
   measures, weights = _learn(run_config)
   shards = _write(run_config, folder, weights)
   teachers = [name for manifest in manifests for name in manifest.teachers]
-  soft_labels.write_manifest(folder, soft_labels.Manifest(
-      (f'{run_config.combination} of {", ".join(teachers)}',), manifests[0].num_classes,
-      manifests[0].fields, shards))
+  soft_labels.write_manifest(
+    folder,
+    soft_labels.Manifest(
+      (f'{run_config.combination} of {", ".join(teachers)}',), manifests[0].num_classes, manifests[0].fields, shards
+    ),
+  )
   num_rows = sum(shards.values())
-  left_out = {name: manifest.num_rows - num_rows
-              for name, manifest in zip(run_config.soft_labels, manifests)}
-  logging.info('%s: %d rows stacked; left out, as another teacher lacks them: %s', folder, num_rows,
-               ', '.join(f'{count} of {name}' for name, count in left_out.items()))
+  left_out = {name: manifest.num_rows - num_rows for name, manifest in zip(run_config.soft_labels, manifests)}
+  logging.info(
+    '%s: %d rows stacked; left out, as another teacher lacks them: %s',
+    folder,
+    num_rows,
+    ', '.join(f'{count} of {name}' for name, count in left_out.items()),
+  )
   return {'rows': num_rows, 'left_out': left_out} | measures
 
 
@@ -73,25 +79,28 @@ def _learn(run_config: config.Stack) -> tuple[dict, stacking.Weights | None]:
   labelled = rows.take(labelled, np.flatnonzero(~np.isnan(labelled['label'])))
   labels, logits = labelled['label'], labelled['logits']
   if not len(labels):
-    raise ValueError(f'{run_config.valid_soft_labels[0]}: expected labelled rows, found none that '
-                     'every teacher has; label that split again with --label_column')
-  names = [name for folder in run_config.valid_soft_labels
-           for name in soft_labels.read_manifest(folder).teachers]
-  measures = {'valid_rows': len(labels), 'members': [
+    raise ValueError(
+      f'{run_config.valid_soft_labels[0]}: expected labelled rows, found none that '
+      'every teacher has; label that split again with --label_column'
+    )
+  names = [name for folder in run_config.valid_soft_labels for name in soft_labels.read_manifest(folder).teachers]
+  measures = {
+    'valid_rows': len(labels),
+    'members': [
       {'teacher': name} | metrics.by_kind(labels, logits[:, i], run_config.relevant_target)
-      for i, name in enumerate(names)]}
+      for i, name in enumerate(names)
+    ],
+  }
   if run_config.combination != 'weights':
     weights, combined = None, _combine(logits, run_config.combination, None)
   else:
     weights, combined = stacking.fit_weights(logits, labels), stacking.cross_fitted(logits, labels)
-    measures['weights'] = {'coefficients': weights.coefficients.tolist(),
-                           'intercepts': weights.intercepts.tolist()}
+    measures['weights'] = {'coefficients': weights.coefficients.tolist(), 'intercepts': weights.intercepts.tolist()}
   measures['stack'] = metrics.by_kind(labels, combined, run_config.relevant_target)
   return measures, weights
 
 
-def _write(run_config: config.Stack, folder: str,
-           weights: stacking.Weights | None) -> dict[str, int]:
+def _write(run_config: config.Stack, folder: str, weights: stacking.Weights | None) -> dict[str, int]:
   """Joins and combines, a shard a partition; returns the rows by shard."""
   shards = {}
   with tempfile.TemporaryDirectory() as temporary:
@@ -101,8 +110,10 @@ def _write(run_config: config.Stack, folder: str,
         name = soft_labels.shard_name(len(shards))
         shards[name] = soft_labels.write_shard(folder, len(shards), batch)
   if not shards:
-    raise ValueError(f'{", ".join(run_config.soft_labels)}: expected rows of the same ids, found '
-                     'none; label the same files with each teacher')
+    raise ValueError(
+      f'{", ".join(run_config.soft_labels)}: expected rows of the same ids, found '
+      'none; label the same files with each teacher'
+    )
   return shards
 
 
@@ -112,7 +123,8 @@ def main(argv: list[str]) -> None:
   result = stack(run_config)
   print(f'{run_config.output_dir}: {result["rows"]} rows')
   for name, measured in [(member['teacher'], member) for member in result.get('members', ())] + (
-      [('stack', result['stack'])] if 'stack' in result else []):
+    [('stack', result['stack'])] if 'stack' in result else []
+  ):
     print(f'{name}: accuracy {measured["accuracy"]:.4f}, auc {measured["auc"]:.4f}')
 
 

@@ -1,7 +1,7 @@
-"""Compares temperatures, rules and soft labels: a distillation for every combination, each with several seeds.
+r"""Compares temperatures, rules and soft labels: a distillation for every combination, each with several seeds.
 
-    python -m b2d.sweep --soft_labels_sets=one=runs/mine/soft_labels,stack=runs/mine/stack --temperatures=1,2,4,8 \\
-        --rules=paper,hinton --seeds=1,2,3 --valid_files=valid.tsv --text_columns=query,title --label_column=label \\
+    python -m b2d.sweep --soft_labels_sets=one=runs/mine/soft_labels,stack=runs/mine/stack --temperatures=1,2,4,8 \
+        --rules=paper,hinton --seeds=1,2,3 --valid_files=valid.tsv --text_columns=query,title --label_column=label \
         --output_dir=runs/mine/sweep
 
 Takes all flags of b2d.distill. The runs are made one after another, each in its folder of --output_dir; repeated, the
@@ -19,11 +19,11 @@ from tensorboard.plugins.hparams import api as hparams
 import tensorflow as tf
 
 from b2d import config
+from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import distillation
 from b2d.learning import training
-from b2d import runs
 from flags import sweep_flags
 
 _MEASURES = ('accuracy', 'auc', 'log_loss', 'ece', 'ece_calibrated')
@@ -54,8 +54,9 @@ def sweep(run_config: config.Sweep) -> dict[str, Any]:
   return result
 
 
-def combine(planned: dict[str, config.Distill], results: dict[str, dict[str, float]],
-            best_metric: str) -> list[dict[str, Any]]:
+def combine(
+  planned: dict[str, config.Distill], results: dict[str, dict[str, float]], best_metric: str
+) -> list[dict[str, Any]]:
   """Mean and spread over the seeds.
 
   Args:
@@ -81,8 +82,9 @@ def combine(planned: dict[str, config.Distill], results: dict[str, dict[str, flo
         if len(values) > 1:
           found[measure]['std'] = float(np.std(values, ddof=1))
     combinations.append(found)
-  return sorted(combinations, key=lambda found: found[best_metric]['mean'],
-                reverse=best_metric not in training.LOWER_IS_BETTER)
+  return sorted(
+    combinations, key=lambda found: found[best_metric]['mean'], reverse=best_metric not in training.LOWER_IS_BETTER
+  )
 
 
 def table(combinations: list[dict[str, Any]]) -> str:
@@ -90,9 +92,13 @@ def table(combinations: list[dict[str, Any]]) -> str:
   measures = [measure for measure in _MEASURES if measure in combinations[0]]
   lines = [['soft labels, rule, temperature', 'seeds', *measures], ['---'] + ['---:'] * (1 + len(measures))]
   for found in combinations:
-    lines.append([found['name'], str(found['seeds'])] + [
+    lines.append(
+      [found['name'], str(found['seeds'])]
+      + [
         f'{found[measure]["mean"]:.4f}' + (f' ± {found[measure]["std"]:.4f}' if 'std' in found[measure] else '')
-        for measure in measures])
+        for measure in measures
+      ]
+    )
   return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
 
 
@@ -102,8 +108,15 @@ def _write_events(folder: str, name: str, run: config.Distill, result: dict[str,
     tf.io.gfile.rmtree(folder)
   writer = tf.summary.create_file_writer(folder)
   with writer.as_default():
-    hparams.hparams({'soft_labels': ','.join(run.soft_labels), 'rule': run.rule, 'temperature': run.temperature,
-                     'seed': run.training.seed}, trial_id=name)
+    hparams.hparams(
+      {
+        'soft_labels': ','.join(run.soft_labels),
+        'rule': run.rule,
+        'temperature': run.temperature,
+        'seed': run.training.seed,
+      },
+      trial_id=name,
+    )
     for measure in _MEASURES:
       if measure in result:
         tf.summary.scalar(measure, result[measure], step=0)

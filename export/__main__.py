@@ -14,15 +14,18 @@ from flags import export_flags
 def summary(folder: str, described: dict) -> str:
   """What the user is told: where the SavedModel lies, and how near it is to the trained model."""
   lines = [
-      f'{folder}: {", ".join(described["signatures"])}; TensorFlow Serving '
-      f'{described["serving"]["lowest_release"]} or later; at most '
-      f'{described["largest_difference"]:.1e} from the trained model'
+    f'{folder}: {", ".join(described["signatures"])}; TensorFlow Serving '
+    f'{described["serving"]["lowest_release"]} or later; at most '
+    f'{described["largest_difference"]:.1e} from the trained model'
   ]
   held_out = described['held_out']
   if held_out:
-    lines.append('held-out rows, trained → exported: ' +
-                 ', '.join(f'{name} {value:.4f} → {held_out["exported"][name]:.4f}'
-                           for name, value in held_out['trained'].items()))
+    lines.append(
+      'held-out rows, trained → exported: '
+      + ', '.join(
+        f'{name} {value:.4f} → {held_out["exported"][name]:.4f}' for name, value in held_out['trained'].items()
+      )
+    )
   if 'regress' not in described['signatures']:
     lines.append('no regress signature: more than two classes have no single score')
   return '\n'.join(lines)

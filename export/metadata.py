@@ -45,8 +45,16 @@ def _fingerprint(read: list[str], sized: list[str]) -> str:
 
 def git_revision() -> str | None:
   """Revision of the checkout of this code, with '+changes' where it is edited; None outside one."""
-  command = ['git', '-C', os.path.dirname(__file__), 'describe', '--always', '--abbrev=40',
-             '--dirty=+changes', '--exclude=*']
+  command = [
+    'git',
+    '-C',
+    os.path.dirname(__file__),
+    'describe',
+    '--always',
+    '--abbrev=40',
+    '--dirty=+changes',
+    '--exclude=*',
+  ]
   try:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
   except OSError:

@@ -1,6 +1,6 @@
 """What is exported: a trained model as its variables and one function, strings in, logits out."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import tensorflow as tf
 

@@ -5,7 +5,8 @@ have an older version. `tf.raw_ops` lists the core ops of the installed TensorFl
 libraries are loaded beside it.
 """
 
-from typing import Iterable, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
@@ -14,13 +15,29 @@ from tensorflow.core.protobuf import saved_model_pb2
 _OLDEST, _NEWEST = '2.15', '2.20'
 _TEXT_PREFIX = 'TFText>'
 # Core ops of TensorFlow 2.20.0 that 2.15.1 does not have, from the two wheels' `raw_ops`.
-_NEW_CORE = frozenset((
-    'CheckPinned', 'DatasetFingerprint', 'DecodeWebP', 'GlobalShuffleDataset',
-    'IndexFlatMapDataset', 'IteratorGetModelProto', 'ListSnapshotChunksDataset', 'TPUDummyInput',
-    'WeightedFlatMapDataset'))
-_TEXT = frozenset((
-    'WhitespaceTokenizeWithOffsetsV2', 'UnicodeScriptTokenizeWithOffsets', 'RegexSplitWithOffsets',
-    'CaseFoldUTF8', 'NormalizeUTF8', 'FastWordpieceTokenizeWithOffsets'))
+_NEW_CORE = frozenset(
+  (
+    'CheckPinned',
+    'DatasetFingerprint',
+    'DecodeWebP',
+    'GlobalShuffleDataset',
+    'IndexFlatMapDataset',
+    'IteratorGetModelProto',
+    'ListSnapshotChunksDataset',
+    'TPUDummyInput',
+    'WeightedFlatMapDataset',
+  )
+)
+_TEXT = frozenset(
+  (
+    'WhitespaceTokenizeWithOffsetsV2',
+    'UnicodeScriptTokenizeWithOffsets',
+    'RegexSplitWithOffsets',
+    'CaseFoldUTF8',
+    'NormalizeUTF8',
+    'FastWordpieceTokenizeWithOffsets',
+  )
+)
 _NEW_TEXT = frozenset(('RoundRobinTrim', 'Utf8Binarize'))
 
 
@@ -32,6 +49,7 @@ class Report(NamedTuple):
     text_ops: the ops of TF Text, sorted.
     lowest_release: of TensorFlow Serving, e.g. '2.15', the oldest that is looked at.
   """
+
   ops: list[str]
   text_ops: list[str]
   lowest_release: str
@@ -61,9 +79,11 @@ def check_ops(names: Iterable[str]) -> Report:
     else:
       unknown.append(name)
   if unknown:
-    raise ValueError(f'the graph holds ops that no stock TensorFlow Serving is known to have: '
-                     f'{", ".join(unknown)}; choose another --tokenizer or '
-                     '--normalization for the run')
+    raise ValueError(
+      f'the graph holds ops that no stock TensorFlow Serving is known to have: '
+      f'{", ".join(unknown)}; choose another --tokenizer or '
+      '--normalization for the run'
+    )
   return Report(core, text, _NEWEST if new else _OLDEST)
 
 

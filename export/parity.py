@@ -7,10 +7,23 @@ import tensorflow as tf
 
 TOLERANCES = {'float32': 1e-5, 'float16': 0.05, 'bfloat16': 0.3}  # By the type of the student's table.
 _HOSTILE = (
-    b'', b' ', b'cordless drill', b'DeWalt 20V MAX Cordless Drill/Driver Kit (2-Tool)',
-    b'a visually stunning film .', b'3/4 in. x 8 ft. 1/2"', 'Straße ÄRGER İstanbul'.encode(),
-    'e\u0301 é'.encode(), '電動ドリル 充電式'.encode(), '🔨🔩'.encode(), b'invalid \xff\xfe\xc3( utf-8',
-    b'nul \x00 inside', b'\x02 \x02', b'tab\tnew\nline', b'drill ' * 2000, b'x' * 20000)
+  b'',
+  b' ',
+  b'cordless drill',
+  b'DeWalt 20V MAX Cordless Drill/Driver Kit (2-Tool)',
+  b'a visually stunning film .',
+  b'3/4 in. x 8 ft. 1/2"',
+  'Straße ÄRGER İstanbul'.encode(),
+  'e\u0301 é'.encode(),
+  '電動ドリル 充電式'.encode(),
+  '🔨🔩'.encode(),
+  b'invalid \xff\xfe\xc3( utf-8',
+  b'nul \x00 inside',
+  b'\x02 \x02',
+  b'tab\tnew\nline',
+  b'drill ' * 2000,
+  b'x' * 20000,
+)
 
 
 def sample(fields: tuple[str, ...], rows: dict[str, np.ndarray] | None, num_rows: int = 256) -> dict[str, np.ndarray]:
@@ -40,10 +53,14 @@ def saved_logits(folder: str, texts: dict[str, np.ndarray], batch_size: int = 64
   loaded = tf.saved_model.load(folder)
   signature = loaded.signatures['serving_default']
   num_rows = len(next(iter(texts.values())))
-  return np.concatenate([
-      signature(**{field: tf.constant(values[start:start + batch_size], tf.string)
-                   for field, values in texts.items()})['logit'].numpy()
-      for start in range(0, num_rows, batch_size)])
+  return np.concatenate(
+    [
+      signature(
+        **{field: tf.constant(values[start : start + batch_size], tf.string) for field, values in texts.items()}
+      )['logit'].numpy()
+      for start in range(0, num_rows, batch_size)
+    ]
+  )
 
 
 def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray, tolerance: float) -> float:
@@ -69,7 +86,8 @@ def check(folder: str, texts: dict[str, np.ndarray], expected: np.ndarray, toler
   if not largest <= tolerance:
     shown = {field: bytes(values[worst][:80]) for field, values in texts.items()}
     raise ValueError(
-        f'{os.path.dirname(folder)}: the SavedModel gives {found[worst]} where the trained '
-        f'model gives {expected[worst]} (texts {shown}, tolerance {tolerance}); try --table_dtype=float32, '
-        'and if that differs too, please report it: a bug of the export')
+      f'{os.path.dirname(folder)}: the SavedModel gives {found[worst]} where the trained '
+      f'model gives {expected[worst]} (texts {shown}, tolerance {tolerance}); try --table_dtype=float32, '
+      'and if that differs too, please report it: a bug of the export'
+    )
   return largest

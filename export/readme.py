@@ -3,11 +3,13 @@
 import json
 import string
 
-_EXAMPLES = {'text': ('a visually stunning film', 'a dull film'),
-             'query': ('cordless drill', 'cordless drill'),
-             'title': ('18V Cordless Drill Driver Kit', 'Claw Hammer, 16 oz')}
+_EXAMPLES = {
+  'text': ('a visually stunning film', 'a dull film'),
+  'query': ('cordless drill', 'cordless drill'),
+  'title': ('18V Cordless Drill Driver Kit', 'Claw Hammer, 16 oz'),
+}
 
-_TEXT = string.Template('''# $name: a $kind for TensorFlow Serving
+_TEXT = string.Template("""# $name: a $kind for TensorFlow Serving
 
 Numbered folders are versions of a SavedModel; the server loads the highest one and takes up a new
 one by itself. Needed: a stock TensorFlow Serving, release $release or later. The commands below
@@ -80,9 +82,9 @@ $signatures
 Every signature was called for the warm-up at several batch sizes when the version was loaded.
 `<version>/assets.extra/export.json` says where the model comes from: configuration, metrics,
 training data, ops and their lowest release.
-''')
+""")
 
-_PAIR_NOTE = '''Inputs are columns of equal length: repeat the query for each of its titles.'''
+_PAIR_NOTE = """Inputs are columns of equal length: repeat the query for each of its titles."""
 
 
 def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str, kind: str) -> str:
@@ -91,27 +93,32 @@ def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_rele
   rows = [dict(zip(fields, row)) for row in zip(*inputs.values())]
   student = kind == 'student'
   return _TEXT.substitute(
-      name=model_name, kind=kind, release=lowest_release,
-      environment=' -e TF_ENABLE_ONEDNN_OPTS=0' if student else '',
-      note=_ONEDNN_NOTE if student else '',
-      columns=json.dumps({'inputs': inputs}),
-      examples=json.dumps({'signature_name': 'classify', 'examples': rows}),
-      python={'inputs': inputs}, inputs=inputs, signatures=_signatures(fields, num_classes))
+    name=model_name,
+    kind=kind,
+    release=lowest_release,
+    environment=' -e TF_ENABLE_ONEDNN_OPTS=0' if student else '',
+    note=_ONEDNN_NOTE if student else '',
+    columns=json.dumps({'inputs': inputs}),
+    examples=json.dumps({'signature_name': 'classify', 'examples': rows}),
+    python={'inputs': inputs},
+    inputs=inputs,
+    signatures=_signatures(fields, num_classes),
+  )
 
 
-_ONEDNN_NOTE = '''- `TF_ENABLE_ONEDNN_OPTS=0` keeps small matrix products on Eigen: at one row,
+_ONEDNN_NOTE = """- `TF_ENABLE_ONEDNN_OPTS=0` keeps small matrix products on Eigen: at one row,
   oneDNN's own preparation takes longer than the product.
-'''
+"""
 
 
 def _signatures(fields: tuple[str, ...], num_classes: int) -> str:
   shape = '[N]' if num_classes == 2 else f'[N, {num_classes}]'
   takes = ' and '.join(f'`{field}`' for field in fields)
   lines = [
-      f'- `serving_default`: {takes}, strings [N] → `probability` and `logit`, floats {shape}.'
-      + (f' {_PAIR_NOTE}' if len(fields) == 2 else ''),
-      f'- `classify`: serialised `tf.Example` with {takes} → `classes` and `scores` '
-      f'[N, {num_classes}].']
+    f'- `serving_default`: {takes}, strings [N] → `probability` and `logit`, floats {shape}.'
+    + (f' {_PAIR_NOTE}' if len(fields) == 2 else ''),
+    f'- `classify`: serialised `tf.Example` with {takes} → `classes` and `scores` [N, {num_classes}].',
+  ]
   if num_classes == 2:
     lines.append(f'- `regress`: serialised `tf.Example` with {takes} → the probability.')
   return '\n'.join(lines)

@@ -1,29 +1,30 @@
 """Writes a trained run as a versioned SavedModel, complete before it has its name.
 
-    <output_dir>/<version>/   saved_model.pb, variables/, assets.extra/
-        assets.extra/         warm-up requests; calibration.json; export.json: where the model comes
-                              from, what it was measured at, what it needs
-    <output_dir>/             the server's configuration and a README.md that says how to use it
+<output_dir>/<version>/   saved_model.pb, variables/, assets.extra/
+    assets.extra/         warm-up requests; calibration.json; export.json: where the model comes
+                          from, what it was measured at, what it needs
+<output_dir>/             the server's configuration and a README.md that says how to use it
 """
 
+from collections.abc import Iterator
 import contextlib
 import dataclasses
 import json
 import os
-from typing import Any, Iterator
+from typing import Any
 
 from absl import logging
 import numpy as np
 import tensorflow as tf
 
 from b2d import config
+from b2d import runs
 from b2d.data import rows
 from b2d.measures import metrics
 from b2d.models import calibration
 from b2d.models import scoring
 from b2d.models import student
 from b2d.models import teacher
-from b2d import runs
 from export import metadata
 from export import modules
 from export import ops
@@ -41,6 +42,7 @@ _MEASURED = ('auc', 'accuracy', 'log_loss')
 @dataclasses.dataclass(frozen=True)
 class _Source:
   """A trained run: its kind ('student', 'teacher'), model, configuration, calibration if fitted."""
+
   kind: str
   model: student.StudentModel | teacher.TeacherModel
   run: config.Distill | config.Finetune
@@ -66,8 +68,10 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
   if source.kind == 'teacher':  # It has no table.
     settings = dataclasses.replace(settings, table_dtype='float32')
   elif settings.table_dtype == 'float16' and source.model.settings.weighted_pooling:
-    raise ValueError(f'--table_dtype=float16: the sums of weights of {settings.model} (--weighted_pooling) may leave '
-                     'its range; choose bfloat16 or float32')
+    raise ValueError(
+      f'--table_dtype=float16: the sums of weights of {settings.model} (--weighted_pooling) may leave '
+      'its range; choose bfloat16 or float32'
+    )
   described = json.loads(json.dumps(_describe(settings, source)))
   before = _latest(settings.output_dir)
   if before and described['metrics'] and all(before[1].get(name) == described[name] for name in _SAME):
@@ -85,12 +89,21 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
     difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCES[settings.table_dtype])
     num_requests = warmup.write(partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
     described |= {
-        'signatures': names, 'warmup_requests': num_requests, 'largest_difference': difference,
-        'held_out': _measure(partial, source, held_out), 'serving': report._asdict()}
+      'signatures': names,
+      'warmup_requests': num_requests,
+      'largest_difference': difference,
+      'held_out': _measure(partial, source, held_out),
+      'serving': report._asdict(),
+    }
     _write_assets(os.path.join(partial, warmup.ASSETS), source, described)
   serving_configs.write(
-      settings.output_dir, settings.model_name, source.model.fields, source.model.num_classes,
-      report.lowest_release, source.kind)
+    settings.output_dir,
+    settings.model_name,
+    source.model.fields,
+    source.model.num_classes,
+    report.lowest_release,
+    source.kind,
+  )
   return final, described
 
 
@@ -112,8 +125,10 @@ def _held_out(settings: config.Export, run: config.Distill | config.Finetune) ->
   if not settings.valid_files:
     return None
   if not run.schema.label_column:
-    raise ValueError(f'--valid_files: {settings.model} was trained without --label_column, so none '
-                     'of their columns is known to hold labels; leave the flag out')
+    raise ValueError(
+      f'--valid_files: {settings.model} was trained without --label_column, so none '
+      'of their columns is known to hold labels; leave the flag out'
+    )
   return rows.concatenate(list(rows.read(rows.expand(settings.valid_files), run.schema)))
 
 
@@ -172,11 +187,14 @@ def _measure(folder: str, source: _Source, held_out: rows.Batch | None) -> dict[
 def _describe(settings: config.Export, source: _Source) -> dict[str, Any]:
   trained = os.path.join(settings.model, 'metrics.json')
   return {
-      'kind': source.kind, 'export': dataclasses.asdict(settings),
-      'run': dataclasses.asdict(source.run),
-      'metrics': runs.read_json(trained) if tf.io.gfile.exists(trained) else None,
-      'training_data': metadata.training_data(source.run), 'git_revision': metadata.git_revision(),
-      'tensorflow': tf.__version__}
+    'kind': source.kind,
+    'export': dataclasses.asdict(settings),
+    'run': dataclasses.asdict(source.run),
+    'metrics': runs.read_json(trained) if tf.io.gfile.exists(trained) else None,
+    'training_data': metadata.training_data(source.run),
+    'git_revision': metadata.git_revision(),
+    'tensorflow': tf.__version__,
+  }
 
 
 def _write_assets(folder: str, source: _Source, described: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import os
 from b2d import runs
 from export import readme
 
-_MODEL = '''model_config_list {{
+_MODEL = """model_config_list {{
   config {{
     name: "{name}"
     base_path: "/models/{name}"
@@ -17,39 +17,40 @@ _MODEL = '''model_config_list {{
     model_version_policy {{ latest {{ num_versions: 1 }} }}
   }}
 }}
-'''
+"""
 
-_MONITORING = '''prometheus_config {
+_MONITORING = """prometheus_config {
   enable: true
   path: "/monitoring/prometheus/metrics"
 }
-'''
+"""
 
 # For --enable_batching. No waiting: only what queues up while all threads are busy is merged, so
 # that a lone request pays nothing. max_batch_size bounds a request (one over it is refused, splitting or
 # not); max_execution_batch_size is what runs at once.
-_BATCHING = '''max_batch_size { value: 16384 }
+_BATCHING = """max_batch_size { value: 16384 }
 batch_timeout_micros { value: 0 }
 num_batch_threads { value: 4 }
 max_enqueued_batches { value: 256 }
 enable_large_batch_splitting { value: true }
 max_execution_batch_size { value: 512 }
-'''
+"""
 
 # Each request runs on the thread that brought it: nothing is handed over between threads.
-_LATENCY = '''intra_op_parallelism_threads: 1
+_LATENCY = """intra_op_parallelism_threads: 1
 inter_op_parallelism_threads: -1
 experimental { executor_type: "SINGLE_THREADED_EXECUTOR" }
-'''
+"""
 
 # Large batches: an op may use every core.
-_THROUGHPUT = '''intra_op_parallelism_threads: 0
+_THROUGHPUT = """intra_op_parallelism_threads: 0
 inter_op_parallelism_threads: 0
-'''
+"""
 
 
-def write(folder: str, model_name: str, fields: tuple[str, ...], num_classes: int,
-          lowest_release: str, kind: str) -> None:
+def write(
+  folder: str, model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str, kind: str
+) -> None:
   """Writes the server's configuration files and README.md.
 
   Args:
@@ -61,9 +62,12 @@ def write(folder: str, model_name: str, fields: tuple[str, ...], num_classes: in
     kind: 'student' or 'teacher'.
   """
   files = {
-      'model.config': _MODEL.format(name=model_name), 'monitoring.config': _MONITORING,
-      'batching.config': _BATCHING, 'session_latency.config': _LATENCY,
-      'session_throughput.config': _THROUGHPUT,
-      'README.md': readme.text(model_name, fields, num_classes, lowest_release, kind)}
+    'model.config': _MODEL.format(name=model_name),
+    'monitoring.config': _MONITORING,
+    'batching.config': _BATCHING,
+    'session_latency.config': _LATENCY,
+    'session_throughput.config': _THROUGHPUT,
+    'README.md': readme.text(model_name, fields, num_classes, lowest_release, kind),
+  }
   for name, content in files.items():
     runs.write_text(os.path.join(folder, name), content)

@@ -1,6 +1,7 @@
 """The signatures that TensorFlow Serving calls: strings in, dense floats out, row by row."""
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,6 +27,7 @@ def make(module: Any, fitted: calibration.Calibration | None) -> dict[str, Calla
     module: has `fields`, `num_classes` and `logits`.
     fitted: calibration of the probability.
   """
+
   def predict(*texts):
     logit = module.logits(dict(zip(module.fields, texts)))
     return {'probability': _probability(logit, fitted), 'logit': logit}

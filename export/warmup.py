@@ -1,8 +1,9 @@
 """Warm-up requests, which the server replays before a version takes traffic."""
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 import itertools
 import os
-from typing import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +17,9 @@ _FILE = 'tf_serving_warmup_requests'
 _MAX_RECORDS = 1000  # More keep the version from loading.
 
 
-def write(folder: str, model_name: str, signature_names: Sequence[str],
-          texts: dict[str, np.ndarray], batch_sizes: Sequence[int]) -> int:
+def write(
+  folder: str, model_name: str, signature_names: Sequence[str], texts: dict[str, np.ndarray], batch_sizes: Sequence[int]
+) -> int:
   """Writes requests for every signature at several batch sizes.
 
   Args:
@@ -47,9 +49,13 @@ def write(folder: str, model_name: str, signature_names: Sequence[str],
 def examples(texts: dict[str, np.ndarray]) -> Iterator[tf.train.Example]:
   """The rows as tf.Example."""
   for row in zip(*texts.values()):
-    yield tf.train.Example(features=tf.train.Features(feature={
-        field: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        for field, value in zip(texts, row)}))
+    yield tf.train.Example(
+      features=tf.train.Features(
+        feature={
+          field: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for field, value in zip(texts, row)
+        }
+      )
+    )
 
 
 def _request(name: str, model_name: str, texts: dict[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:

@@ -1,8 +1,8 @@
 """absl flags from a configuration dataclass: one flag a field, nested groups flattened.
 
-    parse = dataclass_flags.define(config.Distill)   # flags/distill_flags.py
-    run_config = distill_flags.parse()               # in main of b2d/distill.py
-    distill_flags.parse.adopt()                      # under its __main__
+parse = dataclass_flags.define(config.Distill)   # flags/distill_flags.py
+run_config = distill_flags.parse()               # in main of b2d/distill.py
+distill_flags.parse.adopt()                      # under its __main__
 """
 
 import dataclasses
@@ -110,7 +110,6 @@ def _build(flag_values: flags.FlagValues, config_class: type) -> Any:
       try:
         value = tuple(item(part) for part in value)
       except ValueError as error:
-        raise ValueError(f'--{field.name}={",".join(value)}: expected {item.__name__}s, '
-                         f'comma-separated') from error
+        raise ValueError(f'--{field.name}={",".join(value)}: expected {item.__name__}s, comma-separated') from error
     values[field.name] = value
   return config_class(**values)

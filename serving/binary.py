@@ -1,7 +1,7 @@
 """Runs a binary: what a user can mend is one line on stderr and exit code 1, no traceback."""
 
+from collections.abc import Callable
 import sys
-from typing import Callable
 
 from absl import app
 

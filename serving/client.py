@@ -5,7 +5,8 @@
 Over REST this needs nothing beyond Python; over gRPC it imports TensorFlow, as the stubs need it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import http.client
 import importlib
@@ -79,8 +80,15 @@ def connect(address: str | None = None, *, grpc: bool = False, timeout_secs: flo
   return RestClient(address, timeout_secs)
 
 
-def rank(query: str | None, texts: Sequence[str], *, model_name: str = MODEL_NAME, address: str | None = None,
-         grpc: bool = False, timeout_secs: float = 10) -> list[Scored]:
+def rank(
+  query: str | None,
+  texts: Sequence[str],
+  *,
+  model_name: str = MODEL_NAME,
+  address: str | None = None,
+  grpc: bool = False,
+  timeout_secs: float = 10,
+) -> list[Scored]:
   """Scores texts and sorts them, best first.
 
   Args:

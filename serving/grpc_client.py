@@ -1,6 +1,7 @@
 """client.RestClient's counterpart over gRPC; imports TensorFlow, as the stubs need it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import grpc
 import tensorflow as tf

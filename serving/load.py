@@ -19,20 +19,26 @@ from serving import binary
 from serving import client
 
 _ADDRESS = flags.DEFINE_string(
-    'address', None, 'host:port, for gRPC also unix:path. Left out: localhost:8501, for gRPC localhost:8500.')
+  'address', None, 'host:port, for gRPC also unix:path. Left out: localhost:8501, for gRPC localhost:8500.'
+)
 _GRPC = flags.DEFINE_bool('grpc', False, '--address speaks gRPC.')
 _MODEL_NAME = flags.DEFINE_string('model_name', client.MODEL_NAME, 'The name under which the model is served.')
 _ROWS = flags.DEFINE_list('rows', ['1', '100'], 'Rows a request, in turn.')
 _CONCURRENCY = flags.DEFINE_list('concurrency', ['1', '4', '16'], 'Clients at a time, in turn.')
-_SECONDS = flags.DEFINE_float('seconds', 5, 'Time for each line of the table.', lower_bound=.01)
+_SECONDS = flags.DEFINE_float('seconds', 5, 'Time for each line of the table.', lower_bound=0.01)
 _QUERY = flags.DEFINE_string('query', 'cordless drill', 'Pairs each of the texts; empty for a model of texts.')
 
-_TEXTS = [f'{brand} {thing} {volts}V' for brand, thing, volts in itertools.product(
-    ['acme', 'northwind'], ['drill kit', 'hammer drill', 'garden hose', 'wall anchor', 'paint roller'], [12, 18, 20])]
+_TEXTS = [
+  f'{brand} {thing} {volts}V'
+  for brand, thing, volts in itertools.product(
+    ['acme', 'northwind'], ['drill kit', 'hammer drill', 'garden hose', 'wall anchor', 'paint roller'], [12, 18, 20]
+  )
+]
 
 
-def measure(columns_of_request: list[dict[str, list[str]]], concurrency: int, seconds: float,
-            connect) -> tuple[np.ndarray, float]:
+def measure(
+  columns_of_request: list[dict[str, list[str]]], concurrency: int, seconds: float, connect
+) -> tuple[np.ndarray, float]:
   """Sends requests from `concurrency` clients, each waiting for its answer before the next.
 
   Args:
@@ -58,7 +64,7 @@ def measure(columns_of_request: list[dict[str, list[str]]], concurrency: int, se
   started = time.monotonic()
   with futures.ThreadPoolExecutor(concurrency) as clients:
     offsets = [index % len(columns_of_request) for index in range(concurrency)]
-    latencies = sum(clients.map(run_client, offsets), [])
+    latencies = list(itertools.chain.from_iterable(clients.map(run_client, offsets)))
   return np.array(latencies), time.monotonic() - started
 
 
@@ -66,7 +72,7 @@ def _requests(rows):
   """Requests of `rows` rows, each with other texts."""
   texts = _TEXTS * (rows // len(_TEXTS) + 2)
   for start in range(len(_TEXTS)):
-    chosen = texts[start:start + rows]
+    chosen = texts[start : start + rows]
     yield {'query': [_QUERY.value] * rows, 'title': chosen} if _QUERY.value else {'text': chosen}
 
 
@@ -92,8 +98,11 @@ def main(words: list[str]) -> None:
     _connect()(requests[0])
     latencies, seconds = measure(requests, concurrency, _SECONDS.value, _connect)
     p50, p95, p99 = np.percentile(latencies * 1000, [50, 95, 99])
-    print(f'| {"gRPC" if _GRPC.value else "REST"} | {rows} | {concurrency} | {len(latencies) / seconds:.0f} '
-          f'| {p50:.2f} | {p95:.2f} | {p99:.2f} |', flush=True)
+    print(
+      f'| {"gRPC" if _GRPC.value else "REST"} | {rows} | {concurrency} | {len(latencies) / seconds:.0f} '
+      f'| {p50:.2f} | {p95:.2f} | {p99:.2f} |',
+      flush=True,
+    )
 
 
 if __name__ == '__main__':

@@ -19,10 +19,11 @@ _QUERY = flags.DEFINE_string('query', None, 'The query whose titles are ranked.'
 _TITLES = flags.DEFINE_multi_string('titles', [], 'A title; give it again for each, or - for the lines of stdin.')
 _TEXTS = flags.DEFINE_multi_string('texts', [], 'As --titles, for a model of single texts.')
 _ADDRESS = flags.DEFINE_string(
-    'address', None, 'host:port, for gRPC also unix:path. Left out: localhost:8501, for gRPC localhost:8500.')
+  'address', None, 'host:port, for gRPC also unix:path. Left out: localhost:8501, for gRPC localhost:8500.'
+)
 _GRPC = flags.DEFINE_bool('grpc', False, '--address speaks gRPC.')
 _MODEL_NAME = flags.DEFINE_string('model_name', client.MODEL_NAME, 'The name under which the model is served.')
-_TIMEOUT_SECS = flags.DEFINE_float('timeout_secs', 10, 'How long to wait for an answer.', lower_bound=.001)
+_TIMEOUT_SECS = flags.DEFINE_float('timeout_secs', 10, 'How long to wait for an answer.', lower_bound=0.001)
 
 
 def main(words: list[str]) -> None:
@@ -32,8 +33,14 @@ def main(words: list[str]) -> None:
   if texts == ['-']:
     texts = [line.strip() for line in sys.stdin if line.strip()]
   started = time.monotonic()
-  ranked = client.rank(_QUERY.value, texts, model_name=_MODEL_NAME.value, address=_ADDRESS.value,
-                       grpc=_GRPC.value, timeout_secs=_TIMEOUT_SECS.value)
+  ranked = client.rank(
+    _QUERY.value,
+    texts,
+    model_name=_MODEL_NAME.value,
+    address=_ADDRESS.value,
+    grpc=_GRPC.value,
+    timeout_secs=_TIMEOUT_SECS.value,
+  )
   milliseconds = (time.monotonic() - started) * 1000
   for item in ranked:
     print(f'{item.probability:.4f}\t{item.text}')

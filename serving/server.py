@@ -33,24 +33,33 @@ _PORT = flags.DEFINE_integer('port', 8500, 'Port of gRPC; 0 for none.')
 _GRPC_SOCKET_PATH = flags.DEFINE_string('grpc_socket_path', '', 'Unix socket of gRPC; empty for none.')
 _REST_API_PORT = flags.DEFINE_integer('rest_api_port', 8501, 'Port of REST; 0 for none.')
 _REST_API_TIMEOUT_IN_MS = flags.DEFINE_integer(
-    'rest_api_timeout_in_ms', 30000, 'The longest that a request may take, over gRPC too.')
+  'rest_api_timeout_in_ms', 30000, 'The longest that a request may take, over gRPC too.'
+)
 _MODEL_NAME = flags.DEFINE_string(
-    'model_name', 'student', 'Name of the model at --model_base_path. The default is that of `export`; '
-    'the real server\'s is "default".')
+  'model_name',
+  'student',
+  'Name of the model at --model_base_path. The default is that of `export`; the real server\'s is "default".',
+)
 _MODEL_BASE_PATH = flags.DEFINE_string(
-    'model_base_path', '', 'Folder with a numbered subfolder for each version of the one model.')
+  'model_base_path', '', 'Folder with a numbered subfolder for each version of the one model.'
+)
 _MODEL_CONFIG_FILE = flags.DEFINE_string(
-    'model_config_file', '', 'ModelServerConfig in text form: several models, policies and labels.')
+  'model_config_file', '', 'ModelServerConfig in text form: several models, policies and labels.'
+)
 _POLL_SECS = flags.DEFINE_float('file_system_poll_wait_seconds', 1, 'Time between two looks for new versions.')
-_ENABLE_WARMUP = flags.DEFINE_bool('enable_model_warmup', True, 'Replay the model\'s warm-up requests.')
+_ENABLE_WARMUP = flags.DEFINE_bool('enable_model_warmup', True, "Replay the model's warm-up requests.")
 _ALLOW_LABELS = flags.DEFINE_bool(
-    'allow_version_labels_for_unavailable_models', False,
-    'Let a new label name a version that is not loaded yet, as labels in --model_config_file do.')
+  'allow_version_labels_for_unavailable_models',
+  False,
+  'Let a new label name a version that is not loaded yet, as labels in --model_config_file do.',
+)
 _MONITORING_CONFIG_FILE = flags.DEFINE_string(
-    'monitoring_config_file', '', 'MonitoringConfig in text form: the path of the Prometheus page.')
+  'monitoring_config_file', '', 'MonitoringConfig in text form: the path of the Prometheus page.'
+)
 _ENABLE_BATCHING = flags.DEFINE_bool('enable_batching', False, 'Keep the limits of batching.')
 _BATCHING_FILE = flags.DEFINE_string(
-    'batching_parameters_file', '', 'BatchingParameters in text form; max_batch_size counts.')
+  'batching_parameters_file', '', 'BatchingParameters in text form; max_batch_size counts.'
+)
 _SESSION_CONFIG_FILE = flags.DEFINE_string('tensorflow_session_config_file', '', 'ConfigProto in text form.')
 _INTRA_OP = flags.DEFINE_integer('tensorflow_intra_op_parallelism', 0, 'Threads within an op.')
 _INTER_OP = flags.DEFINE_integer('tensorflow_inter_op_parallelism', 0, 'Threads across ops.')
@@ -58,15 +67,20 @@ _INTER_OP = flags.DEFINE_integer('tensorflow_inter_op_parallelism', 0, 'Threads 
 # Flags of the local test server alone.
 _HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen on: loopback unless you say so.')
 _MAX_BODY_BYTES = flags.DEFINE_integer(
-    'max_body_bytes', 16 << 20, 'The longest request, over REST also when unzipped.', lower_bound=1)
+  'max_body_bytes', 16 << 20, 'The longest request, over REST also when unzipped.', lower_bound=1
+)
 _MAX_ROWS = flags.DEFINE_integer('max_rows', 10000, 'Most rows in a request.', lower_bound=1)
 _MAX_CONCURRENT = flags.DEFINE_integer(
-    'max_concurrent_requests', 128, 'One more is answered UNAVAILABLE.', lower_bound=1)
+  'max_concurrent_requests', 128, 'One more is answered UNAVAILABLE.', lower_bound=1
+)
 _CLIENT_TIMEOUT_SECS = flags.DEFINE_float(
-    'client_timeout_secs', 10, 'Time in which a client must have sent its head, and then its body.')
+  'client_timeout_secs', 10, 'Time in which a client must have sent its head, and then its body.'
+)
 _RELOAD_ROOT = flags.DEFINE_string(
-    'reload_root', '', 'Folder whose subfolders a reload request may name as base paths, besides '
-    'those that the server starts with.')
+  'reload_root',
+  '',
+  'Folder whose subfolders a reload request may name as base paths, besides those that the server starts with.',
+)
 
 
 def _read(file):
@@ -84,7 +98,8 @@ def _model_config():
     except text_format.ParseError as error:
       raise ValueError(f'{_MODEL_CONFIG_FILE.value}:{error}: expected a ModelServerConfig in text form') from None
   config.model_config_list.config.add(
-      name=_MODEL_NAME.value, base_path=_MODEL_BASE_PATH.value, model_platform='tensorflow')
+    name=_MODEL_NAME.value, base_path=_MODEL_BASE_PATH.value, model_platform='tensorflow'
+  )
   return config
 
 
@@ -109,14 +124,18 @@ def _metrics_path():
 def _options(config):
   file = _SESSION_CONFIG_FILE.value
   return options.Options(
-      # The flags win over the file, as they do there.
-      session_config=(_read(file) if file else '') + f'\nintra_op_parallelism_threads: {_INTRA_OP.value}'
-      f'\ninter_op_parallelism_threads: {_INTER_OP.value}\n',
-      timeout_secs=_REST_API_TIMEOUT_IN_MS.value / 1000, max_rows=_max_rows(),
-      batching=_ENABLE_BATCHING.value, warmup=_ENABLE_WARMUP.value, poll_secs=_POLL_SECS.value,
-      allow_labels_for_unavailable=_ALLOW_LABELS.value,
-      start_paths=tuple(model.base_path for model in config.model_config_list.config),
-      reload_root=_RELOAD_ROOT.value)
+    # The flags win over the file, as they do there.
+    session_config=(_read(file) if file else '') + f'\nintra_op_parallelism_threads: {_INTRA_OP.value}'
+    f'\ninter_op_parallelism_threads: {_INTER_OP.value}\n',
+    timeout_secs=_REST_API_TIMEOUT_IN_MS.value / 1000,
+    max_rows=_max_rows(),
+    batching=_ENABLE_BATCHING.value,
+    warmup=_ENABLE_WARMUP.value,
+    poll_secs=_POLL_SECS.value,
+    allow_labels_for_unavailable=_ALLOW_LABELS.value,
+    start_paths=tuple(model.base_path for model in config.model_config_list.config),
+    reload_root=_RELOAD_ROOT.value,
+  )
 
 
 class _ImpatientProtocol(h11_impl.H11Protocol):
@@ -157,10 +176,20 @@ class _RestServer(uvicorn.Server):
 
 def _rest_server(models):
   application = rest_api.make_app(models, _MAX_BODY_BYTES.value, _CLIENT_TIMEOUT_SECS.value, _metrics_path())
-  return _RestServer(uvicorn.Config(
-      application, _HOST.value, _REST_API_PORT.value, http=_ImpatientProtocol, ws='none',
-      lifespan='off', log_config=None, access_log=False, server_header=False,
-      timeout_graceful_shutdown=1))
+  return _RestServer(
+    uvicorn.Config(
+      application,
+      _HOST.value,
+      _REST_API_PORT.value,
+      http=_ImpatientProtocol,
+      ws='none',
+      lifespan='off',
+      log_config=None,
+      access_log=False,
+      server_header=False,
+      timeout_graceful_shutdown=1,
+    )
+  )
 
 
 async def _serve(models):

@@ -9,15 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
+from b2d import distill
+from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
-from b2d import distill
 from b2d.learning import distillation
 from b2d.learning import labeling
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import student
-from b2d import runs
 from flags import distill_flags
 from tests import flag_values
 from tests import tiny_bert
@@ -32,7 +32,6 @@ def _margins(folder) -> np.ndarray:
 
 
 class DistillTest(absltest.TestCase):
-
   @classmethod
   def setUpClass(cls):
     """The teacher likes good films; hard labels, for the bad ones alone, say the contrary."""
@@ -40,8 +39,9 @@ class DistillTest(absltest.TestCase):
     cls.folder = tempfile.mkdtemp(dir=absltest.TEST_TMPDIR.value)
     cls.addClassCleanup(tf.io.gfile.rmtree, cls.folder)
     cls.good = np.arange(64) % 2 == 0
-    cls.texts = np.array([b'%s film %d' % (b'good' if good else b'bad', i % 7)
-                          for i, good in enumerate(cls.good)], dtype=object)
+    cls.texts = np.array(
+      [b'%s film %d' % (b'good' if good else b'bad', i % 7) for i, good in enumerate(cls.good)], dtype=object
+    )
     cls.labels = cls._write_soft_labels('labels', cls.good, np.where(cls.good, np.nan, 1))
     cls.valid = cls._write_rows('valid.tsv', cls.good[:20])
     cls.whole_dir = os.path.join(cls.folder, 'whole')
@@ -59,12 +59,16 @@ class DistillTest(absltest.TestCase):
     os.makedirs(folder)
     logits = np.zeros([num_rows, 1, num_classes], np.float32)
     logits[:, 0, 1] = np.where(likes, 4, -4)
-    batch = {'id': np.array([b'%d' % i for i in range(num_rows)], dtype=object),
-             **{field: cls.texts[:num_rows] for field in fields},
-             'label': np.broadcast_to(labels, [num_rows]).astype(np.float32), 'logits': logits}
+    batch = {
+      'id': np.array([b'%d' % i for i in range(num_rows)], dtype=object),
+      **{field: cls.texts[:num_rows] for field in fields},
+      'label': np.broadcast_to(labels, [num_rows]).astype(np.float32),
+      'logits': logits,
+    }
     soft_labels.write_shard(folder, 0, batch)
-    soft_labels.write_manifest(folder, soft_labels.Manifest(
-        ('teacher',), num_classes, fields, {soft_labels.shard_name(0): num_rows}))
+    soft_labels.write_manifest(
+      folder, soft_labels.Manifest(('teacher',), num_classes, fields, {soft_labels.shard_name(0): num_rows})
+    )
     return folder
 
   @classmethod
@@ -80,11 +84,20 @@ class DistillTest(absltest.TestCase):
     if 'train_files' not in changes:
       changes = {'soft_labels': (cls.labels,), **changes}
     return config.Distill(
-        **changes, schema=config.Schema(**{'label_column': 'label', **(schema or {})}),
-        student=config.Student(
-            **{'num_buckets': 256, 'embedding_dim': 4, 'hidden_layers': (8,), **(student_settings or {})}),
-        training=config.Training(train_batch_size=16, learning_rate=0.2, eval_every=6,
-                                 num_train_epochs=4, warmup_proportion=0.0, best_metric='log_loss'))
+      **changes,
+      schema=config.Schema(**{'label_column': 'label', **(schema or {})}),
+      student=config.Student(
+        **{'num_buckets': 256, 'embedding_dim': 4, 'hidden_layers': (8,), **(student_settings or {})}
+      ),
+      training=config.Training(
+        train_batch_size=16,
+        learning_rate=0.2,
+        eval_every=6,
+        num_train_epochs=4,
+        warmup_proportion=0.0,
+        best_metric='log_loss',
+      ),
+    )
 
   def _distill(self, schema=None, **changes):
     return distillation.distill(self._config(schema, **{'output_dir': self.run_dir, **changes}))
@@ -134,10 +147,11 @@ class DistillTest(absltest.TestCase):
     self.assertFalse(tf.io.gfile.exists(os.path.join(self.run_dir, 'temperature')))
 
   def test_main_reuses_a_finished_run(self):
-    flat = {name: [str(item) for item in value] if isinstance(value, tuple) else value
-            for name, value in config.to_flat(self.whole_config).items()}
-    with flag_values.given(distill_flags.parse, **flat), absltest.mock.patch.object(
-        training, 'fit') as fit:
+    flat = {
+      name: [str(item) for item in value] if isinstance(value, tuple) else value
+      for name, value in config.to_flat(self.whole_config).items()
+    }
+    with flag_values.given(distill_flags.parse, **flat), absltest.mock.patch.object(training, 'fit') as fit:
       distill.main([])
       fit.assert_not_called()
     self.assertEqual(runs.read_json(os.path.join(self.whole_dir, 'metrics.json')), self.whole)
@@ -147,8 +161,15 @@ class DistillTest(absltest.TestCase):
   def test_a_student_as_teacher(self):
     """As a member of a stack, say."""
     output = self.create_tempdir().full_path
-    labeling.label(config.Label(input_files=(self.valid,), teacher_dir=self.whole_dir, output_dir=output,
-                                num_workers=1, schema=config.Schema(label_column='label')))
+    labeling.label(
+      config.Label(
+        input_files=(self.valid,),
+        teacher_dir=self.whole_dir,
+        output_dir=output,
+        num_workers=1,
+        schema=config.Schema(label_column='label'),
+      )
+    )
     labelled = rows.concatenate(list(soft_labels.read([output])))
     expected = student.load(self.whole_dir).predict_logits(labelled)
     np.testing.assert_allclose(labelled['logits'][:, 0], expected, rtol=1e-6)
@@ -182,8 +203,7 @@ class DistillTest(absltest.TestCase):
     resumed = self._distill(valid_files=(self.valid,))
     for name in ('step', 'auc', 'log_loss'):
       self.assertEqual(resumed[name], self.whole[name])
-    np.testing.assert_array_equal(student.load(self.run_dir).table,
-                                  student.load(self.whole_dir).table)
+    np.testing.assert_array_equal(student.load(self.run_dir).table, student.load(self.whole_dir).table)
 
   def test_hard_label_where_a_row_has_one(self):
     self._distill(hard_label_share=1.0, rule='hinton', temperature=2.0)
@@ -223,10 +243,8 @@ class DistillTest(absltest.TestCase):
     self.assertFalse(tf.io.gfile.exists(self.run_dir))  # The corrected command starts afresh.
 
   def test_refusals(self):
-    self._assert_refused('labels: holds 2 classes .* expected 3 .* set --num_classes',
-                         {'num_classes': 3})
-    self._assert_refused("labels: holds 2 classes of .'text',., expected .* --text_columns",
-                         {'text_columns': _PAIR})
+    self._assert_refused('labels: holds 2 classes .* expected 3 .* set --num_classes', {'num_classes': 3})
+    self._assert_refused("labels: holds 2 classes of .'text',., expected .* --text_columns", {'text_columns': _PAIR})
     self._assert_refused('no-such/manifest.json: no such file', soft_labels=('no-such',))
     self._assert_refused('gone.tsv: expected a file', train_files=('gone.tsv',))
     self._assert_refused("valid.tsv.*'stars'", {'label_column': 'stars'}, valid_files=(self.valid,))

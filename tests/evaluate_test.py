@@ -10,8 +10,8 @@ from absl.testing import absltest
 import tensorflow as tf
 
 from b2d import evaluate
-from b2d.measures import comparison
 from b2d import runs
+from b2d.measures import comparison
 from flags import evaluate_flags
 from tests import flag_values
 
@@ -23,22 +23,24 @@ class _WordsInCommon(tf.Module):
     super().__init__()
     self.factor = tf.Variable(float(factor))
 
-  @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='query'),
-                                tf.TensorSpec([None], tf.string, name='title')])
+  @tf.function(
+    input_signature=[tf.TensorSpec([None], tf.string, name='query'), tf.TensorSpec([None], tf.string, name='title')]
+  )
   def serve(self, query, title):
     same = tf.strings.substr(query, 0, 1) == tf.strings.substr(title, 0, 1)
     logit = self.factor * (tf.cast(same, tf.float32) - 0.5)
     return {'logit': logit, 'probability': tf.sigmoid(logit)}
 
 
-_FILE = ('query\ttitle\tgrade\n'
-         'red shoe\tred boot\t3\nred shoe\tblue boot\t1\nred shoe\tround hat\t1.5\n'
-         'blue hat\tblue cap\t2.5\nblue hat\tred cap\t1\n'
-         'saw\tdrill\t1\nsaw\tcap\t3\n')
+_FILE = (
+  'query\ttitle\tgrade\n'
+  'red shoe\tred boot\t3\nred shoe\tblue boot\t1\nred shoe\tround hat\t1.5\n'
+  'blue hat\tblue cap\t2.5\nblue hat\tred cap\t1\n'
+  'saw\tdrill\t1\nsaw\tcap\t3\n'
+)
 
 
 class EvaluateTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -48,11 +50,17 @@ class EvaluateTest(absltest.TestCase):
     self.file = self.create_tempfile('rows.tsv', _FILE).full_path
 
   def _flags(self, **changes):
-    values = {'models': [f'{name}={self.folder}/{name}' for name in ('good', 'inverse')],
-              'reference': 'good', 'files': [self.file], 'text_columns': ['query', 'title'],
-              'label_column': 'grade', 'label_range': ['1', '3'], 'relevant_from': 2.5,
-              'bootstrap': 20,
-              'output_dir': os.path.join(self.folder, 'evaluation')} | changes
+    values = {
+      'models': [f'{name}={self.folder}/{name}' for name in ('good', 'inverse')],
+      'reference': 'good',
+      'files': [self.file],
+      'text_columns': ['query', 'title'],
+      'label_column': 'grade',
+      'label_range': ['1', '3'],
+      'relevant_from': 2.5,
+      'bootstrap': 20,
+      'output_dir': os.path.join(self.folder, 'evaluation'),
+    } | changes
     return flag_values.given(evaluate_flags.parse, **values)
 
   def test_from_flags_to_table(self):
@@ -81,8 +89,10 @@ class EvaluateTest(absltest.TestCase):
       for seconds, times in ((-10, 0), (10, 1)):
         runs.write_metrics(run, {})
         os.utime(os.path.join(run, 'metrics.json'), (time.time() + seconds,) * 2)
-        with mock.patch.object(evaluate, '_evaluate', return_value={'models': {}}) as again, \
-            mock.patch.object(comparison, 'table'):
+        with (
+          mock.patch.object(evaluate, '_evaluate', return_value={'models': {}}) as again,
+          mock.patch.object(comparison, 'table'),
+        ):
           evaluate.main([])
         self.assertEqual(again.call_count, times)
     runs.write_metrics(output, {})
@@ -95,12 +105,12 @@ class EvaluateTest(absltest.TestCase):
   def test_bad_input_is_a_value_error(self):
     good = f'good={self.folder}/good'
     for changes, message in (
-        ({'models': ['good']}, "expected name=folder with different names, found 'good'"),
-        ({'models': [good, good]}, 'different names'),
-        ({'models': [f'good={self.folder}/none']}, 'expected a run folder'),
-        ({'reference': 'bert'}, 'expected one of the models good, inverse'),
-        ({'files': [f'{self.folder}/no.tsv']}, 'no.tsv'),
-        ({'text_columns': ['title']}, 'the model reads query, title, the rows have text'),
+      ({'models': ['good']}, "expected name=folder with different names, found 'good'"),
+      ({'models': [good, good]}, 'different names'),
+      ({'models': [f'good={self.folder}/none']}, 'expected a run folder'),
+      ({'reference': 'bert'}, 'expected one of the models good, inverse'),
+      ({'files': [f'{self.folder}/no.tsv']}, 'no.tsv'),
+      ({'text_columns': ['title']}, 'the model reads query, title, the rows have text'),
     ):
       with self.subTest(message), self._flags(**changes):
         with self.assertRaisesRegex(ValueError, message):

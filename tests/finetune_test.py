@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from b2d import config
 from b2d import finetune
+from b2d import runs
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import teacher
-from b2d import runs
 from flags import finetune_flags
 from tests import flag_values
 from tests import tiny_bert
@@ -30,7 +30,6 @@ def _rows(num_rows, seed):
 
 
 class FinetuneTest(absltest.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -55,23 +54,25 @@ class FinetuneTest(absltest.TestCase):
 
   @classmethod
   def _config(cls, schema=None, teacher_settings=None, **changes):
-    tiny = {'init_checkpoint': cls.checkpoint, 'max_seq_length': 16, 'dropout': 0.0,
-            'num_layers': 1}
+    tiny = {'init_checkpoint': cls.checkpoint, 'max_seq_length': 16, 'dropout': 0.0, 'num_layers': 1}
     return config.Finetune(
-        train_files=(changes.get('train', cls.train),),
-        valid_files=changes.get('valid', (cls.valid,)),
-        output_dir=changes['output_dir'],
-        schema=config.Schema(**{'label_column': 'label', **(schema or {})}),
-        teacher=config.Teacher(**{**tiny, **(teacher_settings or {})}),
-        training=config.Training(
-            train_batch_size=16, learning_rate=changes.get('learning_rate', 1e-2),
-            num_train_epochs=changes.get('epochs', 4), eval_every=5))
+      train_files=(changes.get('train', cls.train),),
+      valid_files=changes.get('valid', (cls.valid,)),
+      output_dir=changes['output_dir'],
+      schema=config.Schema(**{'label_column': 'label', **(schema or {})}),
+      teacher=config.Teacher(**{**tiny, **(teacher_settings or {})}),
+      training=config.Training(
+        train_batch_size=16,
+        learning_rate=changes.get('learning_rate', 1e-2),
+        num_train_epochs=changes.get('epochs', 4),
+        eval_every=5,
+      ),
+    )
 
   def test_learns_and_is_loaded_again(self):
     self.assertGreater(self.whole['auc'], 0.9)
     loaded = teacher.load(self.output_dir)
-    logits = loaded.predict_logits(
-        {'text': np.array([b'the film was funny', b'the film was dull'], object)})
+    logits = loaded.predict_logits({'text': np.array([b'the film was funny', b'the film was dull'], object)})
     self.assertGreater(logits[0, 1] - logits[0, 0], logits[1, 1] - logits[1, 0])
     self.assertEqual(runs.read_json(os.path.join(self.output_dir, 'metrics.json')), self.whole)
 
@@ -112,16 +113,22 @@ class FinetuneTest(absltest.TestCase):
   def test_graded_pairs(self):
     lines = [('red shoe', f'red shoe {i}', 1 + i % 3 * 0.75) for i in range(40)]
     path = self._write('pairs.tsv', lines, ('query', 'title', 'grade'))
-    schema = {'text_columns': ('query', 'title'), 'label_column': 'grade', 'label_range': (1.0, 3.0),
-            'relevant_from': 2.5}
-    self.assertIn('spearman', finetune.finetune(self._config(
-        schema, train=path, valid=(path,), epochs=1, output_dir=self.new_dir)))
+    schema = {
+      'text_columns': ('query', 'title'),
+      'label_column': 'grade',
+      'label_range': (1.0, 3.0),
+      'relevant_from': 2.5,
+    }
+    self.assertIn(
+      'spearman', finetune.finetune(self._config(schema, train=path, valid=(path,), epochs=1, output_dir=self.new_dir))
+    )
     self.assertEqual(teacher.load(self.new_dir).fields, ('query', 'title'))
 
   def test_three_classes_without_held_out_rows(self):
     path = self._write('classes.tsv', [('good bad dull'.split()[i % 3], i % 3) for i in range(40)])
-    result = finetune.finetune(self._config(
-        {'num_classes': 3}, train=path, valid=(), epochs=1, output_dir=self.new_dir))
+    result = finetune.finetune(
+      self._config({'num_classes': 3}, train=path, valid=(), epochs=1, output_dir=self.new_dir)
+    )
     self.assertEqual(set(result), {'step', 'seconds', 'rows_per_sec'})
     self.assertEqual(teacher.load(self.new_dir).num_classes, 3)
 
@@ -134,23 +141,18 @@ class FinetuneTest(absltest.TestCase):
   def test_bad_rows(self):
     self._assert_refused("train.tsv.*'polarity'", {'label_column': 'polarity'})
     self._assert_refused('nothing-.*tsv', train=os.path.join(self.folder, 'nothing-*.tsv'))
-    self._assert_refused('bad.tsv:2: expected a class from 0 to 1',
-                         train=self._write('bad.tsv', [('good', 7)]))
+    self._assert_refused('bad.tsv:2: expected a class from 0 to 1', train=self._write('bad.tsv', [('good', 7)]))
     one_class = self._write('one.tsv', [('good', 1)] * 3)
     self._assert_refused('labels: expected rows on both sides', valid=(one_class,))
 
   def test_bad_checkpoint(self):
-    vocab_file = tiny_bert.write_vocab(os.path.join(self.folder, 'other'),
-                                       tiny_bert.VOCAB + ('more',))
-    self._assert_refused('expected the 40 word pieces of .*, found 41',
-                         teacher_settings={'vocab_file': vocab_file})
+    vocab_file = tiny_bert.write_vocab(os.path.join(self.folder, 'other'), tiny_bert.VOCAB + ('more',))
+    self._assert_refused('expected the 40 word pieces of .*, found 41', teacher_settings={'vocab_file': vocab_file})
     other = tiny_bert.write_hugging_face(os.path.join(self.folder, 'wide'), hidden_size=32)
-    self._assert_refused('the checkpoint is of another shape',
-                         teacher_settings={'init_checkpoint': other})
+    self._assert_refused('the checkpoint is of another shape', teacher_settings={'init_checkpoint': other})
 
   def test_folder_of_another_configuration(self):
-    with self.assertRaisesRegex(ValueError,
-                                'holds a run of another --learning_rate; remove it or choose'):
+    with self.assertRaisesRegex(ValueError, 'holds a run of another --learning_rate; remove it or choose'):
       finetune.finetune(self._config(output_dir=self.output_dir, learning_rate=1e-3))
 
   def test_needs_labels_and_a_vocabulary(self):

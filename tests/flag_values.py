@@ -1,7 +1,8 @@
 """Values for the flags of one step, for as long as a test needs them."""
 
+from collections.abc import Iterator
 import contextlib
-from typing import Any, Iterator
+from typing import Any
 
 from absl.testing import flagsaver
 

@@ -6,16 +6,15 @@ from absl import app
 from absl.testing import absltest
 import numpy as np
 
-from b2d.data import rows
-from b2d.data import soft_labels
 from b2d import label
 from b2d import runs
+from b2d.data import rows
+from b2d.data import soft_labels
 from flags import label_flags
 from tests import flag_values
 
 
 class LabelTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -25,8 +24,13 @@ class LabelTest(absltest.TestCase):
         file.write(content)
 
   def _label(self, **changes):
-    settings = {'input_files': [os.path.join(self.folder, '*.csv')], 'text_columns': ['q', 't'],
-                'scores_columns': ['p'], 'output_dir': self.output, **changes}
+    settings = {
+      'input_files': [os.path.join(self.folder, '*.csv')],
+      'text_columns': ['q', 't'],
+      'scores_columns': ['p'],
+      'output_dir': self.output,
+      **changes,
+    }
     with flag_values.given(label_flags.parse, **settings):
       label.main([])
 
@@ -36,9 +40,10 @@ class LabelTest(absltest.TestCase):
     self.assertEqual(found['query'].tolist(), [b'shoe', b'a, b'])
     self.assertEqual(found['title'].tolist(), [b'red shoe', b''])
     np.testing.assert_allclose(found['logits'][:, 0, 1], [0, 13.815510], rtol=1e-5)
-    self.assertCountEqual(os.listdir(self.output), [
-        'config.json', 'run.flags', 'plan.json', 'part-00000.parquet', 'manifest.json',
-        'metrics.json'])
+    self.assertCountEqual(
+      os.listdir(self.output),
+      ['config.json', 'run.flags', 'plan.json', 'part-00000.parquet', 'manifest.json', 'metrics.json'],
+    )
     before = runs.read_json(os.path.join(self.output, 'metrics.json'))
     self.assertEqual(before['rows'], 2)
     self._label()

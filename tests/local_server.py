@@ -27,9 +27,18 @@ class LocalServer:
     self.log_path = log_path
     with open(log_path, 'wb') as log:
       self.process = subprocess.Popen(
-          [sys.executable, '-m', 'serving.server', f'--port={self.grpc_port}',
-           f'--rest_api_port={self.rest_port}', *flags],
-          cwd=_ROOT, stderr=log, env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'})
+        [
+          sys.executable,
+          '-m',
+          'serving.server',
+          f'--port={self.grpc_port}',
+          f'--rest_api_port={self.rest_port}',
+          *flags,
+        ],
+        cwd=_ROOT,
+        stderr=log,
+        env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'},
+      )
     self.grpc = f'127.0.0.1:{self.grpc_port}'
     self.rest = f'127.0.0.1:{self.rest_port}'
     self._wait()
@@ -42,8 +51,7 @@ class LocalServer:
     pids = []
     for task in pathlib.Path(f'/proc/{self.process.pid}/task').iterdir():
       pids += map(int, (task / 'children').read_text().split())
-    return [pid for pid in pids
-            if b'spawn_main' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()]
+    return [pid for pid in pids if b'spawn_main' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()]
 
   def stop(self) -> None:
     self.process.send_signal(signal.SIGTERM)
@@ -58,6 +66,6 @@ class LocalServer:
     while time.monotonic() < deadline and self.process.poll() is None:
       with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', self.rest_port), 1):
         return
-      time.sleep(.1)
+      time.sleep(0.1)
     self.stop()
     raise RuntimeError(f'the local test server did not start:\n{self.log()}')

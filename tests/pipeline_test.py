@@ -11,19 +11,19 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
-from b2d.data import rows
-from b2d.data import soft_labels
-from b2d.data import synthetic
 from b2d import distill
 from b2d import evaluate
 from b2d import finetune
 from b2d import label
-from b2d.learning import training
 from b2d import measure_speed
-from b2d.models import scoring
-from b2d.models import student
 from b2d import quickstart
 from b2d import runs
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.data import synthetic
+from b2d.learning import training
+from b2d.models import scoring
+from b2d.models import student
 from export import __main__ as export
 from flags import distill_flags
 from flags import evaluate_flags
@@ -35,27 +35,46 @@ from tests import flag_values
 from tests import soft_label_folders
 from tests import tiny_bert
 
-_SHOP = synthetic.ShopConfig(num_products=80, num_labeled_queries=24, num_valid_queries=12,
-                             num_test_queries=12, num_log_queries=60, titles_per_query=4)
-_ROWS = {'text_columns': ['query', 'title'], 'label_column': 'grade', 'label_range': ['1', '3'],
-         'relevant_from': 2.5}
-_TEACHER = {'num_layers': 2, 'hidden_size': 16, 'num_attention_heads': 2, 'intermediate_size': 32,
-            'max_seq_length': 24, 'dropout': 0.0, 'num_train_epochs': 1.0, 'learning_rate': 1e-2,
-            'pooling': 'mean'}
-_STUDENT = {'num_buckets': 512, 'embedding_dim': 8, 'hidden_layers': ['8'], 'train_batch_size': 32,
-            'num_train_epochs': 2.0}
+_SHOP = synthetic.ShopConfig(
+  num_products=80,
+  num_labeled_queries=24,
+  num_valid_queries=12,
+  num_test_queries=12,
+  num_log_queries=60,
+  titles_per_query=4,
+)
+_ROWS = {'text_columns': ['query', 'title'], 'label_column': 'grade', 'label_range': ['1', '3'], 'relevant_from': 2.5}
+_TEACHER = {
+  'num_layers': 2,
+  'hidden_size': 16,
+  'num_attention_heads': 2,
+  'intermediate_size': 32,
+  'max_seq_length': 24,
+  'dropout': 0.0,
+  'num_train_epochs': 1.0,
+  'learning_rate': 1e-2,
+  'pooling': 'mean',
+}
+_STUDENT = {
+  'num_buckets': 512,
+  'embedding_dim': 8,
+  'hidden_layers': ['8'],
+  'train_batch_size': 32,
+  'num_train_epochs': 2.0,
+}
 
 
 class PipelineTest(absltest.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
     folder = tempfile.mkdtemp(dir=absltest.TEST_TMPDIR.value)
     cls.addClassCleanup(tf.io.gfile.rmtree, folder)
     cls.shop = synthetic.write_shop(os.path.join(folder, 'shop'), _SHOP)
-    cls.dirs = {name: os.path.join(folder, name) for name in (
-        'teacher', 'soft_labels', 'student', 'baseline', 'evaluation', 'export')}
+    cls.dirs = {
+      name: os.path.join(folder, name)
+      for name in ('teacher', 'soft_labels', 'student', 'baseline', 'evaluation', 'export')
+    }
     with open(cls.shop['titles'], encoding='utf-8') as file:
       words = sorted(set(file.read().lower().split()))
     cls.vocab_file = tiny_bert.write_vocab(folder, tuple(dict.fromkeys((*tiny_bert.VOCAB, *words))))
@@ -68,18 +87,31 @@ class PipelineTest(absltest.TestCase):
     valid = {**_ROWS, 'valid_files': [shop['valid']]}
     models = [f'{name}={dirs[name]}' for name in ('teacher', 'student', 'baseline', 'export')]
     steps = {
-        'teacher': (finetune, finetune_flags.parse, {
-            **valid, **_TEACHER, 'vocab_file': cls.vocab_file, 'train_files': [shop['train']]}),
-        'soft_labels': (label, label_flags.parse, {
-            'text_columns': _ROWS['text_columns'], 'teacher_dir': dirs['teacher'], 'num_workers': 1,
-            'input_files': [shop['unlabeled']], 'rows_per_shard': 100, 'precision': 'float32'}),
-        'student': (distill, distill_flags.parse, {
-            **valid, **_STUDENT, 'soft_labels': [dirs['soft_labels']]}),
-        'baseline': (distill, distill_flags.parse, {
-            **valid, **_STUDENT, 'train_files': [shop['train']]}),
-        'export': (export, export_flags.parse, {'model': dirs['student']}),
-        'evaluation': (evaluate, evaluate_flags.parse, {
-            **_ROWS, 'models': models, 'reference': 'teacher', 'files': [shop['test']]}),
+      'teacher': (
+        finetune,
+        finetune_flags.parse,
+        {**valid, **_TEACHER, 'vocab_file': cls.vocab_file, 'train_files': [shop['train']]},
+      ),
+      'soft_labels': (
+        label,
+        label_flags.parse,
+        {
+          'text_columns': _ROWS['text_columns'],
+          'teacher_dir': dirs['teacher'],
+          'num_workers': 1,
+          'input_files': [shop['unlabeled']],
+          'rows_per_shard': 100,
+          'precision': 'float32',
+        },
+      ),
+      'student': (distill, distill_flags.parse, {**valid, **_STUDENT, 'soft_labels': [dirs['soft_labels']]}),
+      'baseline': (distill, distill_flags.parse, {**valid, **_STUDENT, 'train_files': [shop['train']]}),
+      'export': (export, export_flags.parse, {'model': dirs['student']}),
+      'evaluation': (
+        evaluate,
+        evaluate_flags.parse,
+        {**_ROWS, 'models': models, 'reference': 'teacher', 'files': [shop['test']]},
+      ),
     }
     for name, (_, _, values) in steps.items():
       values['output_dir'] = dirs[name]
@@ -98,8 +130,11 @@ class PipelineTest(absltest.TestCase):
 
   def _written(self, name) -> dict[str, int]:
     """Every file of a run folder with the time when it was written."""
-    return {os.path.join(folder, file): os.stat(os.path.join(folder, file)).st_mtime_ns
-            for folder, _, files in os.walk(self.dirs[name]) for file in files}
+    return {
+      os.path.join(folder, file): os.stat(os.path.join(folder, file)).st_mtime_ns
+      for folder, _, files in os.walk(self.dirs[name])
+      for file in files
+    }
 
   def test_every_step_leaves_its_result(self):
     for name in ('teacher', 'soft_labels', 'student', 'baseline', 'evaluation'):
@@ -115,8 +150,9 @@ class PipelineTest(absltest.TestCase):
     manifest = soft_labels.read_manifest(self.dirs['soft_labels'])
     self.assertEqual((manifest.num_rows, len(manifest.shards)), (len(expected), 3))
     found = rows.concatenate(list(soft_labels.read([self.dirs['soft_labels']])))
-    self.assertEqual([(query.decode(), title.decode())
-                      for query, title in zip(found['query'], found['title'])], expected)
+    self.assertEqual(
+      [(query.decode(), title.decode()) for query, title in zip(found['query'], found['title'])], expected
+    )
     logits = scoring.load(self.dirs['teacher']).predict_logits(found)
     np.testing.assert_allclose(found['logits'][:, 0], logits, atol=1e-4)
     self.assertGreater(np.ptp(logits[:, 1] - logits[:, 0]), 1e-3)
@@ -125,8 +161,10 @@ class PipelineTest(absltest.TestCase):
     result = runs.read_json(os.path.join(self.dirs['evaluation'], 'metrics.json'))
     models = result['models']
     self.assertLen(self._lines('test'), result['rows'])
-    self.assertEqual({name: values['kind'] for name, values in models.items()}, {
-        'teacher': 'teacher', 'student': 'student', 'baseline': 'student', 'export': 'saved_model'})
+    self.assertEqual(
+      {name: values['kind'] for name, values in models.items()},
+      {'teacher': 'teacher', 'student': 'student', 'baseline': 'student', 'export': 'saved_model'},
+    )
     for measure in ('auc', 'accuracy', 'log_loss'):
       self.assertAlmostEqual(models['export'][measure], models['student'][measure], delta=0.01)
     for name in models:
@@ -134,11 +172,12 @@ class PipelineTest(absltest.TestCase):
     self.assertIn('| teacher (BERT) |', quickstart.table(self.dirs['evaluation']))
 
   def test_saved_model_scores_as_the_student(self):
-    batch = {'query': np.array([b'red couch', b''], dtype=object),
-             'title': np.array([b'Sofa, red', '日本'.encode()], dtype=object)}
+    batch = {
+      'query': np.array([b'red couch', b''], dtype=object),
+      'title': np.array([b'Sofa, red', '日本'.encode()], dtype=object),
+    }
     served = tf.saved_model.load(os.path.join(self.dirs['export'], '1'))
-    found = served.signatures['serving_default'](**{
-        name: tf.constant(values) for name, values in batch.items()})
+    found = served.signatures['serving_default'](**{name: tf.constant(values) for name, values in batch.items()})
     expected = student.load(self.dirs['student']).predict_logits(batch)[:, 1]
     np.testing.assert_allclose(found['logit'], expected, atol=0.02)  # The table is bfloat16.
     self.assertEqual(found['probability'].shape, [2])
@@ -146,13 +185,29 @@ class PipelineTest(absltest.TestCase):
     self.assertLen([line for line in shown.splitlines() if line.startswith("'")], 3)
 
   def test_speed_of_each_way(self):
-    said = self._run(measure_speed, measure_speed_flags.parse, {
-        'soft_labels': [self.dirs['soft_labels']], 'teacher_dir': self.dirs['teacher'], 'table_buckets': ['512'],
-        'label_rows': 8, 'padded_length': 32, 'embedding_dim': 8, 'hidden_layers': ['8']})
+    said = self._run(
+      measure_speed,
+      measure_speed_flags.parse,
+      {
+        'soft_labels': [self.dirs['soft_labels']],
+        'teacher_dir': self.dirs['teacher'],
+        'table_buckets': ['512'],
+        'label_rows': 8,
+        'padded_length': 32,
+        'embedding_dim': 8,
+        'hidden_layers': ['8'],
+      },
+    )
     lines = said.splitlines()[2:]
-    self.assertEqual([line.split(' | ')[0] for line in lines], [
-        '| train a student, 512 buckets', '| label, padded to 32, float32', '| label, by length, float32',
-        '| label, by length, bfloat16'])
+    self.assertEqual(
+      [line.split(' | ')[0] for line in lines],
+      [
+        '| train a student, 512 buckets',
+        '| label, padded to 32, float32',
+        '| label, by length, float32',
+        '| label, by length, bfloat16',
+      ],
+    )
     for line in lines:
       self.assertRegex(line, r'( \| [1-9][\d,]*){2} \|$')
 
@@ -161,8 +216,9 @@ class PipelineTest(absltest.TestCase):
     shutil.copy(os.path.join(self.dirs['teacher'], 'config.json'), begun)
     texts = soft_label_folders.write(os.path.join(begun, 'texts'), range(3), teacher=0)
     for folder, teacher_dir, message in (
-        (self.dirs['soft_labels'], begun, 'expected a finished run'),
-        (texts, self.dirs['teacher'], 'expected a teacher of 1 texts and 2 classes')):
+      (self.dirs['soft_labels'], begun, 'expected a finished run'),
+      (texts, self.dirs['teacher'], 'expected a teacher of 1 texts and 2 classes'),
+    ):
       settings = config.MeasureSpeed(soft_labels=(folder,), teacher_dir=teacher_dir)
       with self.assertRaisesRegex(ValueError, message):
         next(measure_speed.measure(settings))

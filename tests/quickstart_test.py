@@ -11,8 +11,13 @@ from b2d import quickstart
 from b2d import runs
 from flags import dataclass_flags
 
-_CONFIGS = {'b2d.finetune': config.Finetune, 'b2d.label': config.Label,
-            'b2d.distill': config.Distill, 'export': config.Export, 'b2d.evaluate': config.Evaluate}
+_CONFIGS = {
+  'b2d.finetune': config.Finetune,
+  'b2d.label': config.Label,
+  'b2d.distill': config.Distill,
+  'export': config.Export,
+  'b2d.evaluate': config.Evaluate,
+}
 _SHOP = {split: f'shop/{split}.tsv' for split in ('train', 'valid', 'test', 'unlabeled')}
 
 
@@ -23,7 +28,6 @@ def _parse(module, *step_flags):
 
 
 class StepsTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     steps = quickstart.steps(_SHOP, 'runs/q')
@@ -31,18 +35,24 @@ class StepsTest(absltest.TestCase):
     self.steps = [_parse(*arguments) for arguments in steps]
 
   def test_order(self):
-    self.assertEqual(self.names, ['b2d.finetune', 'b2d.label', 'b2d.distill', 'b2d.distill',
-                                  'export', 'b2d.evaluate'])
+    self.assertEqual(self.names, ['b2d.finetune', 'b2d.label', 'b2d.distill', 'b2d.distill', 'export', 'b2d.evaluate'])
 
   def test_each_step_reads_what_another_wrote(self):
     finetune, label, distilled, baseline, export, evaluate = self.steps
-    self.assertEqual((finetune.train_files, label.input_files, evaluate.files),
-                     (('shop/train.tsv',), ('shop/unlabeled.tsv',), ('shop/test.tsv',)))
+    self.assertEqual(
+      (finetune.train_files, label.input_files, evaluate.files),
+      (('shop/train.tsv',), ('shop/unlabeled.tsv',), ('shop/test.tsv',)),
+    )
     self.assertEqual(label.teacher_dir, finetune.output_dir)
     self.assertEqual(distilled.soft_labels, (label.output_dir,))
     self.assertEqual(export.model, distilled.output_dir)
-    self.assertEqual(evaluate.models, tuple(f'{name}={step.output_dir}' for name, step in (
-        ('teacher', finetune), ('student', distilled), ('baseline', baseline))))
+    self.assertEqual(
+      evaluate.models,
+      tuple(
+        f'{name}={step.output_dir}'
+        for name, step in (('teacher', finetune), ('student', distilled), ('baseline', baseline))
+      ),
+    )
     self.assertLen({step.output_dir for step in self.steps}, 6)
 
   def test_comparison_is_fair(self):
@@ -55,24 +65,32 @@ class StepsTest(absltest.TestCase):
 
 
 class RunStepTest(absltest.TestCase):
-
   def test_failure_is_named(self):
     with self.assertRaisesRegex(ValueError, 'python -m b2d.nothing ended with exit code 1; mend'):
       quickstart.run_step(['b2d.nothing', '--flag=1'])
 
 
 class TableTest(absltest.TestCase):
-
   def test_rows(self):
     folder = self.create_tempdir().full_path
-    runs.write_metrics(folder, {'models': {
-        'baseline': {'auc': 0.71, 'accuracy': 0.6, 'rows_per_sec': 1e5},
-        'student': {'auc': 0.88, 'accuracy': 0.78, 'rows_per_sec': 1e5},
-        'teacher': {'auc': 0.9, 'accuracy': 0.8, 'rows_per_sec': 250.0}}})
-    self.assertEqual(quickstart.table(folder).splitlines()[2:], [
+    runs.write_metrics(
+      folder,
+      {
+        'models': {
+          'baseline': {'auc': 0.71, 'accuracy': 0.6, 'rows_per_sec': 1e5},
+          'student': {'auc': 0.88, 'accuracy': 0.78, 'rows_per_sec': 1e5},
+          'teacher': {'auc': 0.9, 'accuracy': 0.8, 'rows_per_sec': 250.0},
+        }
+      },
+    )
+    self.assertEqual(
+      quickstart.table(folder).splitlines()[2:],
+      [
         '| teacher (BERT) | 0.900 | 80.0% | 100.0% | 4,000 |',
         '| student, distilled | 0.880 | 78.0% | 97.5% | 10 |',
-        '| student, hard labels alone | 0.710 | 60.0% | 75.0% | 10 |'])
+        '| student, hard labels alone | 0.710 | 60.0% | 75.0% | 10 |',
+      ],
+    )
 
   def test_unfinished_evaluation(self):
     with self.assertRaisesRegex(ValueError, os.path.join('nowhere', 'metrics.json')):
@@ -80,7 +98,6 @@ class TableTest(absltest.TestCase):
 
 
 class NextCommandsTest(absltest.TestCase):
-
   def test_texts_with_quotes_can_be_pasted(self):
     shown = quickstart.next_commands('runs/q', "chef's knife", ['8" knife, $5'])
     *_, curl, query = map(shlex.split, shown.splitlines())

@@ -20,7 +20,6 @@ def _read(path) -> str:
 
 
 class AtomicPathTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -52,16 +51,20 @@ class AtomicPathTest(absltest.TestCase):
 
 
 class RunFolderTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = os.path.join(self.create_tempdir().full_path, 'run')
     self.config = config.Distill(
-        soft_labels=('runs/a b', 'c-*'), output_dir=self.folder, temperature=2.5,
-        schema=config.Schema(text_columns=('query', 'title'), label_column='grade',
-                         label_range=(1.0, 3.0), relevant_from=2.5),
-        student=config.Student(product=False, hidden_layers=(), ngram_orders=(1, 3),
-                               delimiters=',;:-/#"\'', strip_suffix=r'\Bs|\.'))
+      soft_labels=('runs/a b', 'c-*'),
+      output_dir=self.folder,
+      temperature=2.5,
+      schema=config.Schema(
+        text_columns=('query', 'title'), label_column='grade', label_range=(1.0, 3.0), relevant_from=2.5
+      ),
+      student=config.Student(
+        product=False, hidden_layers=(), ngram_orders=(1, 3), delimiters=',;:-/#"\'', strip_suffix=r'\Bs|\.'
+      ),
+    )
 
   def test_flagfile_repeats_the_run(self):
     runs.start(self.config, 'distill')
@@ -94,15 +97,13 @@ class RunFolderTest(parameterized.TestCase):
     runs.start(self.config, 'distill')
     before = {name: _read(os.path.join(self.folder, name)) for name in os.listdir(self.folder)}
     runs.start(self.config, 'distill')
-    self.assertEqual({name: _read(os.path.join(self.folder, name))
-                      for name in os.listdir(self.folder)}, before)
+    self.assertEqual({name: _read(os.path.join(self.folder, name)) for name in os.listdir(self.folder)}, before)
     self.assertCountEqual(before, ['config.json', 'run.flags'])
 
   def test_another_configuration_is_refused(self):
     runs.start(self.config, 'distill')
     student = dataclasses.replace(self.config.student, hash_seed=5)
-    with self.assertRaisesRegex(
-        ValueError, f'{self.folder}: holds a run of another --hash_seed, --temperature; '):
+    with self.assertRaisesRegex(ValueError, f'{self.folder}: holds a run of another --hash_seed, --temperature; '):
       runs.start(dataclasses.replace(self.config, temperature=1.0, student=student), 'distill')
     with self.assertRaisesRegex(ValueError, "holds a run of the step 'distill'"):
       runs.start(config.Label(teacher_dir='t', output_dir=self.folder), 'label')
@@ -157,7 +158,6 @@ class RunFolderTest(parameterized.TestCase):
 
 
 class RunTest(parameterized.TestCase):
-
   def _run(self, main):
     """Standard error of a binary with this main."""
     with absltest.mock.patch.object(app, 'run', lambda guarded: guarded(['binary'])):
@@ -168,9 +168,11 @@ class RunTest(parameterized.TestCase):
           self.stderr = stderr.getvalue()
 
   @parameterized.parameters(
-      (ValueError('set --a'), 'set --a'), (app.UsageError('--b is wrong'), '--b is wrong'),
-      (FileNotFoundError(2, 'No such file', 'x.tsv'), "[Errno 2] No such file: 'x.tsv'"),
-      (tf.errors.NotFoundError(None, None, 'no such bucket'), 'no such bucket'))
+    (ValueError('set --a'), 'set --a'),
+    (app.UsageError('--b is wrong'), '--b is wrong'),
+    (FileNotFoundError(2, 'No such file', 'x.tsv'), "[Errno 2] No such file: 'x.tsv'"),
+    (tf.errors.NotFoundError(None, None, 'no such bucket'), 'no such bucket'),
+  )
   def test_a_slip_is_one_line(self, error, line):
     with self.assertRaises(SystemExit) as exit_:
       self._run(absltest.mock.Mock(side_effect=error))

@@ -24,8 +24,12 @@ def sigmoid(logit: float) -> float:
   return 1 / (1 + math.exp(-logit))
 
 
-def save(base_path: str, version: int = 1, columns: tuple[str, ...] = ('query', 'title'),
-         warmup: list[prediction_log_pb2.PredictionLog] | None = None) -> str:
+def save(
+  base_path: str,
+  version: int = 1,
+  columns: tuple[str, ...] = ('query', 'title'),
+  warmup: list[prediction_log_pb2.PredictionLog] | None = None,
+) -> str:
   """Writes `base_path/version`, complete before it has that name; returns the path."""
   partial = os.path.join(base_path, f'partial-{version}')
   module = tf.Module()
@@ -83,9 +87,9 @@ def _signatures(columns, version):
   specs = [tf.TensorSpec([None], tf.string, name=name) for name in columns]
   examples = tf.TensorSpec([None], tf.string, name='inputs')
   return {
-      'serving_default': tf.function(predict, input_signature=specs),
-      'classify': tf.function(classify, input_signature=[examples]),
-      'regress': tf.function(regress, input_signature=[examples]),
+    'serving_default': tf.function(predict, input_signature=specs),
+    'classify': tf.function(classify, input_signature=[examples]),
+    'regress': tf.function(regress, input_signature=[examples]),
   }
 
 

@@ -8,23 +8,23 @@ import numpy as np
 from b2d.data import soft_labels
 
 
-def write(folder, order, teacher, shard_rows=7, num_classes=2,
-          texts=types.MappingProxyType({}), labels=None):
+def write(folder, order, teacher, shard_rows=7, num_classes=2, texts=types.MappingProxyType({}), labels=None):
   """Rows 'id0', 'id1', ... in this order, with logits that tell teacher, row and class apart."""
   os.makedirs(folder)
   order = np.asarray(order)
   shards = {}
   for start in range(0, len(order), shard_rows):
-    part = order[start:start + shard_rows]
-    batch = {'id': np.array([f'id{row}'.encode() for row in part], object),
-             'text': np.array([texts.get(row, f'text {row}').encode() for row in part], object),
-             'logits': logits_of(part, teacher, num_classes)}
+    part = order[start : start + shard_rows]
+    batch = {
+      'id': np.array([f'id{row}'.encode() for row in part], object),
+      'text': np.array([texts.get(row, f'text {row}').encode() for row in part], object),
+      'logits': logits_of(part, teacher, num_classes),
+    }
     if labels is not None:
       batch['label'] = np.float32(labels)[part]
     name = soft_labels.shard_name(len(shards))
     shards[name] = soft_labels.write_shard(folder, len(shards), batch)
-  soft_labels.write_manifest(
-      folder, soft_labels.Manifest((f'teacher{teacher}',), num_classes, ('text',), shards))
+  soft_labels.write_manifest(folder, soft_labels.Manifest((f'teacher{teacher}',), num_classes, ('text',), shards))
   return folder
 
 

@@ -7,23 +7,21 @@ from absl import flags
 from absl.testing import absltest
 import numpy as np
 
-from b2d.data import soft_labels
 from b2d import runs
 from b2d import stack
+from b2d.data import soft_labels
 from flags import stack_flags
 from tests import flag_values
 from tests import soft_label_folders
 
 
 class StackTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
     rng = np.random.default_rng(0)
     self.soft_labels = [self._path('a'), self._path('b')]
-    soft_label_folders.write(
-        self._path('a'), rng.permutation(30), 1, labels=np.arange(30) % 2)
+    soft_label_folders.write(self._path('a'), rng.permutation(30), 1, labels=np.arange(30) % 2)
     soft_label_folders.write(self._path('b'), rng.permutation(30)[:25], 2)
     self.valid = [self._path('valid_a'), self._path('valid_b')]
     for folder in self.valid:
@@ -33,8 +31,12 @@ class StackTest(absltest.TestCase):
     return os.path.join(self.folder, name)
 
   def _run(self, **changes):
-    values = {'soft_labels': self.soft_labels, 'valid_soft_labels': [], 'combination': 'logits',
-              'output_dir': self._path('stack')} | changes
+    values = {
+      'soft_labels': self.soft_labels,
+      'valid_soft_labels': [],
+      'combination': 'logits',
+      'output_dir': self._path('stack'),
+    } | changes
     with flag_values.given(stack_flags.parse, **values):
       stack.main([])
     return runs.read_json(os.path.join(values['output_dir'], 'metrics.json'))
@@ -67,13 +69,15 @@ class StackTest(absltest.TestCase):
     other = self._path('other')
     soft_label_folders.write(other, np.arange(50, 60), 3)
     for changes, message in (
-        ({'soft_labels': [self.soft_labels[0], other], 'output_dir': self._path('x')},
-         'expected rows of the same ids, found none'),
-        ({'combination': 'weights', 'valid_soft_labels': [other, other],
-          'output_dir': self._path('y')},
-         'expected labelled rows, found none'),
-        ({'soft_labels': [self.soft_labels[0], self._path('none')]},
-         'none/manifest.json: no such file'),
+      (
+        {'soft_labels': [self.soft_labels[0], other], 'output_dir': self._path('x')},
+        'expected rows of the same ids, found none',
+      ),
+      (
+        {'combination': 'weights', 'valid_soft_labels': [other, other], 'output_dir': self._path('y')},
+        'expected labelled rows, found none',
+      ),
+      ({'soft_labels': [self.soft_labels[0], self._path('none')]}, 'none/manifest.json: no such file'),
     ):
       with self.subTest(message), self.assertRaisesRegex(ValueError, message):
         self._run(**changes)
@@ -81,9 +85,9 @@ class StackTest(absltest.TestCase):
 
   def test_contradicting_flags(self):
     for changes, message in (
-        ({'soft_labels': self.soft_labels[:1]}, 'at least two folders'),
-        ({'combination': 'weights'}, 'needs --valid_soft_labels'),
-        ({'valid_soft_labels': self.valid[:1]}, 'expected 2 folders'),
+      ({'soft_labels': self.soft_labels[:1]}, 'at least two folders'),
+      ({'combination': 'weights'}, 'needs --valid_soft_labels'),
+      ({'valid_soft_labels': self.valid[:1]}, 'expected 2 folders'),
     ):
       with self.subTest(message), self.assertRaisesRegex(app.UsageError, message):
         self._run(**changes)

@@ -9,10 +9,10 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 import tensorflow as tf
 
 from b2d import config
-from b2d.learning import distillation
-from b2d.learning import training
 from b2d import runs
 from b2d import sweep
+from b2d.learning import distillation
+from b2d.learning import training
 from flags import sweep_flags
 from tests import flag_values
 from tests import soft_label_folders
@@ -33,7 +33,6 @@ def _session(folder):
 
 
 class SweepTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -44,14 +43,31 @@ class SweepTest(absltest.TestCase):
     self.labels = soft_label_folders.write(os.path.join(self.folder, 'labels'), np.arange(32), 1)
 
   def _config(self, **changes):
-    return config.Sweep(**{
-        'soft_labels': (self.labels,), 'valid_files': (self.valid,), 'output_dir': self.output,
-        'schema': config.Schema(label_column='label')} | changes)
+    return config.Sweep(
+      **{
+        'soft_labels': (self.labels,),
+        'valid_files': (self.valid,),
+        'output_dir': self.output,
+        'schema': config.Schema(label_column='label'),
+      }
+      | changes
+    )
 
   def test_runs_are_made_once_and_a_sweep_may_grow(self):
-    values = {'soft_labels_sets': [f'one={self.labels}'], 'temperatures': ['2'], 'rules': ['hinton'], 'seeds': ['1'],
-              'valid_files': [self.valid], 'label_column': 'label', 'output_dir': self.output, 'num_buckets': 64,
-              'embedding_dim': 4, 'hidden_layers': ['4'], 'train_batch_size': 16, 'num_train_epochs': 1.0}
+    values = {
+      'soft_labels_sets': [f'one={self.labels}'],
+      'temperatures': ['2'],
+      'rules': ['hinton'],
+      'seeds': ['1'],
+      'valid_files': [self.valid],
+      'label_column': 'label',
+      'output_dir': self.output,
+      'num_buckets': 64,
+      'embedding_dim': 4,
+      'hidden_layers': ['4'],
+      'train_batch_size': 16,
+      'num_train_epochs': 1.0,
+    }
     with mock.patch.object(training, 'fit', wraps=training.fit) as fit:
       for seeds in (['1'], ['1', '2'], ['1', '2']):
         with flag_values.given(sweep_flags.parse, **values | {'seeds': seeds}), mock.patch('builtins.print') as printed:
@@ -67,8 +83,10 @@ class SweepTest(absltest.TestCase):
       self.assertEqual(runs.read_json(os.path.join(self.output, name, 'metrics.json')), result['runs'][name])
     self.assertEqual(runs.load_config(self.output, config.Sweep, 'sweep').seeds, (1, 2))
     settings, measures = _session(os.path.join(self.output, 'events', names[1]))
-    self.assertEqual((settings['temperature'].number_value, settings['rule'].string_value,
-                      settings['seed'].number_value), (2, 'hinton', 2))
+    self.assertEqual(
+      (settings['temperature'].number_value, settings['rule'].string_value, settings['seed'].number_value),
+      (2, 'hinton', 2),
+    )
     self.assertEqual(measures, {'accuracy', 'auc', 'log_loss', 'ece', 'ece_calibrated'})
 
   def test_a_sweep_of_other_settings_is_refused(self):
@@ -83,6 +101,7 @@ class SweepTest(absltest.TestCase):
 
   def _sweep(self, **changes):
     """The result of a sweep whose runs have AUC 0.1 · T + 0.01 · seed, and log loss as much."""
+
     def given(run):
       value = 0.1 * run.temperature + 0.01 * run.training.seed
       return {'auc': value, 'log_loss': value, 'step': 7}
@@ -92,14 +111,19 @@ class SweepTest(absltest.TestCase):
 
   def test_table_of_mean_and_spread_the_best_first(self):
     result = self._sweep()
-    self.assertEqual([each['name'] for each in result['combinations']],
-                     ['soft_labels-paper-T2', 'soft_labels-paper-T1'])
+    self.assertEqual(
+      [each['name'] for each in result['combinations']], ['soft_labels-paper-T2', 'soft_labels-paper-T1']
+    )
     self.assertAlmostEqual(result['combinations'][0]['auc']['mean'], 0.22)
     self.assertAlmostEqual(result['combinations'][0]['auc']['std'], 0.01 * 2**0.5)
-    self.assertEqual(sweep.table(result['combinations']), (
+    self.assertEqual(
+      sweep.table(result['combinations']),
+      (
         '| soft labels, rule, temperature | seeds | auc | log_loss |\n| --- | ---: | ---: | ---: |\n'
         '| soft_labels-paper-T2 | 2 | 0.2200 ± 0.0141 | 0.2200 ± 0.0141 |\n'
-        '| soft_labels-paper-T1 | 2 | 0.1200 ± 0.0141 | 0.1200 ± 0.0141 |\n'))
+        '| soft_labels-paper-T1 | 2 | 0.1200 ± 0.0141 | 0.1200 ± 0.0141 |\n'
+      ),
+    )
 
   def test_the_lowest_log_loss_first(self):
     result = self._sweep(training=config.Training(best_metric='log_loss'))

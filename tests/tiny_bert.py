@@ -6,25 +6,63 @@ import os
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 
-VOCAB = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'good', 'bad', 'film', 'very', 'a', 'the',
-         'not', 'dull', 'funny', 'it', 'is', 'was', '##ly', '##s', 'drill', 'cordless', 'red',
-         'blue', 'shoe', 'saw', 'for', 'men', 'women', 'large', 'small', 'new', 'old', 'wood',
-         'metal', 'box', 'set', '.', ',', '!', '18')
+VOCAB = (
+  '[PAD]',
+  '[UNK]',
+  '[CLS]',
+  '[SEP]',
+  '[MASK]',
+  'good',
+  'bad',
+  'film',
+  'very',
+  'a',
+  'the',
+  'not',
+  'dull',
+  'funny',
+  'it',
+  'is',
+  'was',
+  '##ly',
+  '##s',
+  'drill',
+  'cordless',
+  'red',
+  'blue',
+  'shoe',
+  'saw',
+  'for',
+  'men',
+  'women',
+  'large',
+  'small',
+  'new',
+  'old',
+  'wood',
+  'metal',
+  'box',
+  'set',
+  '.',
+  ',',
+  '!',
+  '18',
+)
 HIDDEN, HEADS, LAYERS, INNER, POSITIONS = 16, 2, 2, 32, 32
 
 
 def bert_config(**changes) -> dict:
   """The content of config.json (Hugging Face) or bert_config.json."""
   return {
-      'vocab_size': len(VOCAB),
-      'hidden_size': HIDDEN,
-      'num_hidden_layers': LAYERS,
-      'num_attention_heads': HEADS,
-      'intermediate_size': INNER,
-      'max_position_embeddings': POSITIONS,
-      'type_vocab_size': 2,
-      'hidden_act': 'gelu',
-      **changes
+    'vocab_size': len(VOCAB),
+    'hidden_size': HIDDEN,
+    'num_hidden_layers': LAYERS,
+    'num_attention_heads': HEADS,
+    'intermediate_size': INNER,
+    'max_position_embeddings': POSITIONS,
+    'type_vocab_size': 2,
+    'hidden_act': 'gelu',
+    **changes,
   }
 
 

@@ -25,5 +25,22 @@ from b2d.config.steps import Label
 from b2d.config.steps import Stack
 from b2d.config.sweep import Sweep
 
-__all__ = ('Config', 'Distill', 'Evaluate', 'Export', 'Finetune', 'Label', 'MeasureSpeed', 'PairUp', 'Schema',
-           'Stack', 'Student', 'Sweep', 'Teacher', 'Training', 'option', 'require', 'to_flat')
+__all__ = (
+  'Config',
+  'Distill',
+  'Evaluate',
+  'Export',
+  'Finetune',
+  'Label',
+  'MeasureSpeed',
+  'PairUp',
+  'Schema',
+  'Stack',
+  'Student',
+  'Sweep',
+  'Teacher',
+  'Training',
+  'option',
+  'require',
+  'to_flat',
+)

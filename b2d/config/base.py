@@ -3,10 +3,11 @@
 import dataclasses
 import json
 import typing
-from typing import Any, Self
+from typing import Any
+from typing import Self
 
 
-def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:  # pylint: disable=redefined-builtin
+def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
   """A dataclass field with its help and, for an enumeration, its choices."""
   return dataclasses.field(default=default, metadata={'help': help, 'choices': choices})
 
@@ -24,8 +25,7 @@ class Config:
     for field in dataclasses.fields(self):
       choices = field.metadata.get('choices')
       value = getattr(self, field.name)
-      require(not choices or value in choices,
-              f'--{field.name}={value!r}: expected one of {", ".join(choices or ())}')
+      require(not choices or value in choices, f'--{field.name}={value!r}: expected one of {", ".join(choices or ())}')
     self.validate()
 
   def validate(self) -> None:
@@ -43,8 +43,11 @@ class Config:
     """
     hints = typing.get_type_hints(cls)
     unknown = set(values) - set(hints)
-    require(not unknown, f'{cls.__name__}: unknown settings {sorted(unknown)}; '
-            'the folder was written by another version of b2d, choose another --output_dir')
+    require(
+      not unknown,
+      f'{cls.__name__}: unknown settings {sorted(unknown)}; '
+      'the folder was written by another version of b2d, choose another --output_dir',
+    )
     made = {}
     for name, value in values.items():
       if dataclasses.is_dataclass(hints[name]):

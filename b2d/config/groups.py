@@ -18,25 +18,34 @@ TABLE_DTYPES = ('bfloat16', 'float16', 'float32')
 @dataclasses.dataclass(frozen=True)
 class Schema(base.Config):
   """How the columns of a file become texts and labels."""
+
   text_columns: tuple[str, ...] = base.option(
-      ('text',), "Names of the text columns in the files: one for single texts ('text'), two for "
-      "pairs (the first is taken as 'query', the second as 'title'). Files of plain lines (.txt) need none.")
+    ('text',),
+    "Names of the text columns in the files: one for single texts ('text'), two for "
+    "pairs (the first is taken as 'query', the second as 'title'). Files of plain lines (.txt) need none.",
+  )
   id_column: str = base.option('', 'Column that identifies a row; empty: file name and line number.')
   label_column: str = base.option('', 'Column of the hard label; empty: the files have none.')
   num_classes: int = base.option(2, 'Number of classes. A graded target uses 2.')
   label_range: tuple[float, ...] = base.option(
-      (), 'Lowest and highest grade, e.g. 1,3: the label is a grade, rescaled to a target in [0, 1]. '
-      'Empty: the label is an integer class.')
+    (),
+    'Lowest and highest grade, e.g. 1,3: the label is a grade, rescaled to a target in [0, 1]. '
+    'Empty: the label is an integer class.',
+  )
   relevant_from: float = base.option(
-      0.0, 'Grade, in the scale of the file, from which a row counts as relevant in the evaluation.')
+    0.0, 'Grade, in the scale of the file, from which a row counts as relevant in the evaluation.'
+  )
 
   def validate(self) -> None:
-    base.require(len(self.text_columns) in (1, 2),
-                 f'--text_columns={",".join(self.text_columns)}: expected one or two names')
+    base.require(
+      len(self.text_columns) in (1, 2), f'--text_columns={",".join(self.text_columns)}: expected one or two names'
+    )
     base.require(self.num_classes >= 2, f'--num_classes={self.num_classes}: expected at least 2')
     if self.label_range:
-      base.require(len(self.label_range) == 2 and self.label_range[0] < self.label_range[1],
-                   f'--label_range={self.label_range}: expected lowest,highest')
+      base.require(
+        len(self.label_range) == 2 and self.label_range[0] < self.label_range[1],
+        f'--label_range={self.label_range}: expected lowest,highest',
+      )
       base.require(self.num_classes == 2, '--label_range goes with --num_classes=2')
 
   @property
@@ -56,14 +65,16 @@ class Schema(base.Config):
 @dataclasses.dataclass(frozen=True)
 class Training(base.Config):
   """The training loop, for teacher and student alike."""
+
   train_batch_size: int = base.option(32, 'Rows a step.')
   learning_rate: float = base.option(5e-5, 'Peak learning rate.')
   num_train_epochs: float = base.option(3.0, 'Passes over the training rows.')
   warmup_proportion: float = base.option(0.1, 'Share of the steps in which the learning rate rises.')
   weight_decay: float = base.option(0.0, 'Decoupled weight decay; biases and normalisations are spared.')
   eval_every: int = base.option(0, 'Steps between evaluations on the held-out rows; 0: ten times a run.')
-  best_metric: str = base.option('auc', 'Held-out metric by which the best weights are kept.',
-                                 ('auc', 'accuracy', 'log_loss'))
+  best_metric: str = base.option(
+    'auc', 'Held-out metric by which the best weights are kept.', ('auc', 'accuracy', 'log_loss')
+  )
   shuffle_rows: int = base.option(131072, 'Rows held in memory to shuffle.')
   seed: int = base.option(1, 'Seed of the initial weights, the shuffling and dropout.')
 
@@ -72,16 +83,18 @@ class Training(base.Config):
     base.require(self.learning_rate > 0, '--learning_rate must be positive')
     base.require(self.num_train_epochs > 0, '--num_train_epochs must be positive')
     base.require(0 <= self.warmup_proportion < 1, '--warmup_proportion must be in [0, 1)')
-    base.require(self.shuffle_rows >= self.train_batch_size,
-                 '--shuffle_rows must be at least --train_batch_size')
+    base.require(self.shuffle_rows >= self.train_batch_size, '--shuffle_rows must be at least --train_batch_size')
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher(base.Config):
   """A BERT encoder with a classification head."""
+
   init_checkpoint: str = base.option(
-      '', 'Folder of a Hugging Face BERT (config.json, model.safetensors, vocab.txt), or prefix of a TF1 or '
-      'TF2 BERT checkpoint beside its bert_config.json and vocab.txt. Empty: from scratch.')
+    '',
+    'Folder of a Hugging Face BERT (config.json, model.safetensors, vocab.txt), or prefix of a TF1 or '
+    'TF2 BERT checkpoint beside its bert_config.json and vocab.txt. Empty: from scratch.',
+  )
   vocab_file: str = base.option('', 'WordPiece vocabulary; empty: vocab.txt beside the checkpoint.')
   max_seq_length: int = base.option(128, 'Word pieces a row, [CLS] and [SEP] included.')
   pooling: str = base.option('cls', 'What the head reads: the pooled first position or the mean.', POOLINGS)
@@ -98,52 +111,68 @@ class Teacher(base.Config):
 @dataclasses.dataclass(frozen=True)
 class Student(base.Config):
   """Hashed n-gram embeddings, pooled, and a feed-forward network."""
+
   normalization: str = base.option(
-      'lower', "What is done to a text first: 'lower_ascii' A to Z alone, three times as fast as 'lower' for Unicode; "
-      "'casefold_nfkc' Unicode case folding and NFKC (TF Text).", NORMALIZATIONS)
+    'lower',
+    "What is done to a text first: 'lower_ascii' A to Z alone, three times as fast as 'lower' for Unicode; "
+    "'casefold_nfkc' Unicode case folding and NFKC (TF Text).",
+    NORMALIZATIONS,
+  )
   tokenizer: str = base.option('whitespace', 'What a token is.', TOKENIZERS)
-  delimiters: str = base.option(
-      '', 'Characters that part the tokens of --tokenizer=whitespace, besides white space.')
+  delimiters: str = base.option('', 'Characters that part the tokens of --tokenizer=whitespace, besides white space.')
   strip_suffix: str = base.option(
-      '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular.")
+    '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular."
+  )
   tokenizer_vocab: str = base.option('', 'Vocabulary of --tokenizer=wordpiece.')
   ngram_orders: tuple[int, ...] = base.option((1, 2), 'Orders of the n-grams.')
   num_buckets: int = base.option(1 << 20, 'Table rows that n-grams are hashed to; --match adds half as many.')
   hash_seed: int = base.option(0, 'Seed of the hash.')
-  match: bool = base.option(
-      True, 'Pairs: whether a bag tells which query tokens the title has and which it lacks.')
+  match: bool = base.option(True, 'Pairs: whether a bag tells which query tokens the title has and which it lacks.')
   match_prefix: int = base.option(
-      0, "Pairs: first bytes in which a query token and one of the title's must agree to match, at most 8; 0: all.")
+    0, "Pairs: first bytes in which a query token and one of the title's must agree to match, at most 8; 0: all."
+  )
   product: bool = base.option(True, 'Pairs: whether the product of the pooled fields is a feature.')
   embedding_dim: int = base.option(32, 'Width of a table row.')
   weighted_pooling: bool = base.option(
-      False, "Whether a table row's first column is a learnt weight with which the row counts in its bag: better on "
-      'single texts, not on pairs.')
+    False,
+    "Whether a table row's first column is a learnt weight with which the row counts in its bag: better on "
+    'single texts, not on pairs.',
+  )
   convolution_filters: int = base.option(
-      0, 'Single texts: filters of a convolution over neighbouring n-grams of the first of --ngram_orders, whose '
-      'maximum over the text stands beside the pooled bag: it sees their order; 0: none. With 128 a call takes about '
-      '2 kB of memory a token.')
+    0,
+    'Single texts: filters of a convolution over neighbouring n-grams of the first of --ngram_orders, whose '
+    'maximum over the text stands beside the pooled bag: it sees their order; 0: none. With 128 a call takes about '
+    '2 kB of memory a token.',
+  )
   convolution_width: int = base.option(5, 'Neighbouring n-grams that a filter sees, at most 8.')
   hidden_layers: tuple[int, ...] = base.option((256, 64), 'Widths of the hidden layers.')
 
   def validate(self) -> None:
-    base.require(all(1 <= n <= 8 for n in self.ngram_orders) and bool(self.ngram_orders),
-                 f'--ngram_orders={self.ngram_orders}: expected orders from 1 to 8')
+    base.require(
+      all(1 <= n <= 8 for n in self.ngram_orders) and bool(self.ngram_orders),
+      f'--ngram_orders={self.ngram_orders}: expected orders from 1 to 8',
+    )
     base.require(self.num_buckets > 1, '--num_buckets must be at least 2')
     base.require(0 <= self.match_prefix <= 8, f'--match_prefix={self.match_prefix}: expected 0 to 8 bytes')
-    base.require(not self.match_prefix or self.tokenizer != 'wordpiece',
-                 '--match_prefix compares letters; take another --tokenizer than wordpiece')
-    base.require(self.vector_dim > 0, f'--embedding_dim={self.embedding_dim}: expected at least 1, and 2 with '
-                 '--weighted_pooling')
+    base.require(
+      not self.match_prefix or self.tokenizer != 'wordpiece',
+      '--match_prefix compares letters; take another --tokenizer than wordpiece',
+    )
+    base.require(
+      self.vector_dim > 0, f'--embedding_dim={self.embedding_dim}: expected at least 1, and 2 with --weighted_pooling'
+    )
     base.require(self.convolution_filters >= 0, '--convolution_filters must not be negative')
     base.require(0 < self.convolution_width <= 8, f'--convolution_width={self.convolution_width}: expected 1 to 8')
-    base.require(all(width > 0 for width in self.hidden_layers),
-                 f'--hidden_layers={self.hidden_layers}: expected positive widths')
-    base.require(self.delimiters.isascii(),
-                 f'--delimiters={self.delimiters!r}: expected ASCII characters; '
-                 '--tokenizer=unicode_script parts at others')
-    base.require(self.tokenizer != 'wordpiece' or bool(self.tokenizer_vocab),
-                 '--tokenizer=wordpiece needs --tokenizer_vocab')
+    base.require(
+      all(width > 0 for width in self.hidden_layers), f'--hidden_layers={self.hidden_layers}: expected positive widths'
+    )
+    base.require(
+      self.delimiters.isascii(),
+      f'--delimiters={self.delimiters!r}: expected ASCII characters; --tokenizer=unicode_script parts at others',
+    )
+    base.require(
+      self.tokenizer != 'wordpiece' or bool(self.tokenizer_vocab), '--tokenizer=wordpiece needs --tokenizer_vocab'
+    )
 
   @property
   def vector_dim(self) -> int:

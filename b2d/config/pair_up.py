@@ -8,6 +8,7 @@ from b2d.config import base
 @dataclasses.dataclass(frozen=True)
 class PairUp(base.Config):
   """`python -m b2d.pair_up`: queries and titles → pairs to label."""
+
   queries: tuple[str, ...] = base.option((), 'Logged queries: file patterns. Empty: pseudo-queries alone.')
   titles: tuple[str, ...] = base.option((), 'The catalogue of titles: file patterns.')
   output_dir: str = base.option('', 'Folder of the pairs.')
@@ -18,7 +19,8 @@ class PairUp(base.Config):
   lower_rank: int = base.option(100, 'Last rank that --num_lower draws from.')
   num_random: int = base.option(4, 'Random titles for each logged query.')
   num_pseudo_queries: int = base.option(
-      50000, 'Pseudo-queries in all, spread evenly over the titles; fewer if these hold no more.')
+    50000, 'Pseudo-queries in all, spread evenly over the titles; fewer if these hold no more.'
+  )
   pseudo_neighbors: int = base.option(2, 'Best other titles by BM25 for each pseudo-query.')
   pseudo_random: int = base.option(1, 'Random titles for each pseudo-query.')
   max_pseudo_words: int = base.option(5, 'Words of a pseudo-query: one to this many.')
@@ -32,11 +34,15 @@ class PairUp(base.Config):
       if isinstance(value, int) and value < least:
         raise ValueError(f'--{field.name}={value}: expected at least {least}')
     if self.num_lower and self.lower_rank < self.num_neighbors + self.num_lower:
-      raise ValueError(f'--lower_rank={self.lower_rank}: expected at least --num_neighbors + '
-                       f'--num_lower = {self.num_neighbors + self.num_lower}')
+      raise ValueError(
+        f'--lower_rank={self.lower_rank}: expected at least --num_neighbors + '
+        f'--num_lower = {self.num_neighbors + self.num_lower}'
+      )
     if not self.rows_per_query and not self.num_pseudo_queries:
-      raise ValueError('--num_neighbors, --num_lower, --num_random and --num_pseudo_queries are '
-                       'all 0: expected pairs to make; set one of them')
+      raise ValueError(
+        '--num_neighbors, --num_lower, --num_random and --num_pseudo_queries are '
+        'all 0: expected pairs to make; set one of them'
+      )
 
   @property
   def rows_per_query(self) -> int:

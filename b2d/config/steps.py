@@ -9,29 +9,36 @@ from b2d.config import groups
 @dataclasses.dataclass(frozen=True)
 class Finetune(base.Config):
   """`python -m b2d.finetune`: labelled rows → teacher."""
+
   train_files: tuple[str, ...] = base.option((), 'Labelled rows to train on: file patterns.')
   valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
   output_dir: str = base.option('', 'Run folder of the teacher.')
   schema: groups.Schema = groups.Schema()
   teacher: groups.Teacher = groups.Teacher()
-  precision: str = base.option('float32', 'Arithmetic of the matrix products in training; weights stay float32.',
-                               groups.PRECISIONS)
+  precision: str = base.option(
+    'float32', 'Arithmetic of the matrix products in training; weights stay float32.', groups.PRECISIONS
+  )
   training: groups.Training = groups.Training(weight_decay=0.01)
 
   def validate(self) -> None:
     base.require(bool(self.schema.label_column), 'set --label_column: fine-tuning needs labels')
-    base.require(bool(self.teacher.init_checkpoint or self.teacher.vocab_file),
-                 'set --init_checkpoint, or --vocab_file for a teacher from scratch')
+    base.require(
+      bool(self.teacher.init_checkpoint or self.teacher.vocab_file),
+      'set --init_checkpoint, or --vocab_file for a teacher from scratch',
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Label(base.Config):
   """`python -m b2d.label`: a teacher's logits for every row of any number of files."""
+
   input_files: tuple[str, ...] = base.option((), 'Rows to label: file patterns.')
   teacher_dir: str = base.option('', 'Run folder of the teacher, or of a student to be one: as a member of a stack.')
   scores_columns: tuple[str, ...] = base.option(
-      (), 'Import instead of a teacher: columns that hold the scores made elsewhere, one for each class, or '
-      'one for the positive class of two.')
+    (),
+    'Import instead of a teacher: columns that hold the scores made elsewhere, one for each class, or '
+    'one for the positive class of two.',
+  )
   scores_kind: str = base.option('probability', 'What --scores_columns hold.', groups.SCORES)
   output_dir: str = base.option('', 'Folder of the soft labels.')
   schema: groups.Schema = groups.Schema()
@@ -40,24 +47,32 @@ class Label(base.Config):
   num_workers: int = base.option(0, 'Local worker processes; 0: one for each core.')
   precision: str = base.option('bfloat16', 'Arithmetic of the matrix products.', groups.PRECISIONS)
   phrases_per_row: int = base.option(
-      0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled too: cheap '
-      'transfer rows.')
+    0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled too: cheap transfer rows.'
+  )
   frequent_ngrams: int = base.option(
-      0, 'Words, and pairs of adjacent words, that the single texts hold at least so often are labelled too, once '
-      'each; 0: none. When 3 million different ones are counted, the rarest are forgotten.')
+    0,
+    'Words, and pairs of adjacent words, that the single texts hold at least so often are labelled too, once '
+    'each; 0: none. When 3 million different ones are counted, the rarest are forgotten.',
+  )
 
   def validate(self) -> None:
-    base.require(bool(self.teacher_dir) != bool(self.scores_columns),
-                 'set --teacher_dir, or --scores_columns to import, and not both')
-    base.require(not self.scores_columns or len(self.scores_columns) == self.schema.num_classes
-                 or len(self.scores_columns) + 1 == self.schema.num_classes == 2,
-                 f'--scores_columns={",".join(self.scores_columns)}: expected one for each of '
-                 f'--num_classes={self.schema.num_classes}, or one for the positive class of two')
+    base.require(
+      bool(self.teacher_dir) != bool(self.scores_columns),
+      'set --teacher_dir, or --scores_columns to import, and not both',
+    )
+    base.require(
+      not self.scores_columns
+      or len(self.scores_columns) == self.schema.num_classes
+      or len(self.scores_columns) + 1 == self.schema.num_classes == 2,
+      f'--scores_columns={",".join(self.scores_columns)}: expected one for each of '
+      f'--num_classes={self.schema.num_classes}, or one for the positive class of two',
+    )
     for name in ('phrases_per_row', 'frequent_ngrams'):
       wanted = getattr(self, name)
       base.require(wanted >= 0, f'--{name} must not be negative')
-      base.require(not (self.scores_columns and wanted),
-                   f'--{name} needs a teacher: a phrase has not the score of its row')
+      base.require(
+        not (self.scores_columns and wanted), f'--{name} needs a teacher: a phrase has not the score of its row'
+      )
       base.require(not wanted or len(self.schema.text_columns) == 1, f'--{name} works on single texts')
     base.require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
     base.require(self.label_batch_tokens > 0, '--label_batch_tokens must be positive')
@@ -67,84 +82,122 @@ class Label(base.Config):
 @dataclasses.dataclass(frozen=True)
 class Stack(base.Config):
   """`python -m b2d.stack`: soft labels of several teachers over the same rows → one soft label a row."""
+
   soft_labels: tuple[str, ...] = base.option(
-      (), 'Folders of soft labels, one a teacher. Texts and hard labels come from the first.')
+    (), 'Folders of soft labels, one a teacher. Texts and hard labels come from the first.'
+  )
   valid_soft_labels: tuple[str, ...] = base.option(
-      (), 'Folders of soft labels of a labelled split that no teacher was trained on, in the same order: to fit '
-      'the weights, and to measure the stack against its members.')
+    (),
+    'Folders of soft labels of a labelled split that no teacher was trained on, in the same order: to fit '
+    'the weights, and to measure the stack against its members.',
+  )
   output_dir: str = base.option('', 'Folder of the stacked soft labels.')
   combination: str = base.option(
-      'logits', "Mean of the teachers' 'logits' or 'probabilities', or 'weights' fitted by a logistic regression.",
-      groups.COMBINATIONS)
+    'logits',
+    "Mean of the teachers' 'logits' or 'probabilities', or 'weights' fitted by a logistic regression.",
+    groups.COMBINATIONS,
+  )
   relevant_target: float = base.option(
-      0.5, 'Target in [0, 1] from which a graded row counts as relevant when measured.')
+    0.5, 'Target in [0, 1] from which a graded row counts as relevant when measured.'
+  )
 
   def validate(self) -> None:
     base.require(len(self.soft_labels) > 1, 'set --soft_labels: expected at least two folders, comma-separated')
-    base.require(not self.valid_soft_labels or len(self.valid_soft_labels) == len(self.soft_labels),
-                 f'--valid_soft_labels: expected {len(self.soft_labels)} folders as --soft_labels has, found '
-                 f'{len(self.valid_soft_labels)}')
-    base.require(self.combination != 'weights' or bool(self.valid_soft_labels),
-                 '--combination=weights needs --valid_soft_labels')
+    base.require(
+      not self.valid_soft_labels or len(self.valid_soft_labels) == len(self.soft_labels),
+      f'--valid_soft_labels: expected {len(self.soft_labels)} folders as --soft_labels has, found '
+      f'{len(self.valid_soft_labels)}',
+    )
+    base.require(
+      self.combination != 'weights' or bool(self.valid_soft_labels), '--combination=weights needs --valid_soft_labels'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Distill(base.Config):
   """`python -m b2d.distill`: soft labels (or hard ones) → student."""
+
   soft_labels: tuple[str, ...] = base.option(
-      (), 'Folders that b2d.label, b2d.stack or an import wrote. Empty: hard labels alone (the baseline).')
+    (), 'Folders that b2d.label, b2d.stack or an import wrote. Empty: hard labels alone (the baseline).'
+  )
   train_files: tuple[str, ...] = base.option((), 'Labelled rows, for hard labels: file patterns.')
   valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
   output_dir: str = base.option('', 'Run folder of the student.')
   calibration_files: tuple[str, ...] = base.option(
-      (), 'Labelled rows to calibrate the probability on: file patterns. Empty: --valid_files, which choose the '
-      'weights too; the calibration error is then cross-fitted.')
+    (),
+    'Labelled rows to calibrate the probability on: file patterns. Empty: --valid_files, which choose the '
+    'weights too; the calibration error is then cross-fitted.',
+  )
   temperature: float | str = base.option(
-      1.0, "Temperature T of the teacher; 'auto': the best of 1, 2, 4 and 8 by --best_metric on --valid_files, each "
-      'tried for an epoch on at most 200,000 of the soft labels.')
-  rule: str = base.option('paper', "'paper': T softens the teacher alone; 'hinton': both sides, loss times T².", groups.RULES)
-  hard_label_share: float = base.option(
-      0.0, 'Weight of the hard label in the loss where a soft-labelled row has one.')
+    1.0,
+    "Temperature T of the teacher; 'auto': the best of 1, 2, 4 and 8 by --best_metric on --valid_files, each "
+    'tried for an epoch on at most 200,000 of the soft labels.',
+  )
+  rule: str = base.option(
+    'paper', "'paper': T softens the teacher alone; 'hinton': both sides, loss times T².", groups.RULES
+  )
+  hard_label_share: float = base.option(0.0, 'Weight of the hard label in the loss where a soft-labelled row has one.')
   margin_weight: float = base.option(
-      0.0, "Weight of the margin loss: for rows of one query the student's differences follow the teacher's.")
+    0.0, "Weight of the margin loss: for rows of one query the student's differences follow the teacher's."
+  )
   max_rows: int = base.option(0, 'Use only so many of the soft labels, spread evenly (0: all), to measure growth.')
   init_embeddings: str = base.option(
-      '', 'Sentence encoder, given as --init_checkpoint of b2d.finetune, whose vectors of single words start the rows '
-      'of the unigrams.')
+    '',
+    'Sentence encoder, given as --init_checkpoint of b2d.finetune, whose vectors of single words start the rows '
+    'of the unigrams.',
+  )
   schema: groups.Schema = groups.Schema()
   student: groups.Student = groups.Student()
   optimizer: str = base.option('lazy_adam', 'Optimiser of the student.', groups.OPTIMIZERS)
   training: groups.Training = groups.Training(train_batch_size=1024, learning_rate=2e-3, warmup_proportion=0.02)
 
   def validate(self) -> None:
-    base.require(bool(self.soft_labels) != bool(self.train_files),
-                 'set --soft_labels, or --train_files for hard labels alone, and not both')
-    base.require(bool(self.schema.label_column or self.soft_labels and not self.valid_files + self.calibration_files),
-                 'set --label_column: the rows of --train_files, --valid_files and --calibration_files need labels')
-    base.require(not self.calibration_files or self.schema.num_classes == 2,
-                 '--calibration_files go with --num_classes=2')
+    base.require(
+      bool(self.soft_labels) != bool(self.train_files),
+      'set --soft_labels, or --train_files for hard labels alone, and not both',
+    )
+    base.require(
+      bool(self.schema.label_column or self.soft_labels and not self.valid_files + self.calibration_files),
+      'set --label_column: the rows of --train_files, --valid_files and --calibration_files need labels',
+    )
+    base.require(
+      not self.calibration_files or self.schema.num_classes == 2, '--calibration_files go with --num_classes=2'
+    )
     if self.temperature == 'auto':
-      base.require(bool(self.soft_labels and self.valid_files),
-                   '--temperature=auto needs --soft_labels, and --valid_files to choose by')
+      base.require(
+        bool(self.soft_labels and self.valid_files),
+        '--temperature=auto needs --soft_labels, and --valid_files to choose by',
+      )
     else:
-      base.require(not isinstance(self.temperature, str) and self.temperature > 0,
-                   f"--temperature={self.temperature}: expected a positive number or 'auto'")
-    base.require(not self.student.convolution_filters or len(self.schema.text_columns) == 1,
-                 '--convolution_filters work on single texts')
+      base.require(
+        not isinstance(self.temperature, str) and self.temperature > 0,
+        f"--temperature={self.temperature}: expected a positive number or 'auto'",
+      )
+    base.require(
+      not self.student.convolution_filters or len(self.schema.text_columns) == 1,
+      '--convolution_filters work on single texts',
+    )
     base.require(not self.training.weight_decay, '--weight_decay must be 0: the student has none')
     base.require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
     base.require(self.max_rows >= 0, '--max_rows must not be negative')
     base.require(self.margin_weight >= 0, '--margin_weight must not be negative')
-    base.require(not self.margin_weight or bool(self.soft_labels) and self.schema.num_classes == 2
-                 and len(self.schema.text_columns) == 2,
-                 '--margin_weight needs --soft_labels of pairs and two classes')
-    base.require(not self.init_embeddings or self.student.tokenizer != 'wordpiece',
-                 '--init_embeddings starts whole words; take another --tokenizer than wordpiece')
+    base.require(
+      not self.margin_weight
+      or bool(self.soft_labels)
+      and self.schema.num_classes == 2
+      and len(self.schema.text_columns) == 2,
+      '--margin_weight needs --soft_labels of pairs and two classes',
+    )
+    base.require(
+      not self.init_embeddings or self.student.tokenizer != 'wordpiece',
+      '--init_embeddings starts whole words; take another --tokenizer than wordpiece',
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(base.Config):
   """`python -m b2d.evaluate`: several models side by side on the same labelled rows."""
+
   models: tuple[str, ...] = base.option((), 'name=folder of teacher or student runs, or exported SavedModels.')
   reference: str = base.option('', 'Name of the teacher that agreement and recovered ratio refer to.')
   files: tuple[str, ...] = base.option((), 'Labelled rows: file patterns.')
@@ -160,17 +213,24 @@ class Evaluate(base.Config):
 @dataclasses.dataclass(frozen=True)
 class Export(base.Config):
   """`python -m export`: a student or a teacher → a SavedModel and the server's configuration."""
+
   model: str = base.option('', 'Run folder of the student or of the teacher.')
   output_dir: str = base.option('', 'Folder of the versions; a new one gets the next number.')
   model_name: str = base.option('student', 'Name under which the server shall serve it.')
   table_dtype: str = base.option(
-      'bfloat16', "Type of the student's table in the SavedModel. bfloat16 is half as large as the trained float32; "
-      'its logits are typically off by a few thousandths.', groups.TABLE_DTYPES)
+    'bfloat16',
+    "Type of the student's table in the SavedModel. bfloat16 is half as large as the trained float32; "
+    'its logits are typically off by a few thousandths.',
+    groups.TABLE_DTYPES,
+  )
   valid_files: tuple[str, ...] = base.option(
-      (), "Held-out labelled rows with the run's columns, to measure the SavedModel on: file patterns.")
+    (), "Held-out labelled rows with the run's columns, to measure the SavedModel on: file patterns."
+  )
 
   def validate(self) -> None:
     base.require(bool(self.model), 'set --model: the run folder of a student or of a teacher')
     base.require(bool(self.output_dir), 'set --output_dir')
-    base.require(self.model_name.replace('-', '').replace('_', '').isalnum(),
-                 f'--model_name={self.model_name!r}: expected letters, digits, - and _')
+    base.require(
+      self.model_name.replace('-', '').replace('_', '').isalnum(),
+      f'--model_name={self.model_name!r}: expected letters, digits, - and _',
+    )

@@ -5,11 +5,13 @@ line, no header), .parquet, .tfrecord (tf.Example); each also .gz, and all but T
 and .zst. Shard suffixes (-00000-of-00010) are ignored. What the columns mean is left to `rows`.
 """
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 import io
 import re
 import shutil
 import tempfile
-from typing import Iterator, NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +29,7 @@ _REMEDY = 'correct the flag that names it (--text_columns, --id_column, --label_
 
 class Block(NamedTuple):
   """Consecutive rows of one file."""
+
   first: int  # Number of the first row, as `where` takes it.
   columns: list[np.ndarray]  # One [rows] array a column: object (bytes, valid UTF-8) or numeric.
 
@@ -48,8 +51,7 @@ def read(path: str, columns: Sequence[str]) -> Iterator[Block]:
   except (pa.ArrowInvalid, tf.errors.OpError, OSError) as error:
     message = getattr(error, 'message', str(error)).strip().replace('\n', ' ')
     kind = f'compressed {file_format}' if compression else file_format
-    raise ValueError(f'{path}: expected a whole {kind} file, found: {message}; copy or write the '
-                     'file again') from error
+    raise ValueError(f'{path}: expected a whole {kind} file, found: {message}; copy or write the file again') from error
 
 
 def where(path: str, number: int) -> str:
@@ -111,8 +113,10 @@ class _RawFile(io.RawIOBase):
 def _split_name(path: str) -> tuple[str, str]:
   match = _NAME.search(path)
   if not match:
-    raise ValueError(f'{path}: expected a file named .tsv, .csv, .txt, .parquet or .tfrecord (and '
-                     '.gz, .bz2 or .zst behind it if compressed); rename it')
+    raise ValueError(
+      f'{path}: expected a file named .tsv, .csv, .txt, .parquet or .tfrecord (and '
+      '.gz, .bz2 or .zst behind it if compressed); rename it'
+    )
   return match[1].rstrip('s'), match[3] or ''
 
 
@@ -156,12 +160,14 @@ def _check_utf8(path: str, line: int, block: bytes) -> None:
     block.decode('utf-8')
   except UnicodeDecodeError as error:
     line += block.count(b'\n', 0, error.start)
-    raise _invalid_utf8(path, line, block[error.start:error.end]) from error
+    raise _invalid_utf8(path, line, block[error.start : error.end]) from error
 
 
 def _invalid_utf8(path: str, number: int, found: bytes) -> ValueError:
-  return ValueError(f'{where(path, number)}: expected UTF-8, found the bytes {found!r}; convert '
-                    'the file, e.g. with iconv -f latin1 -t utf-8')
+  return ValueError(
+    f'{where(path, number)}: expected UTF-8, found the bytes {found!r}; convert '
+    'the file, e.g. with iconv -f latin1 -t utf-8'
+  )
 
 
 def _objects(values: list[bytes]) -> np.ndarray:
@@ -172,9 +178,11 @@ def _objects(values: list[bytes]) -> np.ndarray:
 
 def _read_txt(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Iterator[Block]:
   if len(columns) != 1:
-    raise ValueError(f'{path}: expected one column, a text a line, was asked for '
-                     f'{", ".join(columns)}; give --text_columns one name and clear --id_column '
-                     'and --label_column, or use a .tsv file')
+    raise ValueError(
+      f'{path}: expected one column, a text a line, was asked for '
+      f'{", ".join(columns)}; give --text_columns one name and clear --id_column '
+      'and --label_column, or use a .tsv file'
+    )
   for line, block in _lines(path, stream):
     yield Block(line, [_objects(block[:-1].split(b'\n'))])
 
@@ -194,7 +202,7 @@ def _read_tsv(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Itera
     _check_columns(path, line, block, len(names))
     cells = block.replace(b'\n', b'\t').split(b'\t')
     cells.pop()  # What follows the last newline.
-    yield Block(line, [_objects(cells[names.index(column)::len(names)]) for column in columns])
+    yield Block(line, [_objects(cells[names.index(column) :: len(names)]) for column in columns])
 
 
 def _check_columns(path: str, line: int, block: bytes, expected: int) -> None:
@@ -208,8 +216,10 @@ def _check_columns(path: str, line: int, block: bytes, expected: int) -> None:
   for number, row in enumerate(block.split(b'\n'), line):
     found = row.count(b'\t') + 1
     if found != expected:
-      raise ValueError(f'{path}:{number}: expected {expected} columns as in the header, found '
-                       f'{found}; columns are parted by tabs, without quoting: correct the line')
+      raise ValueError(
+        f'{path}:{number}: expected {expected} columns as in the header, found '
+        f'{found}; columns are parted by tabs, without quoting: correct the line'
+      )
 
 
 def _arrow_column(path: str, name: str, first: int, array: pa.Array) -> np.ndarray:
@@ -218,16 +228,14 @@ def _arrow_column(path: str, name: str, first: int, array: pa.Array) -> np.ndarr
     array = array.dictionary_decode()
   if array.null_count:
     number = first + pc.index(array.is_null(), True).as_py()
-    raise ValueError(f'{where(path, number)}: expected a value in {name!r}, found null; fill it in '
-                     'or drop the row')
+    raise ValueError(f'{where(path, number)}: expected a value in {name!r}, found null; fill it in or drop the row')
   types = pa.types
   if types.is_integer(array.type) or types.is_floating(array.type) or types.is_boolean(array.type):
     return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
   try:
     array = array.cast(pa.large_binary())
   except pa.ArrowNotImplementedError as error:
-    raise ValueError(f'{path}: expected strings or numbers in {name!r}, found {array.type}; '
-                     f'{_REMEDY}') from error
+    raise ValueError(f'{path}: expected strings or numbers in {name!r}, found {array.type}; {_REMEDY}') from error
   values = array.to_numpy(zero_copy_only=False)
   try:
     array.cast(pa.large_string())
@@ -246,7 +254,7 @@ def _check_utf8_value(path: str, number: int, value: bytes) -> None:
   try:
     value.decode('utf-8')
   except UnicodeDecodeError as error:
-    raise _invalid_utf8(path, number, value[error.start:error.end]) from error
+    raise _invalid_utf8(path, number, value[error.start : error.end]) from error
 
 
 def _read_csv(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Iterator[Block]:
@@ -272,9 +280,11 @@ def _read_csv(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Itera
     if not wrong:
       raise
     number = wrong[0].number - 1  # pyarrow counts the header.
-    raise ValueError(f'{where(path, number)}: expected {wrong[0].expected_columns} columns as in '
-                     f'the header, found {wrong[0].actual_columns}; quote cells with '
-                     'commas') from error
+    raise ValueError(
+      f'{where(path, number)}: expected {wrong[0].expected_columns} columns as in '
+      f'the header, found {wrong[0].actual_columns}; quote cells with '
+      'commas'
+    ) from error
 
 
 def _read_parquet(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> Iterator[Block]:
@@ -294,8 +304,9 @@ def _read_parquet(path: str, stream: pa.NativeFile, columns: Sequence[str]) -> I
         yield _arrow_block(path, first, batch, columns)
         first += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
-      raise ValueError(f'{path}: row group {group}: expected to read it, found: {error}; write the '
-                       'file again') from error
+      raise ValueError(
+        f'{path}: row group {group}: expected to read it, found: {error}; write the file again'
+      ) from error
 
 
 def _read_tfrecord(path: str, compression: str, columns: Sequence[str]) -> Iterator[Block]:
@@ -335,6 +346,8 @@ def _bad_example(path, first, records, features) -> ValueError:
       tf.io.parse_single_example(record, features)
     except tf.errors.InvalidArgumentError as error:
       wanted = ', '.join(f'{name} ({feature.dtype.name})' for name, feature in features.items())
-      return ValueError(f'{where(path, number)}: expected one value each of {wanted}, found: '
-                        f'{error.message}; write all records with the features of the first')
+      return ValueError(
+        f'{where(path, number)}: expected one value each of {wanted}, found: '
+        f'{error.message}; write all records with the features of the first'
+      )
   return ValueError(f'{path}: rows from {first} cannot be parsed; write the file again')

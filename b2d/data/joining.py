@@ -5,8 +5,9 @@ memory does not grow with their number. A row that one teacher lacks is left out
 for another text is an error.
 """
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 import os
-from typing import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -51,8 +52,9 @@ def _check_alike(folders, manifests) -> None:
     for name in ('fields', 'num_classes'):
       expected, found = getattr(manifests[0], name), getattr(manifest, name)
       if found != expected:
-        raise ValueError(f'{folder}: expected {name} {expected} as in {folders[0]}, found {found}; '
-                         'stack teachers of one task')
+        raise ValueError(
+          f'{folder}: expected {name} {expected} as in {folders[0]}, found {found}; stack teachers of one task'
+        )
 
 
 def _digest(batch: rows.Batch, fields: Sequence[str]) -> np.ndarray:
@@ -79,8 +81,7 @@ def _deal(folder, temporary, num_partitions, manifest, keep_texts) -> None:
       partitions = pd.util.hash_array(batch['id'], categorize=False) % np.uint64(num_partitions)
       for partition in np.unique(partitions):
         part = rows.take(batch, np.flatnonzero(partitions == partition))
-        arrays = [_lists(part[name]) if name == 'logits' else pa.array(part[name], type=kind)
-                  for name, kind in columns]
+        arrays = [_lists(part[name]) if name == 'logits' else pa.array(part[name], type=kind) for name, kind in columns]
         writers[int(partition)].write_batch(pa.record_batch(arrays, schema=schema))
       progress.update(size)
   for writer in writers:
@@ -106,16 +107,18 @@ def _read_partition(path: str, folder: str, manifest: soft_labels.Manifest) -> r
   ids = pd.Index(batch['id'])
   if not ids.is_unique:
     twice = ids[ids.duplicated()][0].decode()
-    raise ValueError(f'{folder}: expected each id once, found {twice!r} again; label files of '
-                     'different names, or set --id_column')
+    raise ValueError(
+      f'{folder}: expected each id once, found {twice!r} again; label files of different names, or set --id_column'
+    )
   return batch
 
 
 def _join_partition(folders, temporary, partition, manifests) -> rows.Batch:
   """The rows of one partition that every folder has."""
   first, *others = (
-      _read_partition(_path(os.path.join(temporary, str(i)), partition), folder, manifests[i])
-      for i, folder in enumerate(folders))
+    _read_partition(_path(os.path.join(temporary, str(i)), partition), folder, manifests[i])
+    for i, folder in enumerate(folders)
+  )
   places = [pd.Index(other['id']).get_indexer(first['id']) for other in others]
   common = np.flatnonzero(np.all([place >= 0 for place in places], axis=0))
   joined = rows.take(first, common)
@@ -125,8 +128,10 @@ def _join_partition(folders, temporary, partition, manifests) -> rows.Batch:
     different = np.flatnonzero(joined['digest'] != other['digest'])
     if len(different):
       example = joined['id'][different[0]].decode()
-      raise ValueError(f'{folder}: the id {example!r} stands for another text than in '
-                       f'{folders[0]}; label the same files with each teacher')
+      raise ValueError(
+        f'{folder}: the id {example!r} stands for another text than in '
+        f'{folders[0]}; label the same files with each teacher'
+      )
     logits.append(other['logits'])
   del joined['digest']
   return joined | {'logits': np.concatenate(logits, axis=1)}

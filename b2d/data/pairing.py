@@ -14,12 +14,12 @@ Tokens are words between spaces and punctuation: scripts without spaces need seg
 """
 
 import collections
-import dataclasses
+from collections.abc import Iterable
 import hashlib
 import json
 import os
 import random
-from typing import Iterable, NamedTuple
+from typing import NamedTuple
 
 from absl import logging
 import bm25s
@@ -29,9 +29,9 @@ import tensorflow as tf
 import tqdm
 
 from b2d import config
+from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
-from b2d import runs
 
 SOURCES = ('neighbor', 'lower', 'random', 'pseudo_self', 'pseudo_neighbor', 'pseudo_random')
 
@@ -42,12 +42,14 @@ _ATTEMPTS = 4  # Cuts tried for each pseudo-query that is asked for, since short
 
 class Query(NamedTuple):
   """A query and, for a pseudo-query, the index of the title that it was cut from."""
+
   text: str
   own_title: int | None = None
 
 
 class Inputs(NamedTuple):
   """What is to be paired: each text once."""
+
   queries: list[Query]  # Logged ones and pseudo-queries, shuffled.
   titles: list[str]
 
@@ -132,12 +134,13 @@ def _cut(title: str, max_words: int, generator: random.Random) -> str:
   count = generator.randint(1, min(max_words, len(words)))
   if generator.random() < 0.5:
     start = generator.randint(0, len(words) - count)
-    return ' '.join(words[start:start + count])
+    return ' '.join(words[start : start + count])
   return ' '.join(words[i] for i in sorted(generator.sample(range(len(words)), count)))
 
 
-def pair(query: Query, index: TitleIndex, num_titles: int, settings: config.PairUp,
-         generator: np.random.Generator) -> dict[int, str]:
+def pair(
+  query: Query, index: TitleIndex, num_titles: int, settings: config.PairUp, generator: np.random.Generator
+) -> dict[int, str]:
   """Chooses the titles of one query.
 
   Returns:
@@ -174,15 +177,21 @@ def load(settings: config.PairUp) -> Inputs:
   """
   titles = unique(rows.read_column(rows.expand(settings.titles), settings.title_column or None))
   if not titles:
-    raise ValueError(f'--titles={",".join(settings.titles)}: expected titles, found none; '
-                     'name files that have some')
+    raise ValueError(f'--titles={",".join(settings.titles)}: expected titles, found none; name files that have some')
   logged = unique(rows.read_column(rows.expand(settings.queries), settings.query_column or None))
   pseudo = cut_pseudo_queries(titles, logged, settings)
   if not logged and not pseudo:
-    raise ValueError(f'--queries={",".join(settings.queries)}: expected queries, found none; '
-                     'name files that have some or set --num_pseudo_queries')
-  logging.info('%d titles, %d logged queries, %d of %d pseudo-queries',
-               len(titles), len(logged), len(pseudo), settings.num_pseudo_queries)
+    raise ValueError(
+      f'--queries={",".join(settings.queries)}: expected queries, found none; '
+      'name files that have some or set --num_pseudo_queries'
+    )
+  logging.info(
+    '%d titles, %d logged queries, %d of %d pseudo-queries',
+    len(titles),
+    len(logged),
+    len(pseudo),
+    settings.num_pseudo_queries,
+  )
   queries = [Query(text) for text in logged] + pseudo
   random.Random(settings.seed).shuffle(queries)
   return Inputs(queries, titles)
@@ -232,30 +241,41 @@ def _check_inputs(inputs: Inputs, folder: str) -> dict[str, int | str]:
   for text in (*(query.text for query in inputs.queries), *inputs.titles):
     digest.update(text.encode('utf-8') + b'\n')
   num_pseudo = sum(query.own_title is not None for query in inputs.queries)
-  found = {'num_titles': len(inputs.titles), 'num_queries': len(inputs.queries) - num_pseudo,
-           'num_pseudo_queries': num_pseudo, 'sha256': digest.hexdigest()}
+  found = {
+    'num_titles': len(inputs.titles),
+    'num_queries': len(inputs.queries) - num_pseudo,
+    'num_pseudo_queries': num_pseudo,
+    'sha256': digest.hexdigest(),
+  }
   path = os.path.join(folder, 'inputs.json')
   if not tf.io.gfile.exists(path):
     runs.write_text(path, json.dumps(found, indent=1) + '\n')
   recorded = runs.read_json(path)
   if recorded != found:
-    raise ValueError(f'{path}: expected the queries and titles of the run that began here, '
-                     f'{recorded}, found {found}; restore the files or choose another --output_dir')
+    raise ValueError(
+      f'{path}: expected the queries and titles of the run that began here, '
+      f'{recorded}, found {found}; restore the files or choose another --output_dir'
+    )
   return found
 
 
 def _split(queries: list[Query], settings: config.PairUp) -> list[list[Query]]:
   """Even parts that bring about `rows_per_shard` rows each."""
   num_logged = sum(query.own_title is None for query in queries)
-  num_rows = (num_logged * settings.rows_per_query +
-              (len(queries) - num_logged) * settings.rows_per_pseudo_query)
+  num_rows = num_logged * settings.rows_per_query + (len(queries) - num_logged) * settings.rows_per_pseudo_query
   num_shards = max(1, -(-num_rows // settings.rows_per_shard))
   bounds = [len(queries) * number // num_shards for number in range(num_shards + 1)]
   return [queries[start:end] for start, end in zip(bounds, bounds[1:])]
 
 
-def _pairs(queries: list[Query], index: TitleIndex, titles: list[str], settings: config.PairUp,
-           generator: np.random.Generator, progress: tqdm.tqdm) -> rows.Batch:
+def _pairs(
+  queries: list[Query],
+  index: TitleIndex,
+  titles: list[str],
+  settings: config.PairUp,
+  generator: np.random.Generator,
+  progress: tqdm.tqdm,
+) -> rows.Batch:
   """The rows of one shard: 'query', 'title' and 'source', object [n]."""
   found = []
   for query in queries:

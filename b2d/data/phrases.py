@@ -5,8 +5,9 @@ word shows the teacher's opinion at once, at a fifth of the cost of a sentence.
 """
 
 import collections
+from collections.abc import Iterable
+from collections.abc import Iterator
 import random
-from typing import Iterable, Iterator
 import zlib
 
 import numpy as np
@@ -39,7 +40,7 @@ def cut(batch: rows.Batch, phrases_per_row: int) -> rows.Batch:
       spans.add((generator.randint(0, len(words) - length), length))
     for number, (start, length) in enumerate(sorted(spans)):
       ids.append(b'%b#%d' % (row_id, number))
-      texts.append(b' '.join(words[start:start + length]))
+      texts.append(b' '.join(words[start : start + length]))
   return _batch(ids, texts)
 
 
@@ -69,7 +70,7 @@ class Ngrams:
     """Batches of 'id' ('ngram:<text>', alike whatever else was counted) and 'text': what was counted so often."""
     texts = [ngram for ngram, count in self._counts.items() if count >= min_count]
     for start in range(0, len(texts), _BATCH_ROWS):
-      part = texts[start:start + _BATCH_ROWS]
+      part = texts[start : start + _BATCH_ROWS]
       yield _batch([b'ngram:' + ngram for ngram in part], part)
 
 

@@ -6,8 +6,10 @@ class index, or a target in [0, 1]), and from soft labels 'logits' (float32 [n, 
 num_classes]). How bytes become columns is in `file_formats`.
 """
 
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
 import os
-from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,8 +31,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
   for pattern in patterns:
     found = [path for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path)]
     if not found and tf.io.gfile.exists(pattern):
-      raise ValueError(f'{pattern}: expected a file, found a folder; name its files, e.g. '
-                       f'{pattern.rstrip("/")}/*.tsv')
+      raise ValueError(f'{pattern}: expected a file, found a folder; name its files, e.g. {pattern.rstrip("/")}/*.tsv')
     if not found:
       what = 'a pattern that matches no file' if set(pattern) & set('*?[') else 'no such file'
       raise ValueError(f'{pattern}: expected a file, found {what}; correct the path')
@@ -38,8 +39,9 @@ def expand(patterns: Sequence[str]) -> list[str]:
   return sorted(files)
 
 
-def read(paths: Sequence[str], schema: config.Schema, batch_size: int = 8192,
-         scores_columns: Sequence[str] = ()) -> Iterator[Batch]:
+def read(
+  paths: Sequence[str], schema: config.Schema, batch_size: int = 8192, scores_columns: Sequence[str] = ()
+) -> Iterator[Batch]:
   """Streams the rows of the files in order, as full batches (the last one may be short).
 
   'id' is the id column, or '<file name>:<line>' ('<file name>:<row>' in CSV, Parquet, TFRecord).
@@ -53,8 +55,7 @@ def read(paths: Sequence[str], schema: config.Schema, batch_size: int = 8192,
     empty = False
     yield batch
   if empty:
-    raise ValueError(f'{", ".join(paths) or "no files"}: expected rows, found none; name files '
-                     'that have some')
+    raise ValueError(f'{", ".join(paths) or "no files"}: expected rows, found none; name files that have some')
 
 
 def read_labelled(patterns: Sequence[str], schema: config.Schema) -> Batch | None:
@@ -123,8 +124,7 @@ def rebatch(batches: Iterable[Batch], batch_size: int) -> Iterator[Batch]:
     yield concatenate(held)
 
 
-def shuffle(batches: Iterable[Batch], batch_size: int, window_rows: int, seed: int,
-            group: str = '') -> Iterator[Batch]:
+def shuffle(batches: Iterable[Batch], batch_size: int, window_rows: int, seed: int, group: str = '') -> Iterator[Batch]:
   """Permutes within windows of `window_rows` consecutive rows; full batches, the last one short.
 
   With `group`, the name of a text, rows that share it stand together (in the window) and the
@@ -152,8 +152,10 @@ def _read_blocks(paths, schema, scores_columns) -> Iterator[Batch]:
     name = os.path.basename(path).encode('utf-8')
     for block in file_formats.read(path, columns):
       values = dict(zip(columns, block.columns))
-      batch = {field: _texts(path, block.first, column, values[column])
-               for field, column in zip(schema.fields, schema.text_columns)}
+      batch = {
+        field: _texts(path, block.first, column, values[column])
+        for field, column in zip(schema.fields, schema.text_columns)
+      }
       if schema.id_column:
         batch['id'] = _as_bytes(values[schema.id_column])
       else:
@@ -162,8 +164,9 @@ def _read_blocks(paths, schema, scores_columns) -> Iterator[Batch]:
       if schema.label_column:
         batch['label'] = _targets(path, block.first, values[schema.label_column], schema)
       if scores_columns:
-        batch['scores'] = np.stack([_scores(path, block.first, column, values[column])
-                                    for column in scores_columns], axis=1)
+        batch['scores'] = np.stack(
+          [_scores(path, block.first, column, values[column]) for column in scores_columns], axis=1
+        )
       yield batch
 
 
@@ -171,14 +174,15 @@ def _as_bytes(values: np.ndarray) -> np.ndarray:
   """Identifiers may be numbers in the file."""
   if values.dtype == object:
     return values
-  return np.array([b'%d' % value if value == int(value) else b'%r' % float(value)
-                   for value in values], dtype=object)
+  return np.array([b'%d' % value if value == int(value) else b'%r' % float(value) for value in values], dtype=object)
 
 
 def _texts(path: str, first: int, column: str, values: np.ndarray) -> np.ndarray:
   if values.dtype != object:
-    raise ValueError(f'{file_formats.where(path, first)}: expected a text in {column!r}, found the '
-                     f'number {values[0]:g}; correct --text_columns')
+    raise ValueError(
+      f'{file_formats.where(path, first)}: expected a text in {column!r}, found the '
+      f'number {values[0]:g}; correct --text_columns'
+    )
   return values
 
 
@@ -192,11 +196,16 @@ def _targets(path: str, first: int, values: np.ndarray, schema: config.Schema) -
   if wrong.any():
     index = int(wrong.argmax())
     found = values[index].decode('utf-8') if values.dtype == object else f'{values[index]:g}'
-    expected, remedy = (('a grade', 'set --label_range') if schema.label_range else
-                        ('a class', 'set --num_classes, or --label_range if it is a grade'))
-    raise ValueError(f'{file_formats.where(path, first + index)}: expected {expected} from {low:g} '
-                     f'to {high:g} in {schema.label_column!r}, found {found!r}; correct it or '
-                     f'{remedy}')
+    expected, remedy = (
+      ('a grade', 'set --label_range')
+      if schema.label_range
+      else ('a class', 'set --num_classes, or --label_range if it is a grade')
+    )
+    raise ValueError(
+      f'{file_formats.where(path, first + index)}: expected {expected} from {low:g} '
+      f'to {high:g} in {schema.label_column!r}, found {found!r}; correct it or '
+      f'{remedy}'
+    )
   return ((numbers - low) / (high - low) if schema.label_range else numbers).astype(np.float32)
 
 
@@ -204,8 +213,10 @@ def _scores(path: str, first: int, column: str, values: np.ndarray) -> np.ndarra
   numbers = _numbers(values)
   if not np.isfinite(numbers).all():
     index = int((~np.isfinite(numbers)).argmax())
-    raise ValueError(f'{file_formats.where(path, first + index)}: expected a number in {column!r}, '
-                     f'found {values[index]!r}; correct it or --scores_columns')
+    raise ValueError(
+      f'{file_formats.where(path, first + index)}: expected a number in {column!r}, '
+      f'found {values[index]!r}; correct it or --scores_columns'
+    )
   return numbers
 
 

@@ -7,20 +7,21 @@
 The logits of all classes are kept: a single number could not be re-tempered.
 """
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 import json
 import os
-from typing import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from b2d import runs
 from b2d.data import file_formats
 from b2d.data import rows
-from b2d import runs
 
 _GROUP_ROWS = 4096  # Rows of a row group, the unit in which `read` shuffles.
 
@@ -28,6 +29,7 @@ _GROUP_ROWS = 4096  # Rows of a row group, the unit in which `read` shuffles.
 @dataclasses.dataclass(frozen=True)
 class Manifest:
   """What a folder of soft labels holds."""
+
   teachers: tuple[str, ...]
   num_classes: int
   fields: tuple[str, ...]  # ('text',) or ('query', 'title').
@@ -51,12 +53,18 @@ def read_manifest(folder: str) -> Manifest:
   path = os.path.join(folder, 'manifest.json')
   values = runs.read_json(path)
   try:
-    return Manifest(tuple(values['teachers']), int(values['num_classes']), tuple(values['fields']),
-                    {name: int(num_rows) for name, num_rows in values['shards'].items()})
+    return Manifest(
+      tuple(values['teachers']),
+      int(values['num_classes']),
+      tuple(values['fields']),
+      {name: int(num_rows) for name, num_rows in values['shards'].items()},
+    )
   except (KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f'{path}: expected teachers, num_classes, fields and shards, found '
-                     f'{", ".join(values)}; name a folder that b2d.label or b2d.stack '
-                     'wrote') from error
+    raise ValueError(
+      f'{path}: expected teachers, num_classes, fields and shards, found '
+      f'{", ".join(values)}; name a folder that b2d.label or b2d.stack '
+      'wrote'
+    ) from error
 
 
 def write_manifest(folder: str, manifest: Manifest) -> None:
@@ -120,8 +128,9 @@ def num_rows(folders: Sequence[str]) -> int:
   return sum(read_manifest(folder).num_rows for folder in folders)
 
 
-def read(folders: Sequence[str], batch_size: int = 8192, seed: int | None = None,
-         max_rows: int = 0) -> Iterator[rows.Batch]:
+def read(
+  folders: Sequence[str], batch_size: int = 8192, seed: int | None = None, max_rows: int = 0
+) -> Iterator[rows.Batch]:
   """Streams the soft labels of several folders.
 
   With a seed, groups of 4,096 rows come in a random order across all shards and folders; pass the
@@ -145,13 +154,17 @@ def read(folders: Sequence[str], batch_size: int = 8192, seed: int | None = None
 
 
 def _check_alike(folders: Sequence[str], manifests: Sequence[Manifest]) -> None:
-  kinds = [{'fields': manifest.fields, 'num_classes': manifest.num_classes,
-            'number of teachers': len(manifest.teachers)} for manifest in manifests]
+  kinds = [
+    {'fields': manifest.fields, 'num_classes': manifest.num_classes, 'number of teachers': len(manifest.teachers)}
+    for manifest in manifests
+  ]
   for folder, kind in zip(folders, kinds):
     for name, expected in kinds[0].items():
       if kind[name] != expected:
-        raise ValueError(f'{folder}: expected {name} {expected} as in {folders[0]}, found '
-                         f'{kind[name]}; use folders of the same task together')
+        raise ValueError(
+          f'{folder}: expected {name} {expected} as in {folders[0]}, found '
+          f'{kind[name]}; use folders of the same task together'
+        )
 
 
 def _groups(folders, manifests, max_rows) -> list[tuple[str, Manifest, str, int, int]]:
@@ -183,14 +196,15 @@ def _open_shard(folder: str, manifest: Manifest, name: str) -> pq.ParquetFile:
   """Opens a shard and holds it against the manifest."""
   path = os.path.join(folder, name)
   if not tf.io.gfile.exists(path):
-    raise ValueError(f'{path}: expected a shard of {manifest.shards[name]} rows, found no such '
-                     'file; label again')
+    raise ValueError(f'{path}: expected a shard of {manifest.shards[name]} rows, found no such file; label again')
   file = file_formats.open_parquet(path)
   found = file.metadata.num_rows
   if found != manifest.shards[name] or file.num_row_groups != -(-found // _GROUP_ROWS):
-    raise ValueError(f'{path}: expected {manifest.shards[name]} rows in groups of {_GROUP_ROWS}, '
-                     f'found {found} in {file.num_row_groups} groups; remove the folder and '
-                     'label again')
+    raise ValueError(
+      f'{path}: expected {manifest.shards[name]} rows in groups of {_GROUP_ROWS}, '
+      f'found {found} in {file.num_row_groups} groups; remove the folder and '
+      'label again'
+    )
   return file
 
 
@@ -201,9 +215,11 @@ def _batch(path: str, table: pa.Table, num_teachers: int, num_classes: int) -> r
     if name == 'logits':
       flat = column.flatten().to_numpy()
       if flat.size != len(column) * num_teachers * num_classes:
-        raise ValueError(f'{path}: expected logits of {num_teachers} teachers and {num_classes} '
-                         f'classes, found {flat.size} numbers in {len(column)} rows; remove the '
-                         'folder and label again')
+        raise ValueError(
+          f'{path}: expected logits of {num_teachers} teachers and {num_classes} '
+          f'classes, found {flat.size} numbers in {len(column)} rows; remove the '
+          'folder and label again'
+        )
       batch[name] = flat.astype(np.float32).reshape(len(column), num_teachers, num_classes)
     elif name == 'label':
       batch[name] = column.to_numpy(zero_copy_only=False).astype(np.float32)  # Null → NaN.

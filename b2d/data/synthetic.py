@@ -12,11 +12,11 @@ Grades follow a rule over product type, attributes and brand, then three noisy r
 in `b2d.data.shop_words`; reading the files is left to `b2d.data.rows`. No TensorFlow here.
 """
 
+from collections.abc import Iterator
 import dataclasses
 import json
 import os
 import re
-from typing import Iterator
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class ShopConfig:
     titles_per_query: pairs of each query, in every split.
     seed: of everything random.
   """
+
   num_products: int = 12_000
   num_labeled_queries: int = 375
   num_valid_queries: int = 125
@@ -67,6 +68,7 @@ class _ProductType:
 @dataclasses.dataclass(frozen=True)
 class _Item:
   """A product; or a query's wish, whose brand and attributes are those that the query names."""
+
   type_id: int
   brand: str
   attributes: dict[str, int]
@@ -81,15 +83,15 @@ def _product_types() -> list[_ProductType]:
   for department, families in shop_words.PRODUCT_TYPES.items():
     for family in families.split(';'):
       kinds, members = family.split(':')
-      types += [_ProductType(department, num_families, _split(names, ','), tuple(kinds.split()))
-                for names in members.split('|')]
+      types += [
+        _ProductType(department, num_families, _split(names, ','), tuple(kinds.split())) for names in members.split('|')
+      ]
       num_families += 1
   return types
 
 
 def _attribute_values() -> dict[str, list[tuple[str, ...]]]:
-  return {kind: [_split(names, ',') for names in values.split('|')]
-          for kind, values in shop_words.ATTRIBUTES.items()}
+  return {kind: [_split(names, ',') for names in values.split('|')] for kind, values in shop_words.ATTRIBUTES.items()}
 
 
 class _Shop:
@@ -116,13 +118,13 @@ class _Shop:
   def _draw_product(self, rng: np.random.Generator) -> _Item:
     type_id = int(rng.integers(len(self._types)))
     product_type = self._types[type_id]
-    attributes = {kind: int(rng.integers(len(self._values[kind])))
-                  for kind in product_type.attribute_kinds}
+    attributes = {kind: int(rng.integers(len(self._values[kind]))) for kind in product_type.attribute_kinds}
     brands = shop_words.BRANDS[product_type.department].split()
     return _Item(type_id, str(rng.choice(brands)), attributes)
 
   def _write_title(self, rng: np.random.Generator, product: _Item) -> str:
     """E.g. 'Torvik Pro 20V Lithium-Ion 1/2 in. Drill' or 'Torvik Drill, 1/2 in., Cordless'."""
+
     def name(names):
       return _capitalize(names[0] if rng.random() < 0.8 else str(rng.choice(names)))
 
@@ -136,8 +138,11 @@ class _Shop:
   def draw_query(self, rng: np.random.Generator) -> tuple[str, tuple[str, ...], _Item]:
     """Returns text, wish, and between them the sorted words without plural and typo."""
     product = self._products[rng.integers(len(self._products))]
-    wish = _Item(product.type_id, product.brand if rng.random() < 0.1 else '',
-                 {kind: v for kind, v in product.attributes.items() if rng.random() < 0.35})
+    wish = _Item(
+      product.type_id,
+      product.brand if rng.random() < 0.1 else '',
+      {kind: v for kind, v in product.attributes.items() if rng.random() < 0.35},
+    )
     words = [str(rng.choice(self._values[kind][v])) for kind, v in wish.attributes.items()]
     words = [word.lower().rstrip('.') for word in [wish.brand, *words] if word]
     noun = str(rng.choice(self._types[wish.type_id].names))
@@ -147,8 +152,7 @@ class _Shop:
     text = ' '.join([noun, *words] if rng.random() < 0.2 else [*words, noun])
     return (_typo(rng, text) if rng.random() < 0.03 else text), key, wish
 
-  def draw_pairs(self, rng: np.random.Generator, wish: _Item,
-                 num_titles: int) -> list[tuple[str, float]]:
+  def draw_pairs(self, rng: np.random.Generator, wish: _Item, num_titles: int) -> list[tuple[str, float]]:
     """Returns up to `num_titles` different (title, relevance): hits, near misses, random ones."""
     pools = self._pools[wish.type_id]
     hits = [i for i in pools[0] if self._relevance(wish, self._products[i]) == 3.0]
@@ -189,7 +193,7 @@ def _plural(noun: str) -> str:
 def _typo(rng: np.random.Generator, text: str) -> str:
   """Swaps two neighbouring letters."""
   i = int(rng.integers(len(text) - 1))
-  return text if ' ' in text[i:i + 2] else text[:i] + text[i + 1] + text[i] + text[i + 2:]
+  return text if ' ' in text[i : i + 2] else text[:i] + text[i + 1] + text[i] + text[i + 2 :]
 
 
 def _grade(rng: np.random.Generator, relevance: float) -> float:
@@ -199,8 +203,11 @@ def _grade(rng: np.random.Generator, relevance: float) -> float:
 
 def _draw_splits(shop: _Shop, config: ShopConfig) -> Iterator[tuple[str, list[str]]]:
   """Yields each split's name and lines, header included."""
-  num_queries = dict(zip(_SPLITS, (config.num_test_queries, config.num_valid_queries,
-                                   config.num_labeled_queries, config.num_log_queries)))
+  num_queries = dict(
+    zip(
+      _SPLITS, (config.num_test_queries, config.num_valid_queries, config.num_labeled_queries, config.num_log_queries)
+    )
+  )
   taken = set()
   for stream, split in enumerate(_SPLITS):
     # A stream of its own, so that a split's size changes none that comes before it.
@@ -223,8 +230,10 @@ def _draw_new_query(rng: np.random.Generator, shop: _Shop, taken: set) -> tuple[
     if key not in taken:
       taken.add(key)
       return query, wish
-  raise ValueError(f'expected more different queries than the {len(taken)} that the catalogue '
-                   'yielded; lower the numbers of queries or raise num_products')
+  raise ValueError(
+    f'expected more different queries than the {len(taken)} that the catalogue '
+    'yielded; lower the numbers of queries or raise num_products'
+  )
 
 
 def _write_lines(path: str, lines: list[str]) -> None:
@@ -260,8 +269,9 @@ def write_shop(folder: str, config: ShopConfig) -> dict[str, str]:
     with open(manifest_path, encoding='utf-8') as file:
       found = json.load(file)
     if found != manifest:
-      raise ValueError(f'{manifest_path}: expected the shop {manifest}, found {found}; '
-                       'name another folder or remove this one')
+      raise ValueError(
+        f'{manifest_path}: expected the shop {manifest}, found {found}; name another folder or remove this one'
+      )
     if all(os.path.exists(path) for path in paths.values()):
       return paths
   os.makedirs(folder, exist_ok=True)

@@ -1,16 +1,17 @@
 """Soft labels, or hard ones, → a student: the stream of batches, the loss, temperature and calibration."""
 
+from collections.abc import Iterator
 import dataclasses
 import functools
 import json
 import os
-from typing import Iterator
 
 from absl import logging
 import numpy as np
 import tensorflow as tf
 
 from b2d import config
+from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import losses
@@ -21,7 +22,6 @@ from b2d.models import calibration
 from b2d.models import student
 from b2d.models import text
 from b2d.models import word_vectors
-from b2d import runs
 
 _TRIAL_TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 _TRIAL_ROWS = 200_000
@@ -51,7 +51,8 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
     metrics.require_measurable(batch['label'], run_config.schema)
   calibration_rows = calibration_rows or held_out
   model = student.StudentModel(
-      run_config.student, run_config.schema.fields, run_config.schema.num_classes, settings.seed)
+    run_config.student, run_config.schema.fields, run_config.schema.num_classes, settings.seed
+  )
   if run_config.student.tokenizer == 'wordpiece':
     text.read_vocab(run_config.student.tokenizer_vocab)
   encoder = None
@@ -71,14 +72,18 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   steps = training.num_steps(settings, num_rows)
   logging.info('%s: %d rows, %d steps', folder, num_rows, steps)
   result = training.fit(
-      model=model,
-      optimizer=optimizers.create(run_config.optimizer, training.learning_rate_schedule(settings, steps)),
-      loss=functools.partial(_loss, model, run_config),
-      batches=functools.partial(_train_batches, run_config), num_rows=num_rows,
-      prepare=functools.partial(_featurized, model, run_config),
-      evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.schema))
-      if held_out else None,
-      settings=settings, folder=folder)
+    model=model,
+    optimizer=optimizers.create(run_config.optimizer, training.learning_rate_schedule(settings, steps)),
+    loss=functools.partial(_loss, model, run_config),
+    batches=functools.partial(_train_batches, run_config),
+    num_rows=num_rows,
+    prepare=functools.partial(_featurized, model, run_config),
+    evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.schema))
+    if held_out
+    else None,
+    settings=settings,
+    folder=folder,
+  )
   if calibration_rows and run_config.schema.num_classes == 2:
     result |= _calibrate(model, calibration_rows, held_out or calibration_rows, run_config.schema, folder)
   return result | chosen
@@ -95,8 +100,9 @@ def _refuse_other_soft_labels(run_config: config.Distill) -> None:
     return
   for folder, before in runs.read_json(path).items():
     if soft_labels.fingerprint(folder) not in (before, ''):  # Removed ones don't matter to a finished student.
-      raise ValueError(f'{run_config.output_dir}: {folder} was made anew since; remove the run or choose another '
-                       '--output_dir')
+      raise ValueError(
+        f'{run_config.output_dir}: {folder} was made anew since; remove the run or choose another --output_dir'
+      )
 
 
 def _choose_temperature(run_config: config.Distill, folder: str) -> float:
@@ -110,17 +116,27 @@ def _choose_temperature(run_config: config.Distill, folder: str) -> float:
     reached = {}
     for temperature in _TRIAL_TEMPERATURES:
       name = f'{temperature:g}'
-      reached[name] = distill(dataclasses.replace(
-          run_config, temperature=temperature, max_rows=min(run_config.max_rows or _TRIAL_ROWS, _TRIAL_ROWS),
+      reached[name] = distill(
+        dataclasses.replace(
+          run_config,
+          temperature=temperature,
+          max_rows=min(run_config.max_rows or _TRIAL_ROWS, _TRIAL_ROWS),
           training=dataclasses.replace(run_config.training, num_train_epochs=1.0),
-          output_dir=os.path.join(trials, name)))[metric]
+          output_dir=os.path.join(trials, name),
+        )
+      )[metric]
     runs.write_text(path, json.dumps(reached, indent=2) + '\n')
   if tf.io.gfile.exists(trials):
     tf.io.gfile.rmtree(trials)
   reached = runs.read_json(path)
   best = (min if metric in training.LOWER_IS_BETTER else max)(reached, key=reached.get)
-  logging.info('%s: temperature %s, by %s of a short run: %s', folder, best, metric,
-               ', '.join(f'{value:.4f} at {temperature}' for temperature, value in reached.items()))
+  logging.info(
+    '%s: temperature %s, by %s of a short run: %s',
+    folder,
+    best,
+    metric,
+    ', '.join(f'{value:.4f} at {temperature}' for temperature, value in reached.items()),
+  )
   return float(best)
 
 
@@ -131,8 +147,9 @@ def _count_rows(run_config: config.Distill) -> int:
     manifest = soft_labels.read_manifest(folder)
     if (manifest.fields, manifest.num_classes) != (run_config.schema.fields, run_config.schema.num_classes):
       raise ValueError(
-          f'{folder}: holds {manifest.num_classes} classes of {manifest.fields}, expected '
-          f'{run_config.schema.num_classes} of {run_config.schema.fields}; set --num_classes and --text_columns')
+        f'{folder}: holds {manifest.num_classes} classes of {manifest.fields}, expected '
+        f'{run_config.schema.num_classes} of {run_config.schema.fields}; set --num_classes and --text_columns'
+      )
   num_rows = soft_labels.num_rows(run_config.soft_labels)
   return min(num_rows, run_config.max_rows or num_rows)
 
@@ -170,20 +187,25 @@ def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.
   logits = model.logits_of(batch)
   known = tf.math.is_finite(batch['label'])
   label = tf.where(known, batch['label'], 0.0)
-  hard = losses.cross_entropy(logits, losses.hard_targets(
-      label, run_config.schema.num_classes, bool(run_config.schema.label_range)))
+  hard = losses.cross_entropy(
+    logits, losses.hard_targets(label, run_config.schema.num_classes, bool(run_config.schema.label_range))
+  )
   if 'logits' not in batch:
     return tf.reduce_mean(hard)
   soft = losses.cross_entropy(
-      logits, losses.soft_targets(batch['logits'], run_config.temperature),
-      temperature=run_config.temperature, rule=run_config.rule)
+    logits,
+    losses.soft_targets(batch['logits'], run_config.temperature),
+    temperature=run_config.temperature,
+    rule=run_config.rule,
+  )
   share = run_config.hard_label_share * tf.cast(known, tf.float32)
   loss = tf.reduce_mean((1 - share) * soft + share * hard)
   if run_config.margin_weight:
     margins = batch['logits'][:, 1] - batch['logits'][:, 0]
     pairs = losses.margin_loss(logits, margins, batch['group'])
     loss += run_config.margin_weight * tf.math.divide_no_nan(  # A last batch of one row has no pair.
-        tf.reduce_sum(pairs), tf.cast(tf.size(pairs), tf.float32))
+      tf.reduce_sum(pairs), tf.cast(tf.size(pairs), tf.float32)
+    )
   return loss
 
 
@@ -193,9 +215,9 @@ def _calibrate(model, calibration_rows, held_out, schema, folder) -> dict[str, f
   Returns:
     ece and ece_calibrated of the held-out rows; where these are the ones to fit on too, by cross-fitting.
   """
+
   def scored(batch):
-    return (metrics.margin(model.predict_logits(batch)),
-            metrics.relevant(batch['label'], schema.relevant_target))
+    return (metrics.margin(model.predict_logits(batch)), metrics.relevant(batch['label'], schema.relevant_target))
 
   margins, positive = scored(calibration_rows)
   groups = calibration_rows.get('query', np.arange(len(margins)))
@@ -205,5 +227,7 @@ def _calibrate(model, calibration_rows, held_out, schema, folder) -> dict[str, f
     margins, positive = scored(held_out)
     probabilities = calibration.apply(fitted, margins)
   plain = calibration.apply(calibration.Calibration(), margins)
-  return {'ece': metrics.expected_calibration_error(plain, positive),
-          'ece_calibrated': metrics.expected_calibration_error(probabilities, positive)}
+  return {
+    'ece': metrics.expected_calibration_error(plain, positive),
+    'ece_calibrated': metrics.expected_calibration_error(probabilities, positive),
+  }

@@ -6,11 +6,14 @@ is reported with the task.
 """
 
 import collections
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import multiprocessing
 from multiprocessing import connection
 import os
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any
 
 from absl import logging
 import tensorflow as tf
@@ -23,8 +26,13 @@ def num_cores() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def run_tasks(tasks: Sequence[Any], work: Callable[[Any, Any], int], make_state: Callable[[], Any],
-              num_workers: int, start_method: str = 'spawn') -> Iterator[int]:
+def run_tasks(
+  tasks: Sequence[Any],
+  work: Callable[[Any, Any], int],
+  make_state: Callable[[], Any],
+  num_workers: int,
+  start_method: str = 'spawn',
+) -> Iterator[int]:
   """Runs every task once, in any order.
 
   One worker is this process; more are processes, each pinned to its share of the cores with as many
@@ -81,9 +89,10 @@ class _Pool:
           logging.error('worker %d died (exit code %s) at %s', number, process.exitcode, task)
           if deaths[task] >= _MAX_DEATHS:
             raise ChildProcessError(
-                f'{task}: expected a result, its worker died {_MAX_DEATHS} times (exit code '
-                f'{process.exitcode}); if memory ran out, lower --num_workers or '
-                '--label_batch_tokens. What is done is kept: run the command again') from None
+              f'{task}: expected a result, its worker died {_MAX_DEATHS} times (exit code '
+              f'{process.exitcode}); if memory ran out, lower --num_workers or '
+              '--label_batch_tokens. What is done is kept: run the command again'
+            ) from None
           self._start(number, task)
           continue
         if error:
@@ -113,8 +122,13 @@ class _Pool:
       pipe.send(task)
 
 
-def _serve(pipe: connection.Connection, number: int, work: Callable[[Any, Any], int],
-           make_state: Callable[[], Any], num_workers: int) -> None:
+def _serve(
+  pipe: connection.Connection,
+  number: int,
+  work: Callable[[Any, Any], int],
+  make_state: Callable[[], Any],
+  num_workers: int,
+) -> None:
   """A worker: answers each task with (error, count), until it gets None."""
   try:
     _claim_cores(number, num_workers)
@@ -125,7 +139,7 @@ def _serve(pipe: connection.Connection, number: int, work: Callable[[Any, Any], 
     return  # The run was killed.
   except ValueError as error:
     pipe.send((error, 0))
-  except Exception as error:  # pylint: disable=broad-exception-caught
+  except Exception as error:
     logging.exception('worker %d failed', number)
     pipe.send((ChildProcessError(f'worker {number} failed: {type(error).__name__}: {error}'), 0))
 
@@ -135,6 +149,6 @@ def _claim_cores(number: int, num_workers: int) -> None:
   threads = max(num_cores() // num_workers, 1)
   if hasattr(os, 'sched_setaffinity'):
     cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, cores[number % len(cores)::num_workers])
+    os.sched_setaffinity(0, cores[number % len(cores) :: num_workers])
   tf.config.threading.set_intra_op_parallelism_threads(threads)
   tf.config.threading.set_inter_op_parallelism_threads(1)

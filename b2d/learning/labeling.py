@@ -9,13 +9,15 @@
 `label_shard` knows nothing of who calls it: `engines` runs the tasks, here or in local processes.
 """
 
+from collections.abc import Callable
+from collections.abc import Iterator
 import dataclasses
 import functools
 import hashlib
 import json
 import os
 import time
-from typing import Any, Callable, Iterator
+from typing import Any
 
 from absl import logging
 import numpy as np
@@ -23,13 +25,13 @@ import tensorflow as tf
 import tqdm
 
 from b2d import config
+from b2d import runs
 from b2d.data import phrases
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.models import student
 from b2d.models import teacher
-from b2d import runs
 
 Scorer = Callable[[rows.Batch], np.ndarray]  # Batch of n rows → logits float32 [n, num_classes].
 
@@ -37,6 +39,7 @@ Scorer = Callable[[rows.Batch], np.ndarray]  # Batch of n rows → logits float3
 @dataclasses.dataclass(frozen=True)
 class ShardTask:
   """One shard to label; plain values, so that any engine can send it anywhere."""
+
   index: int
   num_rows: int
   num_classes: int
@@ -51,8 +54,7 @@ class ShardTask:
     return os.path.join(self.output_dir, soft_labels.shard_name(self.index))
 
 
-def label(label_config: config.Label,
-          make_scorer: Callable[[], Scorer] | None = None) -> dict[str, float]:
+def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None = None) -> dict[str, float]:
   """Labels what is missing in `output_dir`, which `runs.start` has opened.
 
   Args:
@@ -73,14 +75,12 @@ def label(label_config: config.Label,
   started = time.time()
   _remove_temporary(folder)
   shards = _plan(label_config, files, fingerprint)
-  tasks = [ShardTask(index, num_rows, num_classes, folder)
-           for index, num_rows in enumerate(shards.values())]
+  tasks = [ShardTask(index, num_rows, num_classes, folder) for index, num_rows in enumerate(shards.values())]
   missing = [task for task in tasks if not tf.io.gfile.exists(task.output_path)]
   if not tf.io.gfile.exists(os.path.join(folder, 'manifest.json')):
     _run(label_config, make_scorer, missing, sum(shards.values()))
     name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
-    soft_labels.write_manifest(folder, soft_labels.Manifest(
-        (name,), num_classes, label_config.schema.fields, shards))
+    soft_labels.write_manifest(folder, soft_labels.Manifest((name,), num_classes, label_config.schema.fields, shards))
   if tf.io.gfile.exists(os.path.join(folder, 'inputs')):
     tf.io.gfile.rmtree(os.path.join(folder, 'inputs'))
   seconds = time.time() - started
@@ -99,13 +99,17 @@ def label_shard(task: ShardTask, score: Scorer) -> int:
   """
   batch = soft_labels.read_shard(task.input_path, 1, task.num_classes)
   if rows.size(batch) != task.num_rows:
-    raise ValueError(f'{task.input_path}: expected {task.num_rows} rows, found {rows.size(batch)}; '
-                     f'remove {task.output_dir} and label again')
+    raise ValueError(
+      f'{task.input_path}: expected {task.num_rows} rows, found {rows.size(batch)}; '
+      f'remove {task.output_dir} and label again'
+    )
   logits = score(batch)
   if logits.shape != (task.num_rows, task.num_classes) or not np.isfinite(logits).all():
-    raise ValueError(f'{task.input_path}: expected finite logits [{task.num_rows}, '
-                     f'{task.num_classes}], found {np.isnan(logits).sum()} NaN in '
-                     f'{list(logits.shape)}; evaluate the teacher, try --precision=float32')
+    raise ValueError(
+      f'{task.input_path}: expected finite logits [{task.num_rows}, '
+      f'{task.num_classes}], found {np.isnan(logits).sum()} NaN in '
+      f'{list(logits.shape)}; evaluate the teacher, try --precision=float32'
+    )
   batch['logits'] = logits[:, np.newaxis, :]
   return soft_labels.write_shard(task.output_dir, task.index, batch)
 
@@ -131,9 +135,11 @@ def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
     wrong = ((scores < 0) | (scores > 1)).any(axis=1)
     if wrong.any():
       index = int(wrong.argmax())
-      raise ValueError(f'row {batch["id"][index].decode()}: expected probabilities in [0, 1] in '
-                       f'--scores_columns, found {", ".join("%g" % p for p in scores[index])}; set '
-                       '--scores_kind=logit if they are logits')
+      raise ValueError(
+        f'row {batch["id"][index].decode()}: expected probabilities in [0, 1] in '
+        f'--scores_columns, found {", ".join(f"{p:g}" for p in scores[index])}; set '
+        '--scores_kind=logit if they are logits'
+      )
     clipped = np.clip(scores, 1e-6, 1 - 1e-6)
     scores = np.log(clipped) - np.log1p(-clipped) if scores.shape[1] == 1 else np.log(clipped)
   if scores.shape[1] == 1:
@@ -148,15 +154,20 @@ def _num_classes(label_config: config.Label) -> int:
   known = {'finetune': config.Finetune, 'distill': config.Distill}
   step = runs.step_of(label_config.teacher_dir)
   if step not in known:
-    raise ValueError(f'{label_config.teacher_dir}: expected a run of b2d.finetune or b2d.distill, found one of '
-                     f'b2d.{step}; correct --teacher_dir')
+    raise ValueError(
+      f'{label_config.teacher_dir}: expected a run of b2d.finetune or b2d.distill, found one of '
+      f'b2d.{step}; correct --teacher_dir'
+    )
   trained = runs.load_config(label_config.teacher_dir, known[step], step).schema
   given = label_config.schema
-  for name, expected, found in (('num_classes', trained.num_classes, given.num_classes),
-                                ('text_columns', len(trained.fields), len(given.fields))):
+  for name, expected, found in (
+    ('num_classes', trained.num_classes, given.num_classes),
+    ('text_columns', len(trained.fields), len(given.fields)),
+  ):
     if expected != found:
-      raise ValueError(f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found '
-                       f'{found}; correct --{name}')
+      raise ValueError(
+        f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found {found}; correct --{name}'
+      )
   return trained.num_classes
 
 
@@ -176,8 +187,7 @@ def _remove_temporary(folder: str) -> None:
     tf.io.gfile.remove(path)
 
 
-def _plan(label_config: config.Label, files: list[str],
-          fingerprint: dict[str, Any]) -> dict[str, int]:
+def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, Any]) -> dict[str, int]:
   """Writes the shards of inputs, or takes up a plan that is there: {shard: rows}."""
   folder = label_config.output_dir
   path = os.path.join(folder, 'plan.json')
@@ -185,8 +195,9 @@ def _plan(label_config: config.Label, files: list[str],
     plan = runs.read_json(path)
     for name in sorted(set(plan['made_from']) | set(fingerprint)):
       if plan['made_from'].get(name) != fingerprint.get(name):
-        raise ValueError(f'{name}: has changed since {folder} was begun; remove that folder or '
-                         'choose another --output_dir')
+        raise ValueError(
+          f'{name}: has changed since {folder} was begun; remove that folder or choose another --output_dir'
+        )
     return plan['shards']
   inputs = os.path.join(folder, 'inputs')
   if tf.io.gfile.exists(inputs):
@@ -199,8 +210,9 @@ def _plan(label_config: config.Label, files: list[str],
     shards[soft_labels.shard_name(index)] = soft_labels.write_shard(inputs, index, batch)
   runs.write_text(path, json.dumps({'made_from': fingerprint, 'shards': shards}, indent=1) + '\n')
   num_rows = sum(shards.values())
-  logging.info('%s: planned %d rows in %d shards, %.0f rows/s', folder, num_rows, len(shards),
-               num_rows / (time.time() - started))
+  logging.info(
+    '%s: planned %d rows in %d shards, %.0f rows/s', folder, num_rows, len(shards), num_rows / (time.time() - started)
+  )
   return shards
 
 
@@ -225,18 +237,19 @@ def _unlabelled(batch: rows.Batch) -> rows.Batch:
   return {'label': np.full(rows.size(batch), np.nan, np.float32), **batch}
 
 
-def _run(label_config: config.Label, make_scorer: Callable[[], Scorer] | None,
-         missing: list[ShardTask], num_rows: int) -> None:
+def _run(
+  label_config: config.Label, make_scorer: Callable[[], Scorer] | None, missing: list[ShardTask], num_rows: int
+) -> None:
   num_workers = min(label_config.num_workers or engines.num_cores(), len(missing))
   if make_scorer is None and label_config.scores_columns:
     make_scorer, num_workers = _imported_scorer, 1
   elif make_scorer is None:
-    make_scorer = functools.partial(_teacher_scorer, label_config.teacher_dir,
-                                    label_config.precision, label_config.label_batch_tokens)
+    make_scorer = functools.partial(
+      _teacher_scorer, label_config.teacher_dir, label_config.precision, label_config.label_batch_tokens
+    )
   done = num_rows - sum(task.num_rows for task in missing)
   results = engines.run_tasks(missing, label_shard, make_scorer, num_workers)
-  with tqdm.tqdm(total=num_rows, initial=done, unit='row', unit_scale=True,
-                 desc='label') as progress:
+  with tqdm.tqdm(total=num_rows, initial=done, unit='row', unit_scale=True, desc='label') as progress:
     for labelled in results:
       progress.update(labelled)
 

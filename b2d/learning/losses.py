@@ -24,8 +24,9 @@ def soft_targets(teacher_logits: tf.Tensor, temperature: float) -> tf.Tensor:
   return tf.nn.softmax(teacher_logits / temperature)
 
 
-def cross_entropy(student_logits: tf.Tensor, targets: tf.Tensor, *, temperature: float = 1.0,
-                  rule: str = 'paper') -> tf.Tensor:
+def cross_entropy(
+  student_logits: tf.Tensor, targets: tf.Tensor, *, temperature: float = 1.0, rule: str = 'paper'
+) -> tf.Tensor:
   """Cross-entropy of the student against target probabilities.
 
       loss_i = -s · Σ_c p_ic · log softmax(z_i / T_s)_c

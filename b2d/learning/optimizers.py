@@ -8,7 +8,6 @@ from official.nlp import optimization
 import tensorflow as tf
 import tf_keras
 
-
 # Adam makes a first step as large for an n-gram seen once as for a frequent one, and a row learns itself by heart from
 # its rare n-grams. Measured against the size of the gradients, this epsilon damps those steps.
 _EPSILON = 1e-5
@@ -61,9 +60,11 @@ class LazyAdamW(optimization.AdamWeightDecay):
     change = scale['lr'] * m / (tf.sqrt(v) + scale['epsilon'])
     if self._do_use_weight_decay(var.name):
       change += scale['lr_t'] * self.weight_decay_rate * tf.gather(var, indices)
-    return tf.group(first.scatter_update(tf.IndexedSlices(m, indices)),
-                    second.scatter_update(tf.IndexedSlices(v, indices)),
-                    var.scatter_sub(tf.IndexedSlices(change, indices)))
+    return tf.group(
+      first.scatter_update(tf.IndexedSlices(m, indices)),
+      second.scatter_update(tf.IndexedSlices(v, indices)),
+      var.scatter_sub(tf.IndexedSlices(change, indices)),
+    )
 
 
 def create(name: str, learning_rate) -> tf_keras.optimizers.Optimizer:

@@ -21,6 +21,7 @@ class Weights:
       and one output, else num_classes features a teacher and num_classes outputs.
     intercepts: float [outputs].
   """
+
   coefficients: np.ndarray
   intercepts: np.ndarray
 
@@ -63,13 +64,18 @@ def fit_weights(logits: np.ndarray, labels: np.ndarray) -> Weights:
   features = _features(logits)
   regression = linear_model.LogisticRegression(max_iter=1000)
   if num_classes == 2:  # A graded target t counts as t of a positive and 1 - t of a negative row.
-    regression.fit(np.concatenate([features, features]), np.repeat([1, 0], len(labels)),
-                   sample_weight=np.concatenate([labels, 1 - labels]))
+    regression.fit(
+      np.concatenate([features, features]),
+      np.repeat([1, 0], len(labels)),
+      sample_weight=np.concatenate([labels, 1 - labels]),
+    )
   else:
     found = np.unique(labels)
     if len(found) != num_classes:
-      raise ValueError(f'--valid_soft_labels: expected rows of all {num_classes} classes, found '
-                       f'{found.astype(int).tolist()}; use more rows')
+      raise ValueError(
+        f'--valid_soft_labels: expected rows of all {num_classes} classes, found '
+        f'{found.astype(int).tolist()}; use more rows'
+      )
     regression.fit(features, labels.astype(np.int64))
   return Weights(regression.coef_.T, regression.intercept_)
 

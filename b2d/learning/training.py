@@ -9,6 +9,9 @@ already seen are skipped. Models, losses, optimisers and metrics are the caller'
     <folder>/events        TensorBoard: loss, learning_rate, rows_per_sec, held_out/<metric>
 """
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import json
 import math
@@ -16,7 +19,7 @@ import os
 import queue
 import threading
 import time
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any
 
 from absl import logging
 from official.nlp import optimization
@@ -50,18 +53,26 @@ def num_steps(settings: config.Training, num_rows: int) -> int:
 def learning_rate_schedule(settings: config.Training, steps: int):
   """Linear warm-up over `warmup_proportion` of the steps, then linear decay to 0."""
   schedule = tf_keras.optimizers.schedules.PolynomialDecay(
-      settings.learning_rate, decay_steps=steps, end_learning_rate=0.0)
+    settings.learning_rate, decay_steps=steps, end_learning_rate=0.0
+  )
   warmup_steps = round(settings.warmup_proportion * steps)
   if not warmup_steps:
     return schedule
   return optimization.WarmUp(settings.learning_rate, schedule, warmup_steps)
 
 
-def fit(*, model: tf_keras.Model, optimizer: Any,
-        loss: Callable[[dict[str, tf.Tensor]], tf.Tensor],
-        batches: Callable[[int], Iterator[Mapping[str, Any]]], num_rows: int,
-        evaluate: Callable[[], dict[str, float]] | None, settings: config.Training, folder: str,
-        prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict) -> dict[str, float]:
+def fit(
+  *,
+  model: tf_keras.Model,
+  optimizer: Any,
+  loss: Callable[[dict[str, tf.Tensor]], tf.Tensor],
+  batches: Callable[[int], Iterator[Mapping[str, Any]]],
+  num_rows: int,
+  evaluate: Callable[[], dict[str, float]] | None,
+  settings: config.Training,
+  folder: str,
+  prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> dict[str, float]:
   """Trains `model`, or goes on with the run in `folder`; leaves the best weights in `model`.
 
   Args:
@@ -89,16 +100,20 @@ def fit(*, model: tf_keras.Model, optimizer: Any,
   run.restore()
   train_step = None
   stream = _prefetch(_remaining(batches, prepare, run.counters, steps))
-  with contextlib.closing(stream), run.events.as_default(), tqdm.tqdm(
-      total=steps, initial=run.counters['step'], unit='step', desc='train', mininterval=2) as bar:
+  with (
+    contextlib.closing(stream),
+    run.events.as_default(),
+    tqdm.tqdm(total=steps, initial=run.counters['step'], unit='step', desc='train', mininterval=2) as bar,
+  ):
     for epoch, epoch_step, batch in stream:
       train_step = train_step or _train_step(model, optimizer, loss, batch)
       loss_value = float(train_step(batch))
       if not math.isfinite(loss_value):
         raise ValueError(
-            f'{folder}: the loss is {loss_value} at step {run.counters["step"] + 1}; lower '
-            f'--learning_rate={settings.learning_rate} or raise --warmup_proportion, '
-            'in another --output_dir')
+          f'{folder}: the loss is {loss_value} at step {run.counters["step"] + 1}; lower '
+          f'--learning_rate={settings.learning_rate} or raise --warmup_proportion, '
+          'in another --output_dir'
+        )
       run.advance(epoch, epoch_step, len(next(iter(batch.values()))), loss_value)
       bar.update()
       bar.set_postfix(loss=f'{loss_value:.4f}', refresh=False)
@@ -132,14 +147,12 @@ def restore_best(model: tf_keras.Model, folder: str) -> None:
   """
   path = tf.train.latest_checkpoint(os.path.join(folder, 'best'))
   if path is None:
-    raise ValueError(
-        f'{folder}: expected trained weights in best/, found none; has the training finished?')
+    raise ValueError(f'{folder}: expected trained weights in best/, found none; has the training finished?')
   try:
     status = tf.train.Checkpoint(model=model).restore(path)
     status.assert_existing_objects_matched().expect_partial()
   except (AssertionError, ValueError) as error:
-    raise ValueError(
-        f'{path}: the weights do not fit the model of {folder}/config.json ({error})') from error
+    raise ValueError(f'{path}: the weights do not fit the model of {folder}/config.json ({error})') from error
 
 
 class _Run:
@@ -152,10 +165,13 @@ class _Run:
     self._evaluate, self._best_metric = evaluate, best_metric
     self._counters = tf.Variable(tf.zeros([len(_COUNTERS)], tf.float64), trainable=False)
     self._last = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=optimizer, counters=self._counters),
-        os.path.join(folder, 'checkpoints'), max_to_keep=1)
+      tf.train.Checkpoint(model=model, optimizer=optimizer, counters=self._counters),
+      os.path.join(folder, 'checkpoints'),
+      max_to_keep=1,
+    )
     self._best = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1)
+      tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1
+    )
     self._losses = []
     self._saved = self._logged = self._clock = time.monotonic()
     self._logged_rows = 0
@@ -173,8 +189,12 @@ class _Run:
     """Counts one step; `epoch_step` batches of `epoch` have been seen."""
     now = time.monotonic()
     self.counters.update(
-        step=self.counters['step'] + 1, epoch=epoch, epoch_step=epoch_step,
-        rows=self.counters['rows'] + rows, seconds=self.counters['seconds'] + now - self._clock)
+      step=self.counters['step'] + 1,
+      epoch=epoch,
+      epoch_step=epoch_step,
+      rows=self.counters['rows'] + rows,
+      seconds=self.counters['seconds'] + now - self._clock,
+    )
     self._clock = now
     self._losses.append(loss)
 
@@ -183,9 +203,9 @@ class _Run:
     now, rows, step = time.monotonic(), self.counters['rows'], self.counters['step']
     rate = self._optimizer.learning_rate
     values = {
-        'loss': sum(self._losses) / len(self._losses),
-        'learning_rate': float(rate(step) if callable(rate) else rate),
-        'rows_per_sec': (rows - self._logged_rows) / (now - self._logged),
+      'loss': sum(self._losses) / len(self._losses),
+      'learning_rate': float(rate(step) if callable(rate) else rate),
+      'rows_per_sec': (rows - self._logged_rows) / (now - self._logged),
     }
     for name, value in values.items():
       tf.summary.scalar(name, value, step=step)
@@ -198,14 +218,12 @@ class _Run:
     started = time.monotonic()
     metrics = self._evaluate()
     if self._best_metric not in metrics:
-      raise ValueError(
-          f'--best_metric={self._best_metric}: the held-out metrics are {", ".join(metrics)}')
+      raise ValueError(f'--best_metric={self._best_metric}: the held-out metrics are {", ".join(metrics)}')
     step = self.counters['step']
     for name, value in metrics.items():
       tf.summary.scalar(f'held_out/{name}', value, step=step)
     self.events.flush()
-    logging.info('step %d: %s', step,
-                 ', '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
+    logging.info('step %d: %s', step, ', '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
     if self._score(metrics) > self._score(self._best_metrics()):
       self._save_best(metrics)
     self._logged += time.monotonic() - started  # rows_per_sec is the training's alone.
@@ -225,10 +243,14 @@ class _Run:
       self._save_best({})
     restore_best(self._model, self._folder)
     seconds = self.counters['seconds']
-    logging.info('%s: %d rows in %.0f s (%.0f rows/s)', self._folder, self.counters['rows'],
-                 seconds, self.counters['rows'] / max(seconds, 1e-9))
-    return {**self._best_metrics(), 'seconds': seconds,
-            'rows_per_sec': self.counters['rows'] / max(seconds, 1e-9)}
+    logging.info(
+      '%s: %d rows in %.0f s (%.0f rows/s)',
+      self._folder,
+      self.counters['rows'],
+      seconds,
+      self.counters['rows'] / max(seconds, 1e-9),
+    )
+    return {**self._best_metrics(), 'seconds': seconds, 'rows_per_sec': self.counters['rows'] / max(seconds, 1e-9)}
 
   def _score(self, metrics) -> float:
     value = metrics.get(self._best_metric, math.nan)
@@ -242,8 +264,10 @@ class _Run:
 
   def _save_best(self, metrics):
     self._best.save(self.counters['step'])
-    runs.write_text(os.path.join(self._folder, 'best', 'metrics.json'),
-                    json.dumps({**metrics, 'step': self.counters['step']}, indent=2) + '\n')
+    runs.write_text(
+      os.path.join(self._folder, 'best', 'metrics.json'),
+      json.dumps({**metrics, 'step': self.counters['step']}, indent=2) + '\n',
+    )
 
 
 def _train_step(model, optimizer, loss, batch):
@@ -297,7 +321,7 @@ def _prefetch(items: Iterator) -> Iterator:
         if stopped.is_set():
           return
       put((None, StopIteration()))
-    except Exception as error:  # pylint: disable=broad-exception-caught  # Handed to the consumer.
+    except Exception as error:  # Handed to the consumer.
       put((None, error))
 
   thread = threading.Thread(target=produce, daemon=True)

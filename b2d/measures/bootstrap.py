@@ -7,8 +7,6 @@ interval of their paired difference.
 
 import numpy as np
 
-from b2d.measures import metrics
-
 
 def _mid_ranks(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
   """Weighted mean rank of each row, float [n]; a code is the rank of the row's distinct value."""
@@ -33,7 +31,7 @@ def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> 
 def _mean(values: np.ndarray, weights: np.ndarray) -> float:
   known = ~np.isnan(values)
   mass = np.sum(weights[known])
-  return np.sum((weights * np.nan_to_num(values))) / mass if mass else np.nan
+  return np.sum(weights * np.nan_to_num(values)) / mass if mass else np.nan
 
 
 class Replicates:
@@ -80,8 +78,7 @@ class Replicates:
     """Rank correlation over all rows: float [num_repeats], of scores and targets [n]."""
     codes, target_codes = (np.unique(v, return_inverse=True)[1] for v in (margins, targets))
     rows = (weights[self._queries] for weights in self._query_weights())
-    return np.array([_weighted_correlation(_mid_ranks(codes, w), _mid_ranks(target_codes, w), w)
-                     for w in rows])
+    return np.array([_weighted_correlation(_mid_ranks(codes, w), _mid_ranks(target_codes, w), w) for w in rows])
 
 
 def interval(replicates: np.ndarray, level: float = 0.95) -> list[float]:

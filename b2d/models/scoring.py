@@ -4,18 +4,18 @@ A SavedModel is scored through its `serving_default`, as a server would. The two
 it gives is taken as the logits [0, z], as a student's.
 """
 
+from collections.abc import Callable
 import dataclasses
 import os
-from typing import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from b2d import runs
 from b2d.data import rows
 from b2d.models import calibration
 from b2d.models import student
 from b2d.models import teacher
-from b2d import runs
 
 _SAVED_MODEL_ROWS = 1024  # Rows of one call.
 
@@ -30,6 +30,7 @@ class Scorer:
     predict_logits: batch of n rows → float32 [n, num_classes].
     platt: calibration of the probability, where one was fitted.
   """
+
   name_kind: str
   fields: tuple[str, ...]
   predict_logits: Callable[[rows.Batch], np.ndarray]
@@ -53,13 +54,14 @@ def load(folder: str) -> Scorer:
       return Scorer('teacher', model.fields, model.predict_logits)
     if step == 'distill':
       model = student.load(folder)
-      return Scorer('student', model.fields, model.predict_logits,
-                    _read_calibration(student.calibration_path(folder)))
+      return Scorer('student', model.fields, model.predict_logits, _read_calibration(student.calibration_path(folder)))
   saved_model = _saved_model_folder(folder)
   if not saved_model:
-    raise ValueError(f'{folder}: expected a run folder of b2d.finetune or b2d.distill, or a '
-                     'SavedModel (saved_model.pb, or numbered versions), found none; correct the '
-                     'path')
+    raise ValueError(
+      f'{folder}: expected a run folder of b2d.finetune or b2d.distill, or a '
+      'SavedModel (saved_model.pb, or numbered versions), found none; correct the '
+      'path'
+    )
   return _load_saved_model(saved_model)
 
 
@@ -81,22 +83,24 @@ def _load_saved_model(folder: str) -> Scorer:
   loaded = tf.saved_model.load(folder)
   signature = loaded.signatures.get('serving_default')
   if signature is None or 'logit' not in signature.structured_outputs:
-    raise ValueError(f'{folder}: expected a signature serving_default with an output logit, found '
-                     f'{sorted(loaded.signatures)}; export the model with python -m export')
+    raise ValueError(
+      f'{folder}: expected a signature serving_default with an output logit, found '
+      f'{sorted(loaded.signatures)}; export the model with python -m export'
+    )
   fields = tuple(sorted(signature.structured_input_signature[1]))  # 'query' before 'title'.
 
   def predict_logits(batch, model=loaded):  # The model is bound here: its variables die with it.
     del model
     parts = []
     for start in range(0, len(batch[fields[0]]), _SAVED_MODEL_ROWS):
-      part = {field: tf.constant(batch[field][start:start + _SAVED_MODEL_ROWS], tf.string)
-              for field in fields}
+      part = {field: tf.constant(batch[field][start : start + _SAVED_MODEL_ROWS], tf.string) for field in fields}
       parts.append(signature(**part)['logit'].numpy())
     logits = np.concatenate(parts)
     return logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], axis=1)
 
-  return Scorer('saved_model', fields, predict_logits,
-                _read_calibration(os.path.join(folder, 'assets.extra', 'calibration.json')))
+  return Scorer(
+    'saved_model', fields, predict_logits, _read_calibration(os.path.join(folder, 'assets.extra', 'calibration.json'))
+  )
 
 
 def _read_calibration(path: str) -> calibration.Calibration | None:

@@ -10,19 +10,21 @@ sees their order, and its maximum over the text stands beside the bag (Kim 2014,
 is the rest. Both together are the model that is exported (`export/`), which only swaps in the table in --table_dtype.
 """
 
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import os
-from typing import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from b2d import config
+from b2d import runs
 from b2d.learning import training
 from b2d.models import ngrams
 from b2d.models import text
-from b2d import runs
 
 _PREDICT_ROWS = 1024
 _INITIAL_STDDEV = 0.01
@@ -56,14 +58,22 @@ class StudentModel(tf_keras.Model):
     width = (len(self.kinds) + self._has_product) * settings.vector_dim + settings.convolution_filters
     self.dense = []
     if settings.convolution_filters:
-      self.dense.append(_dense(settings.convolution_width * settings.vector_dim, settings.convolution_filters, None,
-                               'convolution', seed + len(units)))
+      self.dense.append(
+        _dense(
+          settings.convolution_width * settings.vector_dim,
+          settings.convolution_filters,
+          None,
+          'convolution',
+          seed + len(units),
+        )
+      )
     for i, (inputs, outputs) in enumerate(zip((width, *units), units)):
       self.dense.append(_dense(inputs, outputs, 'relu' if i < len(units) - 1 else None, f'dense_{i}', seed + i))
     self.built = True
     self._predict = tf.function(
-        lambda *texts: self(dict(zip(self.fields, texts))),
-        input_signature=[tf.TensorSpec([None], tf.string)] * len(self.fields))
+      lambda *texts: self(dict(zip(self.fields, texts))),
+      input_signature=[tf.TensorSpec([None], tf.string)] * len(self.fields),
+    )
 
   def featurize(self, texts: Mapping[str, tf.Tensor]) -> ngrams.Bags:
     """Row ids of every bag; see `ngrams.Bags`.
@@ -90,8 +100,9 @@ class StudentModel(tf_keras.Model):
     weight = tf.exp(tf.clip_by_value(_WEIGHT_SCALE * rows[:, :1], -_WEIGHT_LIMIT, _WEIGHT_LIMIT))
     return tf.concat([weight * weight, weight * rows[:, 1:]], axis=1)
 
-  def logits_of_poolable(self, rows: tf.Tensor, bags: ngrams.Bags,
-                         dense: Sequence[Callable[[tf.Tensor], tf.Tensor]]) -> tf.Tensor:
+  def logits_of_poolable(
+    self, rows: tf.Tensor, bags: ngrams.Bags, dense: Sequence[Callable[[tf.Tensor], tf.Tensor]]
+  ) -> tf.Tensor:
     """Pools and scores rows that `poolable` has made.
 
     Args:
@@ -171,8 +182,9 @@ class StudentModel(tf_keras.Model):
     """
     texts = [batch[field] for field in self.fields]
     parts = [
-        self._predict(*(tf.constant(text[start:start + _PREDICT_ROWS], tf.string) for text in texts)).numpy()
-        for start in range(0, len(texts[0]), _PREDICT_ROWS)]
+      self._predict(*(tf.constant(text[start : start + _PREDICT_ROWS], tf.string) for text in texts)).numpy()
+      for start in range(0, len(texts[0]), _PREDICT_ROWS)
+    ]
     logits = np.concatenate(parts) if parts else np.zeros([0] if self.num_classes == 2 else [0, self.num_classes])
     if self.num_classes == 2:
       logits = np.stack([np.zeros_like(logits), logits], axis=1)
@@ -182,7 +194,8 @@ class StudentModel(tf_keras.Model):
 def _dense(inputs: int, outputs: int, activation: str | None, name: str, seed: int) -> tf_keras.layers.Dense:
   """A built layer [n, inputs] → [n, outputs]."""
   layer = tf_keras.layers.Dense(
-      outputs, activation=activation, name=name, kernel_initializer=tf_keras.initializers.HeNormal(seed=seed))
+    outputs, activation=activation, name=name, kernel_initializer=tf_keras.initializers.HeNormal(seed=seed)
+  )
   layer.build([None, inputs])
   return layer
 
@@ -192,9 +205,11 @@ def _initial_table(settings: config.Student, fields: tuple[str, ...], seed: int)
   one vector, so that their *count* is visible from the first step and for words never seen."""
   regions = ngrams.match_regions(settings, fields)
   rows = tf.random.stateless_normal(
-      [ngrams.table_rows(settings, fields), settings.embedding_dim], seed=[seed, 0], stddev=_INITIAL_STDDEV)
+    [ngrams.table_rows(settings, fields), settings.embedding_dim], seed=[seed, 0], stddev=_INITIAL_STDDEV
+  )
   common = tf.random.stateless_normal(
-      [len(regions), settings.embedding_dim], seed=[seed, 1], stddev=settings.embedding_dim**-0.5)
+    [len(regions), settings.embedding_dim], seed=[seed, 1], stddev=settings.embedding_dim**-0.5
+  )
   common *= tf.sequence_mask(settings.vector_dim, settings.embedding_dim, tf.float32)[::-1]  # The weights start alike.
   zeros = tf.zeros([settings.num_buckets, settings.embedding_dim])
   return rows + tf.concat([zeros, tf.repeat(common, [len(region) for region in regions], axis=0)], axis=0)

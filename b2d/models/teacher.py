@@ -5,21 +5,23 @@ servers since 2.15 know. Rows are batched by length, so that little is spent on 
 `pretrained`, the training loop is `training`'s.
 """
 
+from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 import os
-from typing import Any, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from b2d import config
+from b2d import runs
 from b2d.learning import optimizers
 from b2d.learning import training
 from b2d.models import pretrained
 from b2d.models import text
-from b2d import runs
 
 _WINDOW_BATCHES = 64  # Batches whose rows are sorted by length together.
 _INITIAL_STDDEV = 0.02
@@ -34,8 +36,14 @@ class TeacherModel(tf_keras.Model):
     architecture: sizes of the encoder.
   """
 
-  def __init__(self, settings: config.Teacher, architecture: pretrained.Architecture,
-               vocab_file: str, num_classes: int, fields: tuple[str, ...]):
+  def __init__(
+    self,
+    settings: config.Teacher,
+    architecture: pretrained.Architecture,
+    vocab_file: str,
+    num_classes: int,
+    fields: tuple[str, ...],
+  ):
     super().__init__(name='teacher')
     self.fields = tuple(fields)
     self.num_classes = num_classes
@@ -44,20 +52,21 @@ class TeacherModel(tf_keras.Model):
     self._vocab_file = vocab_file
     self.tokenizer = text.WordPiece(vocab_file)
     self.encoder = pretrained.make_encoder(
-        architecture, dropout=settings.dropout, first_position_only=settings.pooling == 'cls')
+      architecture, dropout=settings.dropout, first_position_only=settings.pooling == 'cls'
+    )
     self.encoder.pooler_layer.trainable = settings.pooling == 'cls'
     self._dropout = tf_keras.layers.Dropout(settings.dropout, dtype=tf.float32)
     self._head = tf_keras.layers.Dense(
-        num_classes,
-        kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=_INITIAL_STDDEV),
-        name='classifier',
-        dtype=tf.float32)
+      num_classes,
+      kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=_INITIAL_STDDEV),
+      name='classifier',
+      dtype=tf.float32,
+    )
     self._pack_strings = tf.function(
-        self.pack,
-        input_signature=[{name: tf.TensorSpec([None], tf.string) for name in self.fields}])
+      self.pack, input_signature=[{name: tf.TensorSpec([None], tf.string) for name in self.fields}]
+    )
     some_rows = [tf.RaggedTensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int64)]
-    self._classify_some = tf.function(
-        lambda ids, rows: self.classify(self.dense(ids, rows)), input_signature=some_rows)
+    self._classify_some = tf.function(lambda ids, rows: self.classify(self.dense(ids, rows)), input_signature=some_rows)
     self._pool_some = tf.function(lambda ids, rows: self.pool(self.dense(ids, rows)), input_signature=some_rows)
     self.classify(tf.zeros([1, 2], tf.int32))
 
@@ -78,10 +87,7 @@ class TeacherModel(tf_keras.Model):
     else:
       query, title = (piece.row_lengths() for piece in pieces)
       title_room = tf.maximum(room - query, room // 2)
-      pieces = [
-          _truncate(pieces[0], room - tf.minimum(title, title_room)),
-          _truncate(pieces[1], title_room)
-      ]
+      pieces = [_truncate(pieces[0], room - tf.minimum(title, title_room)), _truncate(pieces[1], title_room)]
     column = tf.ones([pieces[0].nrows(), 1], tf.int32)
     parts = [column * self.tokenizer.cls_id]
     for piece in pieces:
@@ -101,12 +107,8 @@ class TeacherModel(tf_keras.Model):
     mask = tf.cast(ids != self.tokenizer.pad_id, tf.int32)
     separators = tf.cumsum(tf.cast(ids == self.tokenizer.sep_id, tf.int32), axis=1, exclusive=True)
     outputs = self.encoder(
-        {
-            'input_word_ids': ids,
-            'input_mask': mask,
-            'input_type_ids': mask * tf.minimum(separators, 1)
-        },
-        training=training)
+      {'input_word_ids': ids, 'input_mask': mask, 'input_type_ids': mask * tf.minimum(separators, 1)}, training=training
+    )
     if self._settings.pooling == 'cls':
       return tf.cast(outputs['pooled_output'], tf.float32)
     weights = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
@@ -131,8 +133,7 @@ class TeacherModel(tf_keras.Model):
 
   def _in_batches(self, function, width, batch, max_tokens):
     """`function` of every row, float32 [n, width], called with rows of like length."""
-    ids = self._pack_strings(
-        {name: tf.convert_to_tensor(batch[name], tf.string) for name in self.fields})
+    ids = self._pack_strings({name: tf.convert_to_tensor(batch[name], tf.string) for name in self.fields})
     lengths = ids.row_lengths().numpy()
     order = np.argsort(lengths, kind='stable')
     values = np.empty([len(order), width], np.float32)
@@ -140,8 +141,9 @@ class TeacherModel(tf_keras.Model):
       values[rows] = function(ids, rows).numpy()
     return values
 
-  def train_batches(self, windows: Iterator[Mapping[str, np.ndarray]], batch_size: int,
-                    seed: int) -> Iterator[dict[str, Any]]:
+  def train_batches(
+    self, windows: Iterator[Mapping[str, np.ndarray]], batch_size: int, seed: int
+  ) -> Iterator[dict[str, Any]]:
     """Batches of like length, in random order.
 
     Args:
@@ -154,11 +156,10 @@ class TeacherModel(tf_keras.Model):
     """
     rng = np.random.default_rng(seed)
     for window in windows:
-      ids = self._pack_strings(
-          {name: tf.convert_to_tensor(window[name], tf.string) for name in self.fields})
+      ids = self._pack_strings({name: tf.convert_to_tensor(window[name], tf.string) for name in self.fields})
       order = np.argsort(ids.row_lengths().numpy(), kind='stable')
       for start in rng.permutation(range(0, len(order), batch_size)):
-        rows = order[start:start + batch_size]
+        rows = order[start : start + batch_size]
         yield {'ids': self.dense(ids, rows), 'label': window['label'][rows]}
 
   def save_description(self, folder: str) -> None:
@@ -172,8 +173,9 @@ def window_rows(batch_size: int) -> int:
   return _WINDOW_BATCHES * batch_size
 
 
-def build(settings: config.Teacher, num_classes: int, fields: tuple[str, ...] = ('text',),
-          precision: str = 'float32') -> TeacherModel:
+def build(
+  settings: config.Teacher, num_classes: int, fields: tuple[str, ...] = ('text',), precision: str = 'float32'
+) -> TeacherModel:
   """A teacher with the weights of `settings.init_checkpoint`, or fresh ones.
 
   Args:
@@ -186,12 +188,14 @@ def build(settings: config.Teacher, num_classes: int, fields: tuple[str, ...] = 
     ValueError: the checkpoint is missing, of another shape, or of another vocabulary.
   """
   if not settings.init_checkpoint:
-    architecture = pretrained.Architecture(vocab_size=len(text.read_vocab(settings.vocab_file)),
-                                           hidden_size=settings.hidden_size,
-                                           num_layers=settings.num_layers or 12,
-                                           num_attention_heads=settings.num_attention_heads,
-                                           intermediate_size=settings.intermediate_size,
-                                           max_positions=max(512, settings.max_seq_length))
+    architecture = pretrained.Architecture(
+      vocab_size=len(text.read_vocab(settings.vocab_file)),
+      hidden_size=settings.hidden_size,
+      num_layers=settings.num_layers or 12,
+      num_attention_heads=settings.num_attention_heads,
+      intermediate_size=settings.intermediate_size,
+      max_positions=max(512, settings.max_seq_length),
+    )
     with _dtype_policy(precision):
       return TeacherModel(settings, architecture, settings.vocab_file, num_classes, fields)
   path = pretrained.resolve(settings.init_checkpoint)
@@ -218,19 +222,26 @@ def load(folder: str, precision: str = 'float32') -> TeacherModel:
   run_config = runs.load_config(folder, config.Finetune, 'finetune')
   architecture = pretrained.read_architecture(folder)
   with _dtype_policy(precision):
-    model = TeacherModel(run_config.teacher, architecture, os.path.join(folder, 'vocab.txt'),
-                         run_config.schema.num_classes, run_config.schema.fields)
+    model = TeacherModel(
+      run_config.teacher,
+      architecture,
+      os.path.join(folder, 'vocab.txt'),
+      run_config.schema.num_classes,
+      run_config.schema.fields,
+    )
   training.restore_best(model, folder)
   return model
 
 
 def adamw(settings: config.Training, steps: int):
   """AdamW as BERT uses it: warm-up, linear decay, gradients clipped to a global norm of 1."""
-  return optimizers.LazyAdamW(training.learning_rate_schedule(settings, steps),
-                              weight_decay_rate=settings.weight_decay,
-                              epsilon=1e-6,
-                              exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'],
-                              gradient_clip_norm=1.0)
+  return optimizers.LazyAdamW(
+    training.learning_rate_schedule(settings, steps),
+    weight_decay_rate=settings.weight_decay,
+    epsilon=1e-6,
+    exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'],
+    gradient_clip_norm=1.0,
+  )
 
 
 def _check(settings, architecture, vocab_file, path):
@@ -238,15 +249,13 @@ def _check(settings, architecture, vocab_file, path):
   vocab_size = len(text.read_vocab(vocab_file))
   if vocab_size != architecture.vocab_size:
     raise ValueError(
-        f'{vocab_file}: expected the {architecture.vocab_size} word pieces of {path}, '
-        f'found {vocab_size}; set --vocab_file to the vocabulary that it was trained with')
+      f'{vocab_file}: expected the {architecture.vocab_size} word pieces of {path}, '
+      f'found {vocab_size}; set --vocab_file to the vocabulary that it was trained with'
+    )
   if settings.max_seq_length > architecture.max_positions:
-    raise ValueError(
-        f'--max_seq_length={settings.max_seq_length}: '
-        f'{path} has {architecture.max_positions} positions')
+    raise ValueError(f'--max_seq_length={settings.max_seq_length}: {path} has {architecture.max_positions} positions')
   if settings.num_layers > architecture.num_layers:
-    raise ValueError(
-        f'--num_layers={settings.num_layers}: {path} has {architecture.num_layers} layers')
+    raise ValueError(f'--num_layers={settings.num_layers}: {path} has {architecture.num_layers} layers')
 
 
 def _truncate(pieces: tf.RaggedTensor, limits: tf.Tensor) -> tf.RaggedTensor:

@@ -46,8 +46,15 @@ def _valid_utf8(strings: tf.Tensor) -> tf.Tensor:
   return tf.strings.unicode_transcode(strings, 'UTF-8', 'UTF-8', errors='replace')
 
 
-def split(strings: tf.Tensor, tokenizer: str, *, marks: int = 0, delimiters: str = '',
-          strip_suffix: str = '', vocab_file: str = '') -> tuple[tf.Tensor, tf.Tensor]:
+def split(
+  strings: tf.Tensor,
+  tokenizer: str,
+  *,
+  marks: int = 0,
+  delimiters: str = '',
+  strip_suffix: str = '',
+  vocab_file: str = '',
+) -> tuple[tf.Tensor, tf.Tensor]:
   """Cuts texts into tokens.
 
   Args:
@@ -102,8 +109,10 @@ def check_suffix(strip_suffix: str) -> None:
   except tf.errors.InvalidArgumentError as error:
     raise ValueError(f'--strip_suffix={strip_suffix}: expected an RE2 expression') from error
   if not kept:
-    raise ValueError(f'--strip_suffix={strip_suffix}: would drop the control character that marks where a text '
-                     r'starts; leave it out, e.g. [^\w\x02] in place of \W')
+    raise ValueError(
+      f'--strip_suffix={strip_suffix}: would drop the control character that marks where a text '
+      r'starts; leave it out, e.g. [^\w\x02] in place of \W'
+    )
 
 
 def _before_a_delimiter(strip_suffix: str, delimiters: str) -> str:
@@ -123,8 +132,7 @@ def read_vocab(vocab_file: str) -> list[str]:
     try:
       vocab = [line.rstrip('\n') for line in file]
     except UnicodeDecodeError as error:
-      raise ValueError(f'{vocab_file}: expected a BERT vocabulary in UTF-8, found other bytes '
-                       f'({error})') from error
+      raise ValueError(f'{vocab_file}: expected a BERT vocabulary in UTF-8, found other bytes ({error})') from error
   missing = [piece for piece in ('[PAD]', '[UNK]', '[CLS]', '[SEP]') if piece not in vocab]
   if missing:
     raise ValueError(f'{vocab_file}: lacks {", ".join(missing)}; expected a BERT vocabulary, one piece a line')
@@ -144,10 +152,10 @@ class WordPiece:
   def __init__(self, vocab_file: str):
     self.vocab = read_vocab(os.fspath(vocab_file))
     self.vocab_size = len(self.vocab)
-    self.pad_id, self.cls_id, self.sep_id = (
-        self.vocab.index(piece) for piece in ('[PAD]', '[CLS]', '[SEP]'))
+    self.pad_id, self.cls_id, self.sep_id = (self.vocab.index(piece) for piece in ('[PAD]', '[CLS]', '[SEP]'))
     self._tokenizer = tf_text.FastWordpieceTokenizer(
-        self.vocab, suffix_indicator='##', unknown_token='[UNK]', token_out_type=tf.int32)
+      self.vocab, suffix_indicator='##', unknown_token='[UNK]', token_out_type=tf.int32
+    )
 
   def __call__(self, strings: tf.Tensor) -> tf.RaggedTensor:
     """Word-piece ids of texts.

@@ -5,7 +5,7 @@ the like. Its vector of a word alone, reduced by PCA to the width of the table, 
 """
 
 import collections
-from typing import Iterable
+from collections.abc import Iterable
 
 from absl import logging
 import numpy as np
@@ -36,11 +36,14 @@ def load_encoder(checkpoint: str, dim: int) -> teacher.TeacherModel:
     ValueError: no such encoder, or a narrower one.
   """
   encoder = teacher.build(
-      config.Teacher(init_checkpoint=checkpoint, max_seq_length=_MAX_PIECES, pooling='mean'), num_classes=2)
+    config.Teacher(init_checkpoint=checkpoint, max_seq_length=_MAX_PIECES, pooling='mean'), num_classes=2
+  )
   width = encoder.architecture.hidden_size
   if dim > width:
-    raise ValueError(f'vectors of {dim} columns: expected at most the {width} of {checkpoint}; lower --embedding_dim '
-                     'or leave --init_embeddings out')
+    raise ValueError(
+      f'vectors of {dim} columns: expected at most the {width} of {checkpoint}; lower --embedding_dim '
+      'or leave --init_embeddings out'
+    )
   return encoder
 
 
@@ -59,8 +62,9 @@ def start(model: student.StudentModel, encoder: teacher.TeacherModel, batches: I
   vectors = reduce(encoder.embed({'text': np.array(words, object)}), model.settings.vector_dim)
   vectors = np.pad(vectors, [(0, 0), (model.settings.embedding_dim - model.settings.vector_dim, 0)])  # Equal weights.
   # Of words that share a row, the most frequent is written last and stays.
-  model.table.scatter_update(tf.IndexedSlices(
-      vectors[::-1], ngrams.unigram_ids(tf.constant(words[::-1]), model.settings)))
+  model.table.scatter_update(
+    tf.IndexedSlices(vectors[::-1], ngrams.unigram_ids(tf.constant(words[::-1]), model.settings))
+  )
 
 
 def frequent_words(batches: Iterable[rows.Batch], fields: Iterable[str], settings: config.Student) -> list[bytes]:
@@ -69,8 +73,10 @@ def frequent_words(batches: Iterable[rows.Batch], fields: Iterable[str], setting
   for batch in batches:
     for field in fields:
       tokens, _ = text.split(
-          text.normalize(tf.constant(batch[field], tf.string), settings.normalization), settings.tokenizer,
-          delimiters=settings.delimiters)
+        text.normalize(tf.constant(batch[field], tf.string), settings.normalization),
+        settings.tokenizer,
+        delimiters=settings.delimiters,
+      )
       counts.update(tokens.numpy().tolist())
     seen += rows.size(batch)
     if seen >= _SAMPLED_ROWS:

@@ -9,13 +9,14 @@ fastText and logistic regression know anything. Measures are those of b2d.evalua
 teacher and student beside them. Settings are fixed; what a second costs is `bench`'s to say.
 """
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 import csv
 import json
 import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
 
 from absl import flags
 from absl import logging
@@ -52,15 +53,18 @@ def read(path: str, text_columns: Sequence[str], label_column: str) -> pd.DataFr
   wanted = [*text_columns, label_column]
   rows = pd.read_csv(path, sep='\t', quoting=csv.QUOTE_NONE, dtype=str, keep_default_na=False)
   if len(text_columns) > 2 or not set(wanted) <= set(rows.columns):
-    raise ValueError(f'{path}: expected columns {", ".join(wanted)}, one text or two, found {", ".join(rows.columns)}; '
-                     'set --text_columns and --label_column')
+    raise ValueError(
+      f'{path}: expected columns {", ".join(wanted)}, one text or two, found {", ".join(rows.columns)}; '
+      'set --text_columns and --label_column'
+    )
   names = ['text'] if len(text_columns) == 1 else ['query', 'title']
   rows = rows[wanted].set_axis([*names, 'label'], axis=1)
   return rows.assign(label=rows['label'].astype(float))
 
 
-def measure(rows: pd.DataFrame, scores: np.ndarray, label_range: tuple[float, float],
-            relevant_from: float) -> dict[str, float]:
+def measure(
+  rows: pd.DataFrame, scores: np.ndarray, label_range: tuple[float, float], relevant_from: float
+) -> dict[str, float]:
   """Measures scores as b2d.evaluate does.
 
   Args:
@@ -79,18 +83,29 @@ def measure(rows: pd.DataFrame, scores: np.ndarray, label_range: tuple[float, fl
     found['spearman'] = stats.spearmanr(scores, rows['label']).statistic
   if 'query' in rows:
     by_query = [group for _, group in rows.groupby('query')]
-    found['auc_by_query'] = np.mean([metrics.roc_auc_score(group['positive'], group['score'])
-                                     for group in by_query if group['positive'].nunique() > 1])
-    found[f'ndcg@{_NDCG_PLACES}'] = np.mean([
+    found['auc_by_query'] = np.mean(
+      [
+        metrics.roc_auc_score(group['positive'], group['score'])
+        for group in by_query
+        if group['positive'].nunique() > 1
+      ]
+    )
+    found[f'ndcg@{_NDCG_PLACES}'] = np.mean(
+      [
         metrics.ndcg_score([group['gain']], [group['score']], k=_NDCG_PLACES)
-        for group in by_query if group['gain'].nunique() > 1])
+        for group in by_query
+        if group['gain'].nunique() > 1
+      ]
+    )
   return {name: float(value) for name, value in found.items()}
 
 
 def tokens(text: str) -> list[str]:
   """Returns lower-cased words and numbers, plurals in -s folded."""
-  return [token[:-1] if len(token) > 3 and token.endswith('s') and not token.endswith('ss') else token
-          for token in _TOKEN.findall(text.lower())]
+  return [
+    token[:-1] if len(token) > 3 and token.endswith('s') and not token.endswith('ss') else token
+    for token in _TOKEN.findall(text.lower())
+  ]
 
 
 def overlap(query: str, title: str) -> float:
@@ -117,6 +132,7 @@ def bm25(titles: Sequence[str], valid: pd.DataFrame) -> tuple[np.ndarray, np.nda
     The scores, float [n], and each divided by the query's best score in the catalogue.
   """
   import bm25s
+
   catalogue = list(dict.fromkeys(titles))
   place = {title: number for number, title in enumerate(catalogue)}
   index = bm25s.BM25()
@@ -135,6 +151,7 @@ def bm25(titles: Sequence[str], valid: pd.DataFrame) -> tuple[np.ndarray, np.nda
 def fasttext(train: Sequence[str], positive: np.ndarray, valid: Sequence[str]) -> np.ndarray:
   """Fits fastText, words and bigrams, one thread (two race), else defaults; returns probabilities, float [n]."""
   import fasttext as library
+
   with tempfile.NamedTemporaryFile('w', suffix='.txt', encoding='utf-8') as file:
     file.writelines(f'__label__{int(label)} {text}\n' for label, text in zip(positive, train))
     file.flush()
@@ -150,22 +167,26 @@ def logistic_regression(train: Sequence[str], positive: np.ndarray, valid: Seque
   from sklearn import feature_extraction
   from sklearn import linear_model
   from sklearn import pipeline
+
   model = pipeline.make_pipeline(
-      feature_extraction.text.HashingVectorizer(n_features=_NUM_BUCKETS, ngram_range=(1, 2), token_pattern=r'\S+'),
-      linear_model.LogisticRegression(max_iter=1000))
+    feature_extraction.text.HashingVectorizer(n_features=_NUM_BUCKETS, ngram_range=(1, 2), token_pattern=r'\S+'),
+    linear_model.LogisticRegression(max_iter=1000),
+  )
   return model.fit(train, positive).predict_proba(valid)[:, 1]
 
 
 def cosine(minilm: str, valid: pd.DataFrame) -> np.ndarray:
   """Returns the cosine of MiniLM's mean-pooled embeddings of query and title, float [n]."""
   from serving.benchmark import sentence_embeddings
+
   texts = list(dict.fromkeys([*valid['query'], *valid['title']]))
   vectors = dict(zip(texts, sentence_embeddings.encode(texts, minilm)))
   return np.array([vectors[query] @ vectors[title] for query, title in zip(valid['query'], valid['title'])])
 
 
-def scored(train: pd.DataFrame, valid: pd.DataFrame, relevant_from: float,
-           minilm: str | None) -> Iterator[tuple[str, np.ndarray]]:
+def scored(
+  train: pd.DataFrame, valid: pd.DataFrame, relevant_from: float, minilm: str | None
+) -> Iterator[tuple[str, np.ndarray]]:
   """Yields each baseline's name and its scores of `valid`, float [n]."""
   positive = (train['label'] >= relevant_from).to_numpy()
   forms = {'': [_joined(train), _joined(valid)]}
@@ -175,8 +196,9 @@ def scored(train: pd.DataFrame, valid: pd.DataFrame, relevant_from: float,
     yield 'BM25', plain
     yield "BM25 / query's best", divided
     forms[' + matches as words'] = [
-        [f'{text} || {match_words(*pair)}' for text, *pair in zip(_joined(rows), rows['query'], rows['title'])]
-        for rows in (train, valid)]
+      [f'{text} || {match_words(*pair)}' for text, *pair in zip(_joined(rows), rows['query'], rows['title'])]
+      for rows in (train, valid)
+    ]
   for form, (train_texts, valid_texts) in forms.items():
     yield f'fastText{form}', fasttext(train_texts, positive, valid_texts)
     yield f'logistic regression{form}', logistic_regression(train_texts, positive, valid_texts)
@@ -192,8 +214,10 @@ def table(results: dict[str, dict[str, float]]) -> str:
   """Returns the measures as a Markdown table, one row each baseline."""
   names = list(dict.fromkeys(name for found in results.values() for name in found))
   lines = [['', *names], ['---', *['--:'] * len(names)]]
-  lines += [[baseline, *(f'{found[name]:.4f}' if name in found else '' for name in names)]
-            for baseline, found in results.items()]
+  lines += [
+    [baseline, *(f'{found[name]:.4f}' if name in found else '' for name in names)]
+    for baseline, found in results.items()
+  ]
   return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
 
 

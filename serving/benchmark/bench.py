@@ -22,12 +22,12 @@ from absl import logging
 import onnxruntime
 import tensorflow as tf
 
+from serving import binary
+from serving.benchmark import baselines
 from serving.benchmark import encoders
 from serving.benchmark import harness
-from serving.benchmark import baselines
 from serving.benchmark import report
 from serving.benchmark import timing
-from serving import binary
 
 _STUDENTS = flags.DEFINE_list('students', [], 'name=folder of each exported SavedModel.')
 _AUC = flags.DEFINE_list('auc', [], "name=AUC of the models to plot, by the table's names.")
@@ -40,8 +40,7 @@ _VOCAB = flags.DEFINE_string('vocab', None, 'A BERT vocab.txt, for encoders and 
 _ENCODERS = flags.DEFINE_list('encoders', list(encoders.SIZES), 'Encoders to measure.')
 _LENGTHS = flags.DEFINE_list('lengths', '32,64,128', 'Tokens that an encoder pads to.')
 _BASELINES = flags.DEFINE_list('baselines', 'fasttext,model2vec,hashing', 'Other libraries to measure.')
-_WORKLOADS = flags.DEFINE_list('workloads', '1,8,64,1x100,512',
-                               'Rows a request; 1x100: one query with 100 titles.')
+_WORKLOADS = flags.DEFINE_list('workloads', '1,8,64,1x100,512', 'Rows a request; 1x100: one query with 100 titles.')
 _THREADS = flags.DEFINE_list('threads', '1,2', 'Numbers of calling threads.')
 _SECONDS = flags.DEFINE_float('seconds', 1, 'How long to call, for each figure.')
 _MAX_CALL_SECS = flags.DEFINE_float('max_call_secs', 5, 'Leave out requests that take longer.')
@@ -62,6 +61,7 @@ class Subject:
     folder: where the model is.
     tokens: what an encoder pads to, else None.
   """
+
   name: str
   runtime: str
   kind: str
@@ -83,8 +83,7 @@ def build_subjects(texts: timing.Columns) -> list[Subject]:
     raise ValueError('--vocab: encoders and model2vec need a BERT vocab.txt; found none')
   subjects = []
   for name, folder in pairs(_STUDENTS).items():
-    subjects += [Subject(name, 'C++', 'harness', folder),
-                 Subject(name, 'Python', 'tensorflow', folder)]
+    subjects += [Subject(name, 'C++', 'harness', folder), Subject(name, 'Python', 'tensorflow', folder)]
   # What the rivals depend on names their folder, so that no stale one is measured.
   models = pathlib.Path(_MODELS.value).expanduser() / '-'.join([*texts, *_LENGTHS.value])
   models.mkdir(parents=True, exist_ok=True)
@@ -109,13 +108,26 @@ def measure(subject: Subject, harness_path: str, texts: str) -> dict:
   if subject.kind == 'harness':
     signature = f'tokens_{subject.tokens}' if subject.tokens else 'serving_default'
     return dataclasses.asdict(subject) | harness.run(
-        harness_path, subject.folder, texts, environment, signature=signature, threads=','.join(_THREADS.value),
-        workloads=','.join(_WORKLOADS.value), **values)
-  values |= {'kind': subject.kind, 'folder': subject.folder, 'tokens': subject.tokens,
-             'texts': texts, 'workloads': _WORKLOADS.value,
-             'threads': [int(threads) for threads in _THREADS.value]}
+      harness_path,
+      subject.folder,
+      texts,
+      environment,
+      signature=signature,
+      threads=','.join(_THREADS.value),
+      workloads=','.join(_WORKLOADS.value),
+      **values,
+    )
+  values |= {
+    'kind': subject.kind,
+    'folder': subject.folder,
+    'tokens': subject.tokens,
+    'texts': texts,
+    'workloads': _WORKLOADS.value,
+    'threads': [int(threads) for threads in _THREADS.value],
+  }
   return dataclasses.asdict(subject) | harness.run_json(
-      [sys.executable, '-m', 'serving.benchmark.baselines', json.dumps(values)], environment)
+    [sys.executable, '-m', 'serving.benchmark.baselines', json.dumps(values)], environment
+  )
 
 
 def others_cpu_secs() -> float:
@@ -131,9 +143,11 @@ def machine() -> str:
   """Returns processor, cores, and versions, in one line."""
   with open('/proc/cpuinfo', encoding='utf-8') as file:
     names = [line.split(':')[1].strip() for line in file if line.startswith('model name')]
-  return (f'{names[0] if names else platform.machine()}, {os.cpu_count()} cores; Python '
-          f'{platform.python_version()}, TensorFlow {tf.__version__}, '
-          f'ONNX Runtime {onnxruntime.__version__}')
+  return (
+    f'{names[0] if names else platform.machine()}, {os.cpu_count()} cores; Python '
+    f'{platform.python_version()}, TensorFlow {tf.__version__}, '
+    f'ONNX Runtime {onnxruntime.__version__}'
+  )
 
 
 def run() -> str:
@@ -157,16 +171,26 @@ def run() -> str:
     result['disk_mb'] = sum(path.stat().st_size for path in files) / 2**20
     result['others_cores'] = (others_cpu_secs() - used_secs) / (time.time() - start)
     results.append(result)
-    logging.info('%d of %d: %s, %s, tokens %s: %.1f us', number, len(subjects), subject.name,
-                 subject.runtime, subject.tokens or 'all', result['cells'][0]['median_us'])
-    (output / 'results.json').write_text(json.dumps(
-        {'machine': machine(), 'command': sys.argv, 'auc': auc_of, 'results': results}, indent=1))
+    logging.info(
+      '%d of %d: %s, %s, tokens %s: %.1f us',
+      number,
+      len(subjects),
+      subject.name,
+      subject.runtime,
+      subject.tokens or 'all',
+      result['cells'][0]['median_us'],
+    )
+    (output / 'results.json').write_text(
+      json.dumps({'machine': machine(), 'command': sys.argv, 'auc': auc_of, 'results': results}, indent=1)
+    )
   texts_path.unlink()  # the texts may not be ours to keep
   if not results:
     raise ValueError('no model could be measured; the log says why')
-  text = (f'{machine()}; {len(next(iter(texts.values())))} rows of '
-          f'{os.path.basename(_TEXTS.value)}; {_SECONDS.value:g} s a figure.\n\n'
-          f'{report.busy(results)}{report.table(results)}')
+  text = (
+    f'{machine()}; {len(next(iter(texts.values())))} rows of '
+    f'{os.path.basename(_TEXTS.value)}; {_SECONDS.value:g} s a figure.\n\n'
+    f'{report.busy(results)}{report.table(results)}'
+  )
   if left_out:
     text += f'\nLeft out, as they failed: {"; ".join(left_out)}.\n'
   (output / 'report.md').write_text(text)

@@ -7,13 +7,14 @@ its optimiser makes of an exported BERT), quantised to int8: its best case, not 
 takes ids; `baselines.py` tokenises for it.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
 
 from absl import logging
 import numpy as np
+from official.nlp.modeling import networks
 import onnx
 from onnx import helper
 from onnx import numpy_helper
@@ -21,7 +22,6 @@ from onnxruntime import quantization
 import tensorflow as tf
 import tensorflow_text as tf_text
 import tf_keras
-from official.nlp.modeling import networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Size:
 
 
 SIZES = {
-    'BERT-Base': Size(12, 768, 12, 3072),
-    'TinyBERT-6L-768': Size(6, 768, 12, 3072),
-    'TinyBERT-4L-312': Size(4, 312, 12, 1200),
-    'MiniLM-L6': Size(6, 384, 12, 1536),
+  'BERT-Base': Size(12, 768, 12, 3072),
+  'TinyBERT-6L-768': Size(6, 768, 12, 3072),
+  'TinyBERT-4L-312': Size(4, 312, 12, 1200),
+  'MiniLM-L6': Size(6, 384, 12, 1536),
 }
 
 
@@ -47,12 +47,16 @@ class Encoder(tf.Module):
     """Makes an encoder with random weights; `vocab` is BERT's, [PAD] first."""
     super().__init__()
     self.cls_id, self.sep_id = vocab.index('[CLS]'), vocab.index('[SEP]')
-    self.tokenizer = tf_text.FastBertTokenizer(
-        list(vocab), token_out_type=tf.int32, lower_case_nfd_strip_accents=True)
+    self.tokenizer = tf_text.FastBertTokenizer(list(vocab), token_out_type=tf.int32, lower_case_nfd_strip_accents=True)
     self.encoder = networks.BertEncoderV2(
-        len(vocab), hidden_size=size.hidden_size, num_layers=size.num_layers,
-        num_attention_heads=size.num_heads, inner_dim=size.inner_dim, type_vocab_size=2,
-        inner_activation=lambda x: tf_keras.activations.gelu(x, approximate=False))
+      len(vocab),
+      hidden_size=size.hidden_size,
+      num_layers=size.num_layers,
+      num_attention_heads=size.num_heads,
+      inner_dim=size.inner_dim,
+      type_vocab_size=2,
+      inner_activation=lambda x: tf_keras.activations.gelu(x, approximate=False),
+    )
     self.head = tf_keras.layers.Dense(1)
     zeros = tf.zeros([1, 3], tf.int32)
     self.logit(zeros, zeros, zeros)
@@ -73,15 +77,16 @@ class Encoder(tf.Module):
 
   def signature(self, inputs: Sequence[str], max_tokens: int):
     """Returns the tf.function {inputs: string [N]} → {probability, logit: float [N]}."""
+
     def score(*texts):
       logit = self.logit(*self.pack(texts, max_tokens))
       return {'probability': tf.sigmoid(logit), 'logit': logit}
+
     specs = [tf.TensorSpec([None], tf.string, name=name) for name in inputs]
     return tf.function(score).get_concrete_function(*specs)
 
 
-def build(name: str, vocab_file: str, inputs: Sequence[str], lengths: Sequence[int],
-          folder: str) -> None:
+def build(name: str, vocab_file: str, inputs: Sequence[str], lengths: Sequence[int], folder: str) -> None:
   """Writes one encoder for both runtimes, unless it is there.
 
   Args:
@@ -114,9 +119,12 @@ def build_onnx(encoder: Encoder, size: Size, vocab_file: str, onnx_dir: str) -> 
   shutil.copy(vocab_file, os.path.join(onnx_dir, 'vocab.txt'))
   unquantised = os.path.join(onnx_dir, 'float.onnx')
   onnx.save(onnx_graph(encoder, size), unquantised)
-  quantization.quantize_dynamic(unquantised, os.path.join(onnx_dir, 'model.onnx'),
-                                weight_type=quantization.QuantType.QInt8,
-                                extra_options={'DefaultTensorType': onnx.TensorProto.FLOAT})
+  quantization.quantize_dynamic(
+    unquantised,
+    os.path.join(onnx_dir, 'model.onnx'),
+    weight_type=quantization.QuantType.QInt8,
+    extra_options={'DefaultTensorType': onnx.TensorProto.FLOAT},
+  )
   os.remove(unquantised)
 
 
@@ -140,27 +148,33 @@ def onnx_graph(encoder: Encoder, size: Size) -> onnx.ModelProto:
   width = size.hidden_size
   word, position, token_type = take(-1, width), take(-1, width), take(-1, width)
   hidden, lengths = node(
-      'EmbedLayerNormalization',
-      ['ids', 'types', word, position, token_type, take(-1), take(-1), 'mask'], 2, epsilon=1e-12)
+    'EmbedLayerNormalization',
+    ['ids', 'types', word, position, token_type, take(-1), take(-1), 'mask'],
+    2,
+    epsilon=1e-12,
+  )
   for _ in range(size.num_layers):
-    kernels, biases = zip(*((next(weights).reshape(width, width), next(weights).reshape(-1))
-                            for _ in 'qkv'))
-    attended = node('Attention', [hidden, constant(np.concatenate(kernels, 1)),
-                                  constant(np.concatenate(biases)), lengths],
-                    num_heads=size.num_heads)[0]
+    kernels, biases = zip(*((next(weights).reshape(width, width), next(weights).reshape(-1)) for _ in 'qkv'))
+    attended = node(
+      'Attention',
+      [hidden, constant(np.concatenate(kernels, 1)), constant(np.concatenate(biases)), lengths],
+      num_heads=size.num_heads,
+    )[0]
     for inner in (False, True):
       if inner:
         up = node('MatMul', [hidden, take(width, -1)], domain='')[0]
         attended = node('BiasGelu', [up, take(-1)])[0]
       down, bias = node('MatMul', [attended, take(-1, width)], domain='')[0], take(-1)
-      hidden = node('SkipLayerNormalization', [down, hidden, take(-1), take(-1), bias],
-                    epsilon=1e-12)[0]
+      hidden = node('SkipLayerNormalization', [down, hidden, take(-1), take(-1), bias], epsilon=1e-12)[0]
   first = node('Gather', [hidden, constant(np.array(0))], domain='', axis=1)[0]
   pooled = node('Tanh', node('Gemm', [first, take(width, width), take(-1)], domain=''), domain='')
   nodes.append(helper.make_node('Gemm', [*pooled, take(width, 1), take(-1)], ['logit']))
-  inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT32, ['batch', 'length'])
-            for name in ('ids', 'types', 'mask')]
+  inputs = [
+    helper.make_tensor_value_info(name, onnx.TensorProto.INT32, ['batch', 'length'])
+    for name in ('ids', 'types', 'mask')
+  ]
   output = helper.make_tensor_value_info('logit', onnx.TensorProto.FLOAT, ['batch', 1])
   graph = helper.make_graph(nodes, 'bert', inputs, [output], initializers)
-  return helper.make_model(graph, ir_version=9, opset_imports=[
-      helper.make_opsetid('', 17), helper.make_opsetid('com.microsoft', 1)])
+  return helper.make_model(
+    graph, ir_version=9, opset_imports=[helper.make_opsetid('', 17), helper.make_opsetid('com.microsoft', 1)]
+  )

@@ -4,13 +4,13 @@
 The binary is cached under a hash of its source and of TensorFlow's version and path.
 """
 
+from collections.abc import Mapping
 import hashlib
 import importlib.util
 import json
 import os
 import pathlib
 import subprocess
-from collections.abc import Mapping
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -40,13 +40,25 @@ def build(cache_dir: str = CACHE_DIR) -> str:
   binary.parent.mkdir(parents=True, exist_ok=True)
   unfinished = f'{binary}.{os.getpid()}'
   # --no-as-needed: nothing refers to the kernels by name, they register themselves when loaded.
-  command = ['g++', '-O2', '-w', *tf.sysconfig.get_compile_flags(), '-std=c++17', '-pthread',
-             str(SOURCE), '-o', unfinished, f'-L{lib_dir}', '-Wl,--no-as-needed',
-             '-l:libtensorflow_cc.so.2', '-l:libtensorflow_framework.so.2', f'-Wl,-rpath,{lib_dir}']
+  command = [
+    'g++',
+    '-O2',
+    '-w',
+    *tf.sysconfig.get_compile_flags(),
+    '-std=c++17',
+    '-pthread',
+    str(SOURCE),
+    '-o',
+    unfinished,
+    f'-L{lib_dir}',
+    '-Wl,--no-as-needed',
+    '-l:libtensorflow_cc.so.2',
+    '-l:libtensorflow_framework.so.2',
+    f'-Wl,-rpath,{lib_dir}',
+  ]
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   if done.returncode:
-    raise ValueError(f'{SOURCE}: g++ failed; needed are g++ with C++17 and the TensorFlow wheel: '
-                     f'{done.stderr[-2000:]}')
+    raise ValueError(f'{SOURCE}: g++ failed; needed are g++ with C++17 and the TensorFlow wheel: {done.stderr[-2000:]}')
   os.rename(unfinished, binary)
   return str(binary)
 
@@ -60,8 +72,7 @@ def op_libraries(model_dir: str) -> list[str]:
   if not missing or spec is None:
     return []
   libraries = pathlib.Path(spec.origin).parent.glob('python/ops/*.so')
-  return sorted(str(path) for path in libraries
-                if any(name in path.read_bytes() for name in missing))
+  return sorted(str(path) for path in libraries if any(name in path.read_bytes() for name in missing))
 
 
 def run(binary: str, model_dir: str, texts: str, environment: Mapping[str, str], **flags) -> dict:
@@ -96,8 +107,13 @@ def run_json(command: list[str], environment: Mapping[str, str]) -> dict:
   """Runs a command that prints JSON, in this process' environment and `environment`; ValueError if it fails."""
   # One thread a call is what is measured, whatever library computes it.
   one_thread = {'TOKENIZERS_PARALLELISM': 'false', 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
-  done = subprocess.run(command, capture_output=True, text=True, check=False,
-                        env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2', **one_thread, **environment})
+  done = subprocess.run(
+    command,
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2', **one_thread, **environment},
+  )
   if done.returncode:
     raise ValueError(f'{" ".join(command)}: exit code {done.returncode}: {done.stderr[-1000:]}')
   return json.loads(done.stdout)

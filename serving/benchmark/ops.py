@@ -15,7 +15,7 @@ import sys
 from absl import app
 from absl import flags
 import tensorflow as tf
-import tensorflow_text  # registers its ops; pylint: disable=unused-import
+import tensorflow_text  # noqa: F401  # registers its ops
 
 from serving.benchmark import timing
 
@@ -27,8 +27,9 @@ _WORKLOAD = flags.DEFINE_string('workload', '1', 'Rows a call; 1x100: one query 
 _CALLS = flags.DEFINE_integer('calls', 200, 'Calls to trace, after a tenth as many to warm up.')
 
 
-def profile(model_dir: str, signature: str, texts: timing.Columns, workload: str,
-            calls: int) -> dict[str, tuple[int, float]]:
+def profile(
+  model_dir: str, signature: str, texts: timing.Columns, workload: str, calls: int
+) -> dict[str, tuple[int, float]]:
   """Traces calls of a signature.
 
   Args:
@@ -57,8 +58,12 @@ def profile(model_dir: str, signature: str, texts: timing.Columns, workload: str
     for _ in range(calls + calls // 10):
       request = next(stream)
       metadata = v1.RunMetadata()
-      session.run([info.name for info in outputs.values()],
-                  {info.name: request[name] for name, info in inputs.items()}, options, metadata)
+      session.run(
+        [info.name for info in outputs.values()],
+        {info.name: request[name] for name, info in inputs.items()},
+        options,
+        metadata,
+      )
       op_of = {node.name: node.op for graph in metadata.partition_graphs for node in graph.node}
       micros.append(_micros_by_op(metadata.step_stats, op_of))
   nodes = collections.Counter(op_of.values())

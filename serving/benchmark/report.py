@@ -8,10 +8,25 @@ from matplotlib import figure
 REFERENCES = {'BERT-Base': ('BERT-Base', 'C++', 32), 'TinyBERT-4L': ('TinyBERT-4L-312', 'C++', 32)}
 MAX_OTHERS_CORES = 0.1
 
-_COLUMNS = ['model', 'runtime', 'tokens', 'batch 1, µs', 'p99, µs', 'bare loop: p99, µs', *(f'× {n}' for n in REFERENCES),
-            'batch 8, µs', 'batch 64, µs', '1 query, 100 titles, µs', 'batch 512, µs',
-            'rows/s at 512', '2 threads: calls/s at 1', '2 threads: rows/s at 512',
-            'load + first call, s', 'resident MB', 'disk MB']
+_COLUMNS = [
+  'model',
+  'runtime',
+  'tokens',
+  'batch 1, µs',
+  'p99, µs',
+  'bare loop: p99, µs',
+  *(f'× {n}' for n in REFERENCES),
+  'batch 8, µs',
+  'batch 64, µs',
+  '1 query, 100 titles, µs',
+  'batch 512, µs',
+  'rows/s at 512',
+  '2 threads: calls/s at 1',
+  '2 threads: rows/s at 512',
+  'load + first call, s',
+  'resident MB',
+  'disk MB',
+]
 
 
 def cell(result: dict, workload: str, threads: int, figure_name: str) -> float | None:
@@ -43,8 +58,10 @@ def busy(results: Sequence[dict]) -> str:
   worst = max(results, key=lambda result: result['others_cores'])
   if worst['others_cores'] < MAX_OTHERS_CORES:
     return ''
-  return (f'**The machine was busy: quote none of this.** Others used up to '
-          f'{worst["others_cores"]:.2f} cores ({worst["name"]}, {worst["runtime"]}).\n\n')
+  return (
+    f'**The machine was busy: quote none of this.** Others used up to '
+    f'{worst["others_cores"]:.2f} cores ({worst["name"]}, {worst["runtime"]}).\n\n'
+  )
 
 
 def table(results: Sequence[dict]) -> str:
@@ -52,13 +69,18 @@ def table(results: Sequence[dict]) -> str:
   lines = ['| ' + ' | '.join(_COLUMNS) + ' |', '|---' * 3 + '|--:' * (len(_COLUMNS) - 3) + '|']
   for result in results:
     figures = [
-        cell(result, '1', 1, 'median_us'), cell(result, '1', 1, 'p99_us'),
-        cell(result, '1', 1, 'spin_p99_us'),
-        *(ratio(results, result, reference) for reference in REFERENCES),
-        *(cell(result, rows, 1, 'median_us') for rows in ('8', '64', '1x100', '512')),
-        cell(result, '512', 1, 'rows_per_sec'), cell(result, '1', 2, 'calls_per_sec'),
-        cell(result, '512', 2, 'rows_per_sec'), result['load_secs'] + result['first_call_secs'],
-        result['resident_mb'], result['disk_mb']]
+      cell(result, '1', 1, 'median_us'),
+      cell(result, '1', 1, 'p99_us'),
+      cell(result, '1', 1, 'spin_p99_us'),
+      *(ratio(results, result, reference) for reference in REFERENCES),
+      *(cell(result, rows, 1, 'median_us') for rows in ('8', '64', '1x100', '512')),
+      cell(result, '512', 1, 'rows_per_sec'),
+      cell(result, '1', 2, 'calls_per_sec'),
+      cell(result, '512', 2, 'rows_per_sec'),
+      result['load_secs'] + result['first_call_secs'],
+      result['resident_mb'],
+      result['disk_mb'],
+    ]
     words = [result['name'], result['runtime'], str(result['tokens'] or 'all')]
     lines.append('| ' + ' | '.join(words + [_number(value) for value in figures]) + ' |')
   return '\n'.join(lines) + '\n'
@@ -71,9 +93,12 @@ def plot(results: Sequence[dict], auc_of: dict[str, float], path: str) -> None:
   known = [result for result in results if result['name'] in auc_of]
   for number, result in enumerate(known):
     tokens = f', {result["tokens"]} tokens' if result['tokens'] else ''
-    axes.scatter(cell(result, '1', 1, 'median_us'), auc_of[result['name']],
-                 marker='osD^'[number // 10 % 4],  # ten colours, then the next marker
-                 label=f'{result["name"]} ({result["runtime"]}{tokens})')
+    axes.scatter(
+      cell(result, '1', 1, 'median_us'),
+      auc_of[result['name']],
+      marker='osD^'[number // 10 % 4],  # ten colours, then the next marker
+      label=f'{result["name"]} ({result["runtime"]}{tokens})',
+    )
   axes.set(xscale='log', xlabel='µs a request, batch 1, one thread, median', ylabel='AUC')
   axes.grid(alpha=0.3)
   drawn.legend(loc='outside right upper', fontsize=7)

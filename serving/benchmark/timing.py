@@ -1,19 +1,20 @@
 """Times a Python callable as `harness.cc` times a SavedModel: same requests, same figures."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent import futures
 import gzip
 import itertools
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
 
 Columns = dict[str, list[str]]
 Call = Callable[[Columns], object]
 
 
-def read_texts(path: str, names: Sequence[str] | None = None,
-               max_rows: int | None = None) -> Columns:
+def read_texts(path: str, names: Sequence[str] | None = None, max_rows: int | None = None) -> Columns:
   """Reads columns of a TSV with a header line.
 
   Args:
@@ -34,13 +35,14 @@ def read_texts(path: str, names: Sequence[str] | None = None,
     if len(row) != len(header):
       raise ValueError(f'{path}:{number}: expected {len(header)} columns, found {len(row)}')
   if not rows or len(names or header) > 2 or not set(names or ()) <= set(header):
-    raise ValueError(f'{path}: expected rows with one or two columns {names or ""}, found '
-                     f'{len(rows)} with {header}; set --text_columns=query,title or one name')
+    raise ValueError(
+      f'{path}: expected rows with one or two columns {names or ""}, found '
+      f'{len(rows)} with {header}; set --text_columns=query,title or one name'
+    )
   if max_rows:
     random.Random(1).shuffle(rows)
   renamed = header if not names else ['text'] if len(names) == 1 else ['query', 'title']
-  return {new: [row[header.index(name)] for row in rows[:max_rows]]
-          for new, name in zip(renamed, names or header)}
+  return {new: [row[header.index(name)] for row in rows[:max_rows]] for new, name in zip(renamed, names or header)}
 
 
 def requests(texts: Columns, workload: str, start: int = 0) -> Iterator[Columns]:
@@ -53,8 +55,7 @@ def requests(texts: Columns, workload: str, start: int = 0) -> Iterator[Columns]
   """
   num_rows, size = len(next(iter(texts.values()))), rows_of(workload)
   for first in itertools.count(start, size):
-    request = {name: [column[(first + i) % num_rows] for i in range(size)]
-               for name, column in texts.items()}
+    request = {name: [column[(first + i) % num_rows] for i in range(size)] for name, column in texts.items()}
     if 'x' in workload:
       request['query'] = request['query'][:1] * size
     yield request
@@ -86,19 +87,32 @@ def measure(call: Call, texts: Columns, workload: str, num_threads: int, seconds
     latencies = sorted(itertools.chain.from_iterable(by_thread))
   calls_per_sec = len(latencies) / (time.perf_counter() - start)
   rows, calls = rows_of(workload), len(latencies)
-  return {'workload': workload, 'rows': rows, 'threads': num_threads, 'calls': calls,
-          'median_us': latencies[calls // 2] * 1e6, 'p99_us': latencies[calls * 99 // 100] * 1e6,
-          'min_us': latencies[0] * 1e6, 'calls_per_sec': calls_per_sec,
-          'rows_per_sec': calls_per_sec * rows}
+  return {
+    'workload': workload,
+    'rows': rows,
+    'threads': num_threads,
+    'calls': calls,
+    'median_us': latencies[calls // 2] * 1e6,
+    'p99_us': latencies[calls * 99 // 100] * 1e6,
+    'min_us': latencies[0] * 1e6,
+    'calls_per_sec': calls_per_sec,
+    'rows_per_sec': calls_per_sec * rows,
+  }
 
 
-def profile(load: Callable[[], Call], texts: Columns, workloads: Sequence[str],
-            threads: Sequence[int], seconds: float, max_call_secs: float) -> dict:
+def profile(
+  load: Callable[[], Call],
+  texts: Columns,
+  workloads: Sequence[str],
+  threads: Sequence[int],
+  seconds: float,
+  max_call_secs: float,
+) -> dict:
   """Loads, calls once, then measures every workload; see `harness.run` for the rest."""
   start = time.perf_counter()
   call = load()
   load_secs = time.perf_counter() - start
-  first_call_secs, = call_for(call, requests(texts, '1'), 0)
+  (first_call_secs,) = call_for(call, requests(texts, '1'), 0)
   resident_mb, cells = _memory_mb('VmRSS'), []
   for num_threads in threads:
     secs_per_row = 0
@@ -110,8 +124,13 @@ def profile(load: Callable[[], Call], texts: Columns, workloads: Sequence[str],
         call_for(call, requests(texts, workload), seconds / 5)  # warm-up
       cells.append(measure(call, texts, workload, num_threads, seconds))
       secs_per_row = cells[-1]['median_us'] / 1e6 / rows_of(workload)
-  return {'load_secs': load_secs, 'first_call_secs': first_call_secs, 'resident_mb': resident_mb,
-          'peak_resident_mb': _memory_mb('VmHWM'), 'cells': cells}
+  return {
+    'load_secs': load_secs,
+    'first_call_secs': first_call_secs,
+    'resident_mb': resident_mb,
+    'peak_resident_mb': _memory_mb('VmHWM'),
+    'cells': cells,
+  }
 
 
 def _memory_mb(field: str) -> float:

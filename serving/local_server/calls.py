@@ -25,19 +25,19 @@ from serving.local_server import status
 from serving.local_server import versions
 
 _REQUESTS = {
-    'Predict': predict_pb2.PredictRequest,
-    'Classify': classification_pb2.ClassificationRequest,
-    'Regress': regression_pb2.RegressionRequest,
-    'MultiInference': inference_pb2.MultiInferenceRequest,
-    'GetModelMetadata': get_model_metadata_pb2.GetModelMetadataRequest,
-    'GetModelStatus': get_model_status_pb2.GetModelStatusRequest,
+  'Predict': predict_pb2.PredictRequest,
+  'Classify': classification_pb2.ClassificationRequest,
+  'Regress': regression_pb2.RegressionRequest,
+  'MultiInference': inference_pb2.MultiInferenceRequest,
+  'GetModelMetadata': get_model_metadata_pb2.GetModelMetadataRequest,
+  'GetModelStatus': get_model_status_pb2.GetModelStatusRequest,
 }
 _RUNS = {
-    'Predict': inference.predict,
-    'Classify': example_inference.classify,
-    'Regress': example_inference.regress,
-    'MultiInference': example_inference.multi_inference,
-    'GetModelMetadata': inference.metadata,
+  'Predict': inference.predict,
+  'Classify': example_inference.classify,
+  'Regress': example_inference.regress,
+  'MultiInference': example_inference.multi_inference,
+  'GetModelMetadata': inference.metadata,
 }
 _EXAMPLE_ANSWERS = {'Classify': json_tensor.classify_answer, 'Regress': json_tensor.regress_answer}
 
@@ -113,8 +113,10 @@ class Calls:
     return _RUNS[api](self._manager.lookup(_spec(request)), request)
 
   def _metadata(self, spec):
-    answer = self._answer('GetModelMetadata', get_model_metadata_pb2.GetModelMetadataRequest(
-        model_spec=spec, metadata_field=['signature_def']))
+    answer = self._answer(
+      'GetModelMetadata',
+      get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec, metadata_field=['signature_def']),
+    )
     signatures = get_model_metadata_pb2.SignatureDefMap()
     answer.metadata['signature_def'].Unpack(signatures)
     return {'model_spec': _to_json(answer.model_spec), 'metadata': {'signature_def': _to_json(signatures)}}

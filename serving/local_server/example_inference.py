@@ -18,8 +18,9 @@ _CLASSIFY = 'tensorflow/serving/classify'
 _REGRESS = 'tensorflow/serving/regress'
 
 
-def classify(servable: servable_lib.Servable, request: classification_pb2.ClassificationRequest
-             ) -> classification_pb2.ClassificationResponse:
+def classify(
+  servable: servable_lib.Servable, request: classification_pb2.ClassificationRequest
+) -> classification_pb2.ClassificationResponse:
   """PredictionService.Classify; raises StatusError."""
   name, signature = _signature(servable, request.model_spec, _CLASSIFY, 'classification')
   response = classification_pb2.ClassificationResponse()
@@ -28,8 +29,9 @@ def classify(servable: servable_lib.Servable, request: classification_pb2.Classi
   return response
 
 
-def regress(servable: servable_lib.Servable, request: regression_pb2.RegressionRequest
-            ) -> regression_pb2.RegressionResponse:
+def regress(
+  servable: servable_lib.Servable, request: regression_pb2.RegressionRequest
+) -> regression_pb2.RegressionResponse:
   """PredictionService.Regress; raises StatusError."""
   name, signature = _signature(servable, request.model_spec, _REGRESS, 'regression')
   response = regression_pb2.RegressionResponse()
@@ -38,8 +40,9 @@ def regress(servable: servable_lib.Servable, request: regression_pb2.RegressionR
   return response
 
 
-def multi_inference(servable: servable_lib.Servable, request: inference_pb2.MultiInferenceRequest
-                    ) -> inference_pb2.MultiInferenceResponse:
+def multi_inference(
+  servable: servable_lib.Servable, request: inference_pb2.MultiInferenceRequest
+) -> inference_pb2.MultiInferenceResponse:
   """PredictionService.MultiInference; raises StatusError.
 
   As in the server, all tasks must read one and the same input tensor. tf.saved_model.save gives
@@ -111,8 +114,9 @@ def _classify(servable, signature, examples, result):
   aliases = [alias for alias in ('classes', 'scores') if alias in signature.outputs]
   if not aliases:
     raise status.StatusError(
-        grpc.StatusCode.FAILED_PRECONDITION,
-        'Expected classification signature outputs to contain at least one of "classes" or "scores".')
+      grpc.StatusCode.FAILED_PRECONDITION,
+      'Expected classification signature outputs to contain at least one of "classes" or "scores".',
+    )
   values = _run(servable, signature, examples, aliases)
   for value in values:
     if value.ndim != 2:
@@ -127,9 +131,10 @@ def _classify(servable, signature, examples, result):
 def _regress(servable, signature, examples, result):
   if 'outputs' not in signature.outputs:
     raise status.StatusError(grpc.StatusCode.FAILED_PRECONDITION, 'No regression outputs found in SignatureDef.')
-  value, = _run(servable, signature, examples, ['outputs'])
+  (value,) = _run(servable, signature, examples, ['outputs'])
   if value.size != len(value):
     raise status.invalid_argument(
-        f'Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {list(value.shape)}')
+      f'Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {list(value.shape)}'
+    )
   for score in value.ravel():
     result.regressions.add(value=score)

@@ -11,9 +11,8 @@ from serving.local_server import model_process
 from serving.local_server import status
 
 _METHODS = {
-    'tensorflow.serving.PredictionService': (
-        'Predict', 'Classify', 'Regress', 'MultiInference', 'GetModelMetadata'),
-    'tensorflow.serving.ModelService': ('GetModelStatus', 'HandleReloadConfigRequest'),
+  'tensorflow.serving.PredictionService': ('Predict', 'Classify', 'Regress', 'MultiInference', 'GetModelMetadata'),
+  'tensorflow.serving.ModelService': ('GetModelStatus', 'HandleReloadConfigRequest'),
 }
 
 
@@ -23,14 +22,17 @@ def make_server(models: model_process.ModelProcess, addresses: list[str], max_me
   Raises:
     ValueError: an address is taken.
   """
-  server = grpc.aio.server(options=[
+  server = grpc.aio.server(
+    options=[
       ('grpc.max_receive_message_length', max_message_bytes),
       ('grpc.max_send_message_length', -1),
       ('grpc.so_reuseport', 0),
-  ])
+    ]
+  )
   for service, methods in _METHODS.items():
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(
-        service, {method: _handler(models, method) for method in methods})])
+    server.add_generic_rpc_handlers(
+      [grpc.method_handlers_generic_handler(service, {method: _handler(models, method) for method in methods})]
+    )
   for address in addresses:
     try:
       server.add_insecure_port(address)
@@ -50,7 +52,7 @@ def _handler(models, method):
       return await models.call('grpc', method, request, timeout_secs=timeout_secs)
     except status.StatusError as error:
       await context.abort(error.code, error.message)
-    except Exception:  # pylint: disable=broad-exception-caught  # answered below, without its text
+    except Exception:  # answered below, without its text
       logging.exception('%s failed', method)
       await context.abort(grpc.StatusCode.INTERNAL, 'Internal error of the local test server; see its log.')
 

@@ -9,8 +9,8 @@ import math
 
 import grpc
 import numpy as np
-from tensorflow.core.framework import tensor_pb2
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.apis import predict_pb2
@@ -21,8 +21,12 @@ from serving.local_server import status
 DEFAULT_SIGNATURE = 'serving_default'
 _MAX_ELEMENTS = 1 << 22
 _VALUE_FIELDS = {
-    tf.float32: 'float_val', tf.float64: 'double_val', tf.int32: 'int_val', tf.int64: 'int64_val',
-    tf.bool: 'bool_val', tf.string: 'string_val',
+  tf.float32: 'float_val',
+  tf.float64: 'double_val',
+  tf.int32: 'int_val',
+  tf.int64: 'int64_val',
+  tf.bool: 'bool_val',
+  tf.string: 'string_val',
 }
 
 
@@ -38,12 +42,14 @@ def predict(servable: servable_lib.Servable, request: predict_pb2.PredictRequest
   return response
 
 
-def run(servable: servable_lib.Servable, signature_name: str, inputs: dict[str, np.ndarray],
-        output_filter: Sequence[str] = ()) -> dict[str, np.ndarray]:
+def run(
+  servable: servable_lib.Servable, signature_name: str, inputs: dict[str, np.ndarray], output_filter: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
   """Runs a signature: input name → value to output name → value; raises StatusError."""
   if signature_name not in servable.signatures:
     raise status.StatusError(
-        grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{signature_name}" not found.')
+      grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{signature_name}" not found.'
+    )
   signature = servable.signatures[signature_name]
   _check_input_names(signature, inputs)
   tensor_names = {alias: signature.inputs[alias].name for alias in inputs}
@@ -53,8 +59,9 @@ def run(servable: servable_lib.Servable, signature_name: str, inputs: dict[str, 
   return dict(zip(aliases, servable.run(feeds, tuple(signature.outputs[alias].name for alias in aliases))))
 
 
-def metadata(servable: servable_lib.Servable, request: get_model_metadata_pb2.GetModelMetadataRequest
-             ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+def metadata(
+  servable: servable_lib.Servable, request: get_model_metadata_pb2.GetModelMetadataRequest
+) -> get_model_metadata_pb2.GetModelMetadataResponse:
   """PredictionService.GetModelMetadata; raises StatusError."""
   if not request.metadata_field:
     raise status.invalid_argument('GetModelMetadataRequest must specify at least one metadata_field')
@@ -85,23 +92,27 @@ def check_rows(servable: servable_lib.Servable, rows: int) -> None:
 def _check_input_names(signature, inputs):
   sent, needed = set(inputs), set(signature.inputs)
   if len(sent) != len(needed):
+
     def names(values):
       return '{' + ','.join(sorted(values)) + '}'
+
     raise status.invalid_argument(
-        f'input size does not match signature: {len(sent)}!={len(needed)} len({names(sent)}) != '
-        f'len({names(needed)}). Sent extra: {names(sent - needed)}. Missing but required: '
-        f'{names(needed - sent)}.')
+      f'input size does not match signature: {len(sent)}!={len(needed)} len({names(sent)}) != '
+      f'len({names(needed)}). Sent extra: {names(sent - needed)}. Missing but required: '
+      f'{names(needed - sent)}.'
+    )
   for alias in sorted(needed - sent):
     raise status.invalid_argument(
-        f'Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in '
-        f'request and no default value provided. Inputs expected to be in the request '
-        f'{{{",".join(sorted(sent))}}}, or default input alias set: ')
+      f'Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in '
+      f'request and no default value provided. Inputs expected to be in the request '
+      f'{{{",".join(sorted(sent))}}}, or default input alias set: '
+    )
 
 
 def _to_array(alias, proto):
   sizes = [dim.size for dim in proto.tensor_shape.dim]
   # A single value may stand for a tensor of any shape: a few bytes must not ask for gigabytes.
-  if (proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or math.prod(sizes) > _MAX_ELEMENTS):
+  if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or math.prod(sizes) > _MAX_ELEMENTS:
     raise status.invalid_argument(f'tensor parsing error: {alias}')
   try:
     return tf.make_ndarray(proto)
@@ -127,8 +138,9 @@ def _output_aliases(signature, output_filter):
   for index, alias in enumerate(output_filter):
     if alias not in signature.outputs:
       raise status.invalid_argument(
-          f'output tensor alias not found in signature: {alias} Outputs expected to be in the set '
-          f'{{{",".join(sorted(signature.outputs))}}}.')
+        f'output tensor alias not found in signature: {alias} Outputs expected to be in the set '
+        f'{{{",".join(sorted(signature.outputs))}}}.'
+      )
     if alias in output_filter[:index]:
       raise status.invalid_argument(f'duplicate output tensor alias: {alias}')
   return sorted(output_filter or signature.outputs)

@@ -18,7 +18,13 @@ from tensorflow_serving.apis import regression_pb2
 from serving.local_server import status
 
 _TYPES = {
-    tf.float32: (int, float), tf.float64: (int, float), tf.int32: int, tf.int64: int, tf.bool: bool, tf.string: str}
+  tf.float32: (int, float),
+  tf.float64: (int, float),
+  tf.int32: int,
+  tf.int64: int,
+  tf.bool: bool,
+  tf.string: str,
+}
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -33,8 +39,8 @@ def parse(body: bytes) -> dict[str, Any]:
     raise _format_error(document, 'Is not object')
   if not isinstance(document.get('signature_name', ''), str):
     raise status.invalid_argument(
-        f"JSON Value: {_show(document)} not formatted correctly. 'signature_name' key must be a "
-        'string value.')
+      f"JSON Value: {_show(document)} not formatted correctly. 'signature_name' key must be a string value."
+    )
   return document
 
 
@@ -94,7 +100,8 @@ def predict_answer(outputs: dict[str, np.ndarray], rows: bool) -> dict[str, Any]
   sizes = {len(values) if isinstance(values, list) else None for values in columns.values()}
   if len(sizes) > 1 or None in sizes:
     raise status.invalid_argument(
-        'Outputs have inconsistent batch sizes: ask for columns, with "inputs", instead of rows')
+      'Outputs have inconsistent batch sizes: ask for columns, with "inputs", instead of rows'
+    )
   if only is not None:
     return {'predictions': only}
   return {'predictions': [dict(zip(columns, row)) for row in zip(*columns.values())]}
@@ -102,8 +109,12 @@ def predict_answer(outputs: dict[str, np.ndarray], rows: bool) -> dict[str, Any]
 
 def classify_answer(response: classification_pb2.ClassificationResponse) -> dict[str, Any]:
   """`results`: for each Example a list of [label, score]."""
-  return {'results': [[[item.label, _shortest(np.float32(item.score))] for item in row.classes]
-                      for row in response.result.classifications]}
+  return {
+    'results': [
+      [[item.label, _shortest(np.float32(item.score))] for item in row.classes]
+      for row in response.result.classifications
+    ]
+  }
 
 
 def regress_answer(response: regression_pb2.RegressionResponse) -> dict[str, Any]:
@@ -120,8 +131,9 @@ def _rows_to_columns(instances, infos):
   objects = _is_row_object(instances[0])
   if not objects and len(infos) > 1:
     raise status.invalid_argument(
-        'instances is a plain list, but expecting list of objects as multiple input tensors '
-        'required as per tensorinfo_map')
+      'instances is a plain list, but expecting list of objects as multiple input tensors '
+      'required as per tensorinfo_map'
+    )
   columns = {name: [] for name in infos}
   for index, row in enumerate(instances):
     if objects != _is_row_object(row):
@@ -129,8 +141,9 @@ def _rows_to_columns(instances, infos):
       raise status.invalid_argument(f'Expecting {found} at item {index} of input list')
     if objects and set(row) != set(infos):
       raise status.invalid_argument(
-          f"Failed to process element: {index} of 'instances' list. JSON object: {_show(row)} keys "
-          f'must be equal to: {",".join(sorted(infos))}')
+        f"Failed to process element: {index} of 'instances' list. JSON object: {_show(row)} keys "
+        f'must be equal to: {",".join(sorted(infos))}'
+      )
     for name, values in columns.items():
       values.append(row[name] if objects else row)
   return columns
@@ -144,8 +157,8 @@ def _named_columns(inputs, infos):
     return {name: inputs[name] for name in infos}
   if len(infos) > 1:
     raise status.invalid_argument(
-        'inputs is a plain value/list, but expecting an object as multiple input tensors required '
-        'as per tensorinfo_map')
+      'inputs is a plain value/list, but expecting an object as multiple input tensors required as per tensorinfo_map'
+    )
   return dict.fromkeys(infos, inputs)
 
 
@@ -173,7 +186,8 @@ def _scalar(value, dtype):
     raise status.invalid_argument(f'JSON Value: {_show(value)} found at incorrect level in the JSON DOM')
   if not isinstance(value, _TYPES[dtype]) or (isinstance(value, bool) and dtype != tf.bool):
     raise status.invalid_argument(
-        f'JSON Value: {_show(value)} Type: {_type_name(value)} is not of expected type: {dtype.name}')
+      f'JSON Value: {_show(value)} Type: {_type_name(value)} is not of expected type: {dtype.name}'
+    )
   if dtype == tf.string:
     return _to_bytes(value)
   if dtype.is_integer and not dtype.min <= value <= dtype.max:
@@ -225,8 +239,10 @@ def _to_json(array, name):
   if array.dtype != object:
     return _shortest(array) if array.dtype.kind == 'f' else array.tolist()
   as_base64 = name.endswith('_bytes')
-  texts = [{'b64': base64.b64encode(value).decode()} if as_base64 else value.decode('utf-8', 'surrogateescape')
-           for value in array.ravel()]
+  texts = [
+    {'b64': base64.b64encode(value).decode()} if as_base64 else value.decode('utf-8', 'surrogateescape')
+    for value in array.ravel()
+  ]
   return np.array(texts, dtype=object).reshape(array.shape).tolist()
 
 
@@ -240,7 +256,7 @@ def _format_error(document, problem):
 
 
 def _show(value):
-  return json.dumps(value)[:status.MAX_MESSAGE_CHARS // 2]
+  return json.dumps(value)[: status.MAX_MESSAGE_CHARS // 2]
 
 
 def _type_name(value):

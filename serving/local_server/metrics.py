@@ -8,7 +8,7 @@ import collections
 import threading
 
 # 10 · 1.8^k µs: the server's buckets.
-_BUCKETS = [10 * 1.8 ** k for k in range(33)]
+_BUCKETS = [10 * 1.8**k for k in range(33)]
 
 
 class Metrics:

@@ -69,7 +69,8 @@ class ModelProcess:
     """
     if not self._slots.acquire(blocking=False):
       raise status.StatusError(
-          grpc.StatusCode.UNAVAILABLE, 'The batch scheduling queue to which this task was submitted is full')
+        grpc.StatusCode.UNAVAILABLE, 'The batch scheduling queue to which this task was submitted is full'
+      )
     limit_secs = min(self._options.timeout_secs, timeout_secs or self._options.timeout_secs)
     future = self._threads.submit(self._call, method, arguments, time.monotonic() + limit_secs)
     # Not when the client goes away, but when the thread is free again.
@@ -107,7 +108,8 @@ class ModelProcess:
     context = multiprocessing.get_context('spawn')
     self._connection, theirs = context.Pipe()
     self._process = context.Process(
-        target=_work, args=(logging.get_verbosity(), theirs, self._options, self._config, restarted), daemon=True)
+      target=_work, args=(logging.get_verbosity(), theirs, self._options, self._config, restarted), daemon=True
+    )
     self._process.start()
     theirs.close()
     _, code, message = self._connection.recv()
@@ -141,7 +143,7 @@ class ModelProcess:
         future.set_result(result)
 
   def _restart(self):
-    for pause_secs in (min(2 ** n, _MAX_RESTART_PAUSE_SECS) for n in itertools.count()):
+    for pause_secs in (min(2**n, _MAX_RESTART_PAUSE_SECS) for n in itertools.count()):
       self._process.join(1)
       logging.error('The model process died (exit code %s); starting it again', self._process.exitcode)
       try:
@@ -162,5 +164,6 @@ def _work(verbosity, *arguments):
   logging.use_absl_handler()
   logging.set_verbosity(verbosity)
   # Only here: TensorFlow takes seconds to import, and the parent needs nothing of it.
-  from serving.local_server import model_worker  # pylint: disable=import-outside-toplevel
+  from serving.local_server import model_worker
+
   model_worker.main(*arguments)

@@ -45,9 +45,10 @@ class Worker:
     try:
       if time.monotonic() > deadline:
         raise status.StatusError(
-            grpc.StatusCode.DEADLINE_EXCEEDED, 'The deadline passed while the request waited for a thread')
+          grpc.StatusCode.DEADLINE_EXCEEDED, 'The deadline passed while the request waited for a thread'
+        )
       answer = (0, getattr(self._calls, method)(*arguments))
-    except Exception as error:  # pylint: disable=broad-exception-caught  # becomes the answer
+    except Exception as error:  # becomes the answer
       if not isinstance(error, status.StatusError):
         logging.exception('A call failed')
       error = status.from_exception(error)
@@ -60,7 +61,7 @@ def _poll(manager, poll_secs):
     time.sleep(poll_secs)
     try:
       manager.poll()
-    except Exception:  # pylint: disable=broad-exception-caught  # the next look may do better
+    except Exception:  # the next look may do better
       logging.exception('Looking for new versions failed')
 
 

@@ -23,15 +23,16 @@ from serving.local_server import model_process
 from serving.local_server import status
 
 _PAGE_FILE = pathlib.Path(__file__).with_name('page.html')
-_MODEL = (r'(?i:/v1/models/)(?P<name>[^/:]+)' r'(?:(?i:/versions/)(?P<version>\d+)|(?i:/labels/)(?P<label>[^/:]+))?')
+_MODEL = r'(?i:/v1/models/)(?P<name>[^/:]+)' r'(?:(?i:/versions/)(?P<version>\d+)|(?i:/labels/)(?P<label>[^/:]+))?'
 _POST = re.compile(_MODEL + r':(?P<method>(?i:classify|regress|predict))')
 _GET = re.compile(_MODEL + r'(?P<metadata>(?i:/metadata))?')
 _METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 _MAX_INT64 = (1 << 63) - 1
 
 
-def make_app(models: model_process.ModelProcess, max_body_bytes: int, body_timeout_secs: float,
-             metrics_path: str | None) -> applications.Starlette:
+def make_app(
+  models: model_process.ModelProcess, max_body_bytes: int, body_timeout_secs: float, metrics_path: str | None
+) -> applications.Starlette:
   """The REST application.
 
   Args:
@@ -45,11 +46,14 @@ def make_app(models: model_process.ModelProcess, max_body_bytes: int, body_timeo
   if metrics_path:
     routes.append(routing.Route(metrics_path, front.metrics, methods=['GET']))
   routes.append(routing.Route('/{path:path}', front.answer, methods=_METHODS))
-  return applications.Starlette(routes=routes, exception_handlers={
+  return applications.Starlette(
+    routes=routes,
+    exception_handlers={
       status.StatusError: lambda _, error: _error(error.http_status, error.message),
       exceptions.HTTPException: lambda _, error: _error(error.status_code, error.detail),
       Exception: lambda *_: _error(500, 'Internal error of the local test server; see its log.'),
-  })
+    },
+  )
 
 
 class _Front:
@@ -62,15 +66,18 @@ class _Front:
     self._page = _PAGE_FILE.read_text(encoding='utf-8')
     script = re.search('<script>(.*)</script>', self._page, re.DOTALL).group(1)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    self._page_policy = (f"default-src 'none'; connect-src 'self'; script-src 'sha256-{digest}'; "
-                         "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-                         "frame-ancestors 'none'")
+    self._page_policy = (
+      f"default-src 'none'; connect-src 'self'; script-src 'sha256-{digest}'; "
+      "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+      "frame-ancestors 'none'"
+    )
 
   async def page(self, _):
     models = await self._models.call('models')
     content = self._page.replace('MODELS', html.escape(models.decode()))
-    return responses.HTMLResponse(content, headers={
-        'Content-Security-Policy': self._page_policy, 'X-Content-Type-Options': 'nosniff'})
+    return responses.HTMLResponse(
+      content, headers={'Content-Security-Policy': self._page_policy, 'X-Content-Type-Options': 'nosniff'}
+    )
 
   async def metrics(self, _):
     return responses.PlainTextResponse(await self._models.call('metrics'))
@@ -107,7 +114,8 @@ class _Front:
   def _check_size(self, size):
     if size > self._max_body_bytes:
       raise exceptions.HTTPException(
-          413, f'The body is larger than {self._max_body_bytes} bytes, the limit set by --max_body_bytes')
+        413, f'The body is larger than {self._max_body_bytes} bytes, the limit set by --max_body_bytes'
+      )
 
   def _gunzip(self, body):
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -120,7 +128,7 @@ class _Front:
 
 
 def _error(http_status, message):
-  return responses.JSONResponse({'error': message[:status.MAX_MESSAGE_CHARS]}, http_status)
+  return responses.JSONResponse({'error': message[: status.MAX_MESSAGE_CHARS]}, http_status)
 
 
 def _spec(match):

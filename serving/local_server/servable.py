@@ -3,9 +3,9 @@
 from google.protobuf import text_format
 import numpy as np
 import tensorflow as tf
-import tensorflow_text  # pylint: disable=unused-import  # registers the ops that stock servers link
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
+import tensorflow_text  # noqa: F401  # registers the ops that stock servers link
 
 from serving.local_server import options as options_lib
 from serving.local_server import status
@@ -53,7 +53,7 @@ class Servable:
     key = (tuple(feeds), fetches)
     if key not in self._callables:
       options = config_pb2.CallableOptions(feed=feeds, fetch=fetches, run_options=self._run_options)
-      make_callable = self._session._make_callable_from_options  # pylint: disable=protected-access
+      make_callable = self._session._make_callable_from_options
       self._callables[key] = make_callable(options)
     try:
       return self._callables[key](*feeds.values())

@@ -84,8 +84,8 @@ class Manager:
     """
     if config.WhichOneof('config') != 'model_config_list':
       raise status.invalid_argument(
-          'ServerModelConfig type not supported by HandleReloadConfigRequest. '
-          'Only ModelConfigList is currently supported')
+        'ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported'
+      )
     with self._changing:
       configs = self._checked(list(config.model_config_list.config))
       new = [name for name in configs if name not in self._configs]
@@ -96,13 +96,14 @@ class Manager:
       self._update()
       for name, model in configs.items():
         if not self._statuses.get(name):
-          logging.warning('%s: no version yet; waiting for a numbered folder, as %s', name,
-                          os.path.join(model.base_path, '1'))
+          logging.warning(
+            '%s: no version yet; waiting for a numbered folder, as %s', name, os.path.join(model.base_path, '1')
+          )
       failed = [name for name in new if self._statuses.get(name) and not self._serving.get(name)]
     if failed:
       raise status.StatusError(
-          grpc.StatusCode.UNKNOWN,
-          f'Some models did not become available: {{{", ".join(map(self._why, failed))}}}')
+        grpc.StatusCode.UNKNOWN, f'Some models did not become available: {{{", ".join(map(self._why, failed))}}}'
+      )
 
   def poll(self) -> None:
     """Looks for new and vanished versions once."""
@@ -110,8 +111,9 @@ class Manager:
       self._update()
 
   def _why(self, name):
-    return '; '.join(f'{name}: {state.version}: {state.status.error_message}'
-                     for state in self._statuses[name].values())
+    return '; '.join(
+      f'{name}: {state.version}: {state.status.error_message}' for state in self._statuses[name].values()
+    )
 
   def _requested_version(self, spec):
     choice = spec.WhichOneof('version_choice')
@@ -129,8 +131,8 @@ class Manager:
     for config in configs:
       if config.model_platform != 'tensorflow':
         raise status.invalid_argument(
-            f'Model {config.name}: expected model_platform "tensorflow", got '
-            f'"{config.model_platform}"')
+          f'Model {config.name}: expected model_platform "tensorflow", got "{config.model_platform}"'
+        )
       self._check_path(config)
     return named
 
@@ -139,9 +141,10 @@ class Manager:
     inside = root and os.path.commonpath([path, os.path.realpath(root)]) == os.path.realpath(root)
     if path not in map(os.path.realpath, self._options.start_paths) and not inside:
       raise status.StatusError(
-          grpc.StatusCode.PERMISSION_DENIED,
-          f'Model {config.name}: a reload may only name the base paths that the server started '
-          'with; start it with --reload_root to allow more')
+        grpc.StatusCode.PERMISSION_DENIED,
+        f'Model {config.name}: a reload may only name the base paths that the server started '
+        'with; start it with --reload_root to allow more',
+      )
 
   def _check_labels(self, configs):
     for name, config in configs.items():
@@ -150,9 +153,10 @@ class Manager:
         allowed = self._options.allow_labels_for_unavailable and known
         if not allowed and version not in self._serving.get(name, {}):
           raise status.StatusError(
-              grpc.StatusCode.FAILED_PRECONDITION,
-              f'Request to assign label to version {version} of model {name}, which is not '
-              'currently available for inference')
+            grpc.StatusCode.FAILED_PRECONDITION,
+            f'Request to assign label to version {version} of model {name}, which is not '
+            'currently available for inference',
+          )
 
   def _update(self):
     for name in set(self._serving) - set(self._configs):
@@ -176,15 +180,21 @@ class Manager:
     try:
       servable = servable_lib.Servable(name, version, path, self._options)
       records = warmup.replay(servable, path) if self._options.warmup else 0
-    except Exception as error:  # pylint: disable=broad-exception-caught  # the old version serves on
+    except Exception as error:  # the old version serves on
       error = status.from_exception(error)
       logging.error('%s version %d failed to load: %s', name, version, error.message)
       self._set_state(name, version, _State.END, error)
       return
     self._serving = {**self._serving, name: {**self._serving.get(name, {}), version: servable}}
     self._set_state(name, version, _State.AVAILABLE)
-    logging.info('%s version %d loaded in %.1f s, %d warm-up requests: %s', name, version,
-                 time.monotonic() - started, records, path)
+    logging.info(
+      '%s version %d loaded in %.1f s, %d warm-up requests: %s',
+      name,
+      version,
+      time.monotonic() - started,
+      records,
+      path,
+    )
 
   def _retire(self, name, versions):
     for version in versions:
@@ -220,4 +230,4 @@ def _aspired_versions(found, policy):
     return set(found)
   if choice == 'specific':
     return set(found) & set(policy.specific.versions)
-  return set(sorted(found)[-(policy.latest.num_versions or 1):])
+  return set(sorted(found)[-(policy.latest.num_versions or 1) :])

@@ -14,10 +14,10 @@ from serving.local_server import status
 _FILE = os.path.join('assets.extra', 'tf_serving_warmup_requests')
 _MAX_RECORDS = 1000
 _CALLS = {
-    'predict_log': inference.predict,
-    'classify_log': example_inference.classify,
-    'regress_log': example_inference.regress,
-    'multi_inference_log': example_inference.multi_inference,
+  'predict_log': inference.predict,
+  'classify_log': example_inference.classify,
+  'regress_log': example_inference.regress,
+  'multi_inference_log': example_inference.multi_inference,
 }
 
 

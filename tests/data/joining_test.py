@@ -13,7 +13,6 @@ from tests import soft_label_folders
 
 
 class JoinTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -22,24 +21,29 @@ class JoinTest(absltest.TestCase):
     return soft_label_folders.write(os.path.join(self.folder, name), *args, **kwargs)
 
   def _join(self, *folders, partition_rows=5):
-    with tempfile.TemporaryDirectory(dir=self.folder) as temporary, \
-        mock.patch.object(joining, '_PARTITION_ROWS', partition_rows), \
-        mock.patch.object(joining, '_READ_ROWS', 4):
+    with (
+      tempfile.TemporaryDirectory(dir=self.folder) as temporary,
+      mock.patch.object(joining, '_PARTITION_ROWS', partition_rows),
+      mock.patch.object(joining, '_READ_ROWS', 4),
+    ):
       return list(joining.join(folders, temporary))
 
   def test_rows_in_any_order_and_shards(self):
     rng = np.random.default_rng(0)
     labels = np.where(np.arange(40) % 3, np.arange(40) % 2, np.nan)
-    folders = [self._write('a', rng.permutation(40), 1, labels=labels),
-               self._write('b', rng.permutation(40), 2, shard_rows=13),
-               self._write('c', np.arange(40), 3, shard_rows=40)]
+    folders = [
+      self._write('a', rng.permutation(40), 1, labels=labels),
+      self._write('b', rng.permutation(40), 2, shard_rows=13),
+      self._write('c', np.arange(40), 3, shard_rows=40),
+    ]
     batches = self._join(*folders)
     self.assertLen(batches, 8)
     joined = rows.concatenate([batch for batch in batches if rows.size(batch)])
     numbers = np.array([int(each[2:]) for each in joined['id']])
     np.testing.assert_array_equal(np.sort(numbers), np.arange(40))
     np.testing.assert_array_equal(
-        joined['logits'], np.concatenate([soft_label_folders.logits_of(numbers, t) for t in (1, 2, 3)], axis=1))
+      joined['logits'], np.concatenate([soft_label_folders.logits_of(numbers, t) for t in (1, 2, 3)], axis=1)
+    )
     np.testing.assert_array_equal(joined['text'], [f'text {row}'.encode() for row in numbers])
     np.testing.assert_array_equal(joined['label'], np.float32(labels)[numbers])
 
@@ -55,13 +59,11 @@ class JoinTest(absltest.TestCase):
     self.assertEqual(numbers, [5, 6, 7, 8, 9])
 
   def test_three_classes(self):
-    joined = self._join(self._write('a', [3, 1], 1, num_classes=3),
-                        self._write('b', [1, 3], 2, num_classes=3))
+    joined = self._join(self._write('a', [3, 1], 1, num_classes=3), self._write('b', [1, 3], 2, num_classes=3))
     self.assertEqual(joined[0]['logits'].shape, (2, 2, 3))
 
   def test_other_text_under_one_id_is_an_error(self):
-    folders = [self._write('a', np.arange(10), 1),
-               self._write('b', np.arange(10), 2, texts={4: 'else'})]
+    folders = [self._write('a', np.arange(10), 1), self._write('b', np.arange(10), 2, texts={4: 'else'})]
     with self.assertRaisesRegex(ValueError, "b: the id 'id4' stands for another text than in .*a"):
       self._join(*folders)
 

@@ -10,9 +10,9 @@ from absl.testing import parameterized
 import numpy as np
 
 from b2d import config
+from b2d import pair_up
 from b2d.data import pairing
 from b2d.data import rows
-from b2d import pair_up
 from flags import pair_up_flags
 from tests import flag_values
 
@@ -23,33 +23,42 @@ _SIZES = ('3/4 in.', '20v', '#8', '1.5 gal.', '12 ft.')
 
 def _titles(count=120):
   generator = random.Random(7)
-  return [f'{generator.choice(_BRANDS)} {generator.choice(_SIZES)} {generator.choice(_NOUNS)} No{i}'
-          for i in range(count)]
+  return [
+    f'{generator.choice(_BRANDS)} {generator.choice(_SIZES)} {generator.choice(_NOUNS)} No{i}' for i in range(count)
+  ]
 
 
 def _settings(**changes):
-  defaults = dict(num_neighbors=4, num_lower=3, lower_rank=20, num_random=2, num_pseudo_queries=30,
-                  rows_per_shard=40, seed=3)
+  defaults = dict(
+    num_neighbors=4, num_lower=3, lower_rank=20, num_random=2, num_pseudo_queries=30, rows_per_shard=40, seed=3
+  )
   return config.PairUp(**(defaults | changes))
 
 
 def _shares_a_token(query, title):
   def fold(text):
     return {word.strip('.').rstrip('s') for word in text.lower().split()}
+
   return bool(fold(query) & fold(title))
 
 
 class TitleIndexTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
-    self.titles = ['Bolt Drill 3/4 in.', 'Hammer', '---', 'bolt cutters', 'Glass lamp',
-                   'Drill drill bit']
+    self.titles = ['Bolt Drill 3/4 in.', 'Hammer', '---', 'bolt cutters', 'Glass lamp', 'Drill drill bit']
     self.index = pairing.TitleIndex(self.titles)
 
   @parameterized.parameters(
-      ('hammers', [1]), ('BOLT cutter', [3, 0]), ('3/4', [0]), ('3', []), ('glass', [4]),
-      ('zeppelin', []), ('', []), ('---', []), ('zeppelin lamp', [4]))
+    ('hammers', [1]),
+    ('BOLT cutter', [3, 0]),
+    ('3/4', [0]),
+    ('3', []),
+    ('glass', [4]),
+    ('zeppelin', []),
+    ('', []),
+    ('---', []),
+    ('zeppelin lamp', [4]),
+  )
   def test_ranks_titles_that_share_a_token(self, query, expected):
     self.assertEqual(self.index.rank(query, 10).tolist(), expected)
 
@@ -58,7 +67,8 @@ class TitleIndexTest(parameterized.TestCase):
     index = pairing.TitleIndex(titles)
     for query in ('acme rug', 'delta 20v drill', 'rug'):
       scores = index._bm25.get_scores_from_ids(
-          index._tokenizer.tokenize([query], update_vocab=False, show_progress=False)[0])
+        index._tokenizer.tokenize([query], update_vocab=False, show_progress=False)[0]
+      )
       expected = np.argsort(-scores, kind='stable')
       expected = expected[scores[expected] > 0]
       for depth in (0, 1, 3, 50):
@@ -66,7 +76,6 @@ class TitleIndexTest(parameterized.TestCase):
 
 
 class PseudoQueriesTest(absltest.TestCase):
-
   def test_are_cut_from_their_titles_and_unique(self):
     titles = _titles()
     settings = _settings(num_pseudo_queries=100, max_pseudo_words=3)
@@ -87,15 +96,13 @@ class PseudoQueriesTest(absltest.TestCase):
 
 
 class PairTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.titles = _titles()
     self.index = pairing.TitleIndex(self.titles)
 
   def _pair(self, query, **changes):
-    chosen = pairing.pair(query, self.index, len(self.titles), _settings(**changes),
-                          np.random.default_rng(0))
+    chosen = pairing.pair(query, self.index, len(self.titles), _settings(**changes), np.random.default_rng(0))
     return chosen, collections.Counter(chosen.values())
 
   def test_logged_query(self):
@@ -125,7 +132,6 @@ class PairTest(absltest.TestCase):
 
 
 class WriteTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -141,8 +147,9 @@ class WriteTest(absltest.TestCase):
     return path
 
   def _run(self, name, **changes):
-    settings = _settings(queries=(self.queries,), titles=(self.titles,),
-                         output_dir=os.path.join(self.folder, name), **changes)
+    settings = _settings(
+      queries=(self.queries,), titles=(self.titles,), output_dir=os.path.join(self.folder, name), **changes
+    )
     return pair_up.pair_up(settings), settings.output_dir
 
   def _shards(self, folder):
@@ -228,19 +235,26 @@ class WriteTest(absltest.TestCase):
 
   def test_binary(self):
     output_dir = os.path.join(self.folder, 'binary')
-    with flag_values.given(pair_up_flags.parse, queries=[self.queries], titles=[self.titles], output_dir=output_dir,
-                             num_pseudo_queries=5, rows_per_shard=1000, seed=1):
+    with flag_values.given(
+      pair_up_flags.parse,
+      queries=[self.queries],
+      titles=[self.titles],
+      output_dir=output_dir,
+      num_pseudo_queries=5,
+      rows_per_shard=1000,
+      seed=1,
+    ):
       pair_up.main([])
     self.assertLen(self._shards(output_dir), 1)
 
 
 class SettingsTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      (dict(num_neighbors=-1), 'num_neighbors=-1: expected at least 0'),
-      (dict(max_pseudo_words=0), 'max_pseudo_words=0: expected at least 1'),
-      (dict(lower_rank=6), 'lower_rank=6: expected at least'),
-      (dict(num_neighbors=0, num_lower=0, num_random=0, num_pseudo_queries=0), 'are all 0'))
+    (dict(num_neighbors=-1), 'num_neighbors=-1: expected at least 0'),
+    (dict(max_pseudo_words=0), 'max_pseudo_words=0: expected at least 1'),
+    (dict(lower_rank=6), 'lower_rank=6: expected at least'),
+    (dict(num_neighbors=0, num_lower=0, num_random=0, num_pseudo_queries=0), 'are all 0'),
+  )
   def test_refused(self, changes, message):
     with self.assertRaisesRegex(ValueError, message):
       _settings(**changes)

@@ -8,11 +8,9 @@ from b2d.data import rows
 
 
 class CutTest(absltest.TestCase):
-
   def test_phrases_are_spans_and_depend_on_the_row_alone(self):
     texts = [b' '.join(b'%d' % n for n in range(length)) for length in (0, 1, 2, 3, 30)]
-    batch = {'id': np.array([b'r%d' % n for n in range(5)], dtype=object),
-             'text': np.array(texts, dtype=object)}
+    batch = {'id': np.array([b'r%d' % n for n in range(5)], dtype=object), 'text': np.array(texts, dtype=object)}
     found = phrases.cut(batch, 4)
     self.assertLen(set(found['id']), len(found['id']))
     self.assertEqual({row_id.split(b'#')[0] for row_id in found['id']}, {b'r3', b'r4'})
@@ -21,11 +19,10 @@ class CutTest(absltest.TestCase):
       self.assertIn(b' ' + phrase + b' ', b' ' + source + b' ')
       self.assertBetween(len(phrase.split()), 2, min(12, len(source.split()) - 1))
     alone = phrases.cut(rows.take(batch, slice(4, 5)), 4)
-    self.assertEqual(alone['text'].tolist(), found['text'][-len(alone['text']):].tolist())
+    self.assertEqual(alone['text'].tolist(), found['text'][-len(alone['text']) :].tolist())
 
 
 class NgramsTest(absltest.TestCase):
-
   def _frequent(self, counted, min_count):
     return [text for batch in counted.frequent(min_count) for text in batch['text']]
 

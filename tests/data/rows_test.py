@@ -15,11 +15,9 @@ import tensorflow as tf
 from b2d import config
 from b2d.data import rows
 
-_PAIRS = config.Schema(text_columns=('q', 't'), id_column='n', label_column='grade',
-                     label_range=(1.0, 3.0))
+_PAIRS = config.Schema(text_columns=('q', 't'), id_column='n', label_column='grade', label_range=(1.0, 3.0))
 _TEXTS = config.Schema(text_columns=('text',), label_column='label')
-_ROWS = [('a', 'red "shoe"', 'röd sko', '1'), ('b', '', 'x' * 100_000, '2.5'),
-         ('c', '靴', ' two  spaces ', '3')]
+_ROWS = [('a', 'red "shoe"', 'röd sko', '1'), ('b', '', 'x' * 100_000, '2.5'), ('c', '靴', ' two  spaces ', '3')]
 _HEADER = ('n', 'q', 't', 'grade')
 
 
@@ -53,7 +51,6 @@ def _write_tfrecord(path, compression=''):
 
 
 class RowsTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -79,8 +76,7 @@ class RowsTest(parameterized.TestCase):
     yield self._write('a.tsv.gz', gzip.compress(tsv[:50]) + gzip.compress(tsv[50:]))
     yield self._write('a.tsv-00000-of-00001.bz2', bz2.compress(tsv))
     yield self._write('a.tsv.zst', pa.compress(tsv, 'zstd', asbytes=True))
-    for name, write in (('a.csv', _write_csv), ('a.parquet', _write_parquet),
-                        ('a.tfrecord', _write_tfrecord)):
+    for name, write in (('a.csv', _write_csv), ('a.parquet', _write_parquet), ('a.tfrecord', _write_tfrecord)):
       write(self._path(name))
       yield self._path(name)
       with open(self._path(name), 'rb') as file:
@@ -122,8 +118,7 @@ class RowsTest(parameterized.TestCase):
     first = self._write('1.txt', 'a\nb\nc\n')
     second = self._write('2.tsv', 'label\ttext\n0\td\n1\te\n')
     batches = list(rows.read([first, second], config.Schema(), batch_size=4))
-    self.assertEqual([batch['text'].tolist() for batch in batches],
-                     [[b'a', b'b', b'c', b'd'], [b'e']])
+    self.assertEqual([batch['text'].tolist() for batch in batches], [[b'a', b'b', b'c', b'd'], [b'e']])
     self.assertEqual(batches[1]['id'].tolist(), [b'2.tsv:3'])
 
   def test_numeric_identifiers_and_classes(self):
@@ -134,42 +129,38 @@ class RowsTest(parameterized.TestCase):
     np.testing.assert_array_equal(found['label'], np.float32([0, 2]))
 
   @parameterized.named_parameters(
-      ('missing_column', 'a.tsv', 'txt\tlabel\na\t1\n',
-       r"a.tsv:1: expected a column 'text', found 'txt', 'label'"),
-      ('missing_column_csv', 'a.csv', 'txt,label\na,1\n',
-       r"expected a column 'text', found 'txt', 'label'"),
-      ('too_few_columns', 'a.tsv', 'text\tlabel\na\t1\nb\n',
-       r'a.tsv:3: expected 2 columns .*, found 1; '),
-      ('columns_that_cancel_out', 'a.tsv', 'text\tlabel\na\nb\t1\t1\n',
-       r'a.tsv:2: expected 2 columns .*, found 1; '),
-      ('too_many_columns_csv', 'a.csv', 'text,label\na,1\nb,1,2\n',
-       r'a.csv: row 2: expected 2 columns .*, found 3; '),
-      ('class_too_high', 'a.tsv', 'text\tlabel\na\t1\nb\t2\n',
-       r"a.tsv:3: expected a class from 0 to 1 in 'label', found '2'; .*--num_classes"),
-      ('class_not_whole', 'a.tsv', 'text\tlabel\na\t0.5\n',
-       r"a.tsv:2: expected a class .*, found '0.5'; .*--label_range"),
-      ('no_number', 'a.tsv', 'text\tlabel\na\t1\nb\tgood\n',
-       r"a.tsv:3: expected a class .*, found 'good'"),
-      ('empty_label', 'a.csv', 'text,label\na,\n', r"a.csv: row 1: expected a class .*, found ''"),
-      ('nan', 'a.tsv', 'text\tlabel\na\tnan\n', r"a.tsv:2: expected a class .*, found 'nan'"),
-      ('invalid_utf8', 'a.tsv', b'text\tlabel\na\t1\nb\xff\t1\n',
-       r"a.tsv:3: expected UTF-8, found the bytes b'\\xff'"),
-      ('invalid_utf8_csv', 'a.csv', b'text,label\na,1\nb\xff,1\n',
-       r'a.csv: row 2: expected UTF-8, found'),
-      ('empty', 'a.tsv', '', r'a.tsv: expected rows, found an empty file; '),
-      ('empty_tfrecord', 'a.tfrecord.gz', gzip.compress(b''),
-       r'a.tfrecord.gz: expected rows, found an empty file; '),
-      ('header_alone', 'a.tsv', 'text\tlabel\n', r'a.tsv: expected rows, found none; '),
-      ('header_alone_csv', 'a.csv', 'text,label\n', r'a.csv: expected rows, found none; '),
-      ('not_gzip', 'a.tsv.gz', 'text\tlabel\na\t1\n',
-       r'a.tsv.gz: expected a whole compressed tsv file, found: '),
-      ('not_parquet', 'a.parquet', 'text\tlabel\na\t1\n',
-       r'a.parquet: expected a (whole p|P)arquet file, found: '),
-      ('not_tfrecord', 'a.tfrecord', 'text\tlabel\na\t1\n',
-       r'a.tfrecord: expected a whole tfrecord file, found: '),
-      ('unknown_name', 'a.json', '{}', r'a.json: expected a file named .tsv, .csv'),
-      ('labels_of_plain_lines', 'a.txt', 'a\n',
-       r'a.txt: expected one column, a text a line, .* clear .*--label_column'))
+    ('missing_column', 'a.tsv', 'txt\tlabel\na\t1\n', r"a.tsv:1: expected a column 'text', found 'txt', 'label'"),
+    ('missing_column_csv', 'a.csv', 'txt,label\na,1\n', r"expected a column 'text', found 'txt', 'label'"),
+    ('too_few_columns', 'a.tsv', 'text\tlabel\na\t1\nb\n', r'a.tsv:3: expected 2 columns .*, found 1; '),
+    ('columns_that_cancel_out', 'a.tsv', 'text\tlabel\na\nb\t1\t1\n', r'a.tsv:2: expected 2 columns .*, found 1; '),
+    ('too_many_columns_csv', 'a.csv', 'text,label\na,1\nb,1,2\n', r'a.csv: row 2: expected 2 columns .*, found 3; '),
+    (
+      'class_too_high',
+      'a.tsv',
+      'text\tlabel\na\t1\nb\t2\n',
+      r"a.tsv:3: expected a class from 0 to 1 in 'label', found '2'; .*--num_classes",
+    ),
+    (
+      'class_not_whole',
+      'a.tsv',
+      'text\tlabel\na\t0.5\n',
+      r"a.tsv:2: expected a class .*, found '0.5'; .*--label_range",
+    ),
+    ('no_number', 'a.tsv', 'text\tlabel\na\t1\nb\tgood\n', r"a.tsv:3: expected a class .*, found 'good'"),
+    ('empty_label', 'a.csv', 'text,label\na,\n', r"a.csv: row 1: expected a class .*, found ''"),
+    ('nan', 'a.tsv', 'text\tlabel\na\tnan\n', r"a.tsv:2: expected a class .*, found 'nan'"),
+    ('invalid_utf8', 'a.tsv', b'text\tlabel\na\t1\nb\xff\t1\n', r"a.tsv:3: expected UTF-8, found the bytes b'\\xff'"),
+    ('invalid_utf8_csv', 'a.csv', b'text,label\na,1\nb\xff,1\n', r'a.csv: row 2: expected UTF-8, found'),
+    ('empty', 'a.tsv', '', r'a.tsv: expected rows, found an empty file; '),
+    ('empty_tfrecord', 'a.tfrecord.gz', gzip.compress(b''), r'a.tfrecord.gz: expected rows, found an empty file; '),
+    ('header_alone', 'a.tsv', 'text\tlabel\n', r'a.tsv: expected rows, found none; '),
+    ('header_alone_csv', 'a.csv', 'text,label\n', r'a.csv: expected rows, found none; '),
+    ('not_gzip', 'a.tsv.gz', 'text\tlabel\na\t1\n', r'a.tsv.gz: expected a whole compressed tsv file, found: '),
+    ('not_parquet', 'a.parquet', 'text\tlabel\na\t1\n', r'a.parquet: expected a (whole p|P)arquet file, found: '),
+    ('not_tfrecord', 'a.tfrecord', 'text\tlabel\na\t1\n', r'a.tfrecord: expected a whole tfrecord file, found: '),
+    ('unknown_name', 'a.json', '{}', r'a.json: expected a file named .tsv, .csv'),
+    ('labels_of_plain_lines', 'a.txt', 'a\n', r'a.txt: expected one column, a text a line, .* clear .*--label_column'),
+  )
   def test_bad_input(self, name, content, message):
     path = self._write(name, content)
     with self.assertRaisesRegex(ValueError, message):
@@ -178,8 +169,7 @@ class RowsTest(parameterized.TestCase):
   def test_grade_outside_the_range(self):
     path = self._write('a.tsv', 'text\tlabel\na\t1\nb\t3.5\n')
     graded = config.Schema(label_column='label', label_range=(1.0, 3.0))
-    with self.assertRaisesRegex(ValueError,
-                                r"a.tsv:3: expected a grade from 1 to 3 .*, found '3.5'"):
+    with self.assertRaisesRegex(ValueError, r"a.tsv:3: expected a grade from 1 to 3 .*, found '3.5'"):
       list(rows.read([path], graded))
 
   @parameterized.parameters('txt', 'tsv', 'csv', 'parquet', 'tfrecord')
@@ -197,7 +187,7 @@ class RowsTest(parameterized.TestCase):
       self._write('a.' + file_format, 'text\n' + '\n'.join(texts) + '\n')
     with open(path, 'rb') as file:
       whole = gzip.compress(file.read())
-    path = self._write(f'a.{file_format}.gz', whole[:len(whole) // 2])
+    path = self._write(f'a.{file_format}.gz', whole[: len(whole) // 2])
     message = f'a.{file_format}.gz: expected a whole compressed {file_format} file'
     with self.assertRaisesRegex(ValueError, message):
       list(rows.read([path], config.Schema()))
@@ -205,11 +195,9 @@ class RowsTest(parameterized.TestCase):
   def test_nulls_and_wrong_types_in_parquet(self):
     path = self._path('a.parquet')
     pq.write_table(pa.table({'text': ['a', 'b', None], 'label': [0, 1, 0]}), path, row_group_size=1)
-    with self.assertRaisesRegex(ValueError,
-                                "a.parquet: row 3: expected a value in 'text', found nu"):
+    with self.assertRaisesRegex(ValueError, "a.parquet: row 3: expected a value in 'text', found nu"):
       list(rows.read([path], _TEXTS))
-    with self.assertRaisesRegex(ValueError,
-                                "row 1: expected a text in 'label', found the number 0"):
+    with self.assertRaisesRegex(ValueError, "row 1: expected a text in 'label', found the number 0"):
       list(rows.read([path], config.Schema(text_columns=('label',))))
     pq.write_table(pa.table({'text': [['a'], ['b']]}), path)
     with self.assertRaisesRegex(ValueError, "expected strings or numbers in 'text', found list"):
@@ -223,8 +211,7 @@ class RowsTest(parameterized.TestCase):
     with tf.io.TFRecordWriter(path) as writer:
       writer.write(_example(text=b'a', label=1))
       writer.write(_example(text=b'b', label=b'0'))
-    with self.assertRaisesRegex(ValueError,
-                                r'row 2: expected one value each of text \(string\), la'):
+    with self.assertRaisesRegex(ValueError, r'row 2: expected one value each of text \(string\), la'):
       list(rows.read([path], _TEXTS))
     with self.assertRaisesRegex(ValueError, "expected a column 'words', found 'label', 'text'"):
       list(rows.read([path], config.Schema(text_columns=('words',))))
@@ -243,13 +230,11 @@ class RowsTest(parameterized.TestCase):
 
 
 class ShuffleTest(absltest.TestCase):
-
   def test_permutes_within_windows_and_keeps_rows_whole(self):
     def batches(batch_size):
       for start in range(0, 100, batch_size):
         numbers = np.arange(start, min(start + batch_size, 100))
-        yield {'text': np.array([b'%d' % n for n in numbers], dtype=object),
-               'logits': numbers[:, None, None] * 1.0}
+        yield {'text': np.array([b'%d' % n for n in numbers], dtype=object), 'logits': numbers[:, None, None] * 1.0}
 
     found = list(rows.shuffle(batches(7), batch_size=16, window_rows=30, seed=1))
     self.assertEqual([rows.size(batch) for batch in found], [16] * 6 + [4])
@@ -257,7 +242,7 @@ class ShuffleTest(absltest.TestCase):
     numbers = whole['logits'][:, 0, 0].astype(int)
     self.assertEqual([int(text) for text in whole['text']], numbers.tolist())
     for start in range(0, 100, 30):
-      window = numbers[start:start + 30]
+      window = numbers[start : start + 30]
       self.assertCountEqual(window, range(start, min(start + 30, 100)))
       self.assertNotEqual(window.tolist(), sorted(window))
     again = rows.concatenate(list(rows.shuffle(batches(50), batch_size=9, window_rows=30, seed=1)))

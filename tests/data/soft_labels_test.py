@@ -16,10 +16,10 @@ def _batch(start, num_rows, num_teachers=2, num_classes=3):
   logits = numbers[:, None, None] + np.zeros((num_rows, num_teachers, num_classes))
   logits += np.arange(num_teachers * num_classes).reshape(num_teachers, num_classes) / 10
   return {
-      'id': np.array([b'%d' % n for n in numbers], dtype=object),
-      'text': np.array([f'téxt {n}'.encode() if n else b'' for n in numbers], dtype=object),
-      'label': np.where(numbers % 2 == 0, np.nan, numbers % 3).astype(np.float32),
-      'logits': logits.astype(np.float32),
+    'id': np.array([b'%d' % n for n in numbers], dtype=object),
+    'text': np.array([f'téxt {n}'.encode() if n else b'' for n in numbers], dtype=object),
+    'label': np.where(numbers % 2 == 0, np.nan, numbers % 3).astype(np.float32),
+    'logits': logits.astype(np.float32),
   }
 
 
@@ -41,7 +41,6 @@ def _ids(batches):
 
 
 class SoftLabelsTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -90,8 +89,10 @@ class SoftLabelsTest(absltest.TestCase):
 
   def test_refuses_folders_of_different_tasks(self):
     _write(self.folder, [2])
-    for shape, message in (({'num_classes': 2}, r'expected num_classes 3 as in .*, found 2'),
-                           ({'num_teachers': 1}, 'expected number of teachers 2')):
+    for shape, message in (
+      ({'num_classes': 2}, r'expected num_classes 3 as in .*, found 2'),
+      ({'num_teachers': 1}, 'expected number of teachers 2'),
+    ):
       other = self.create_tempdir().full_path
       _write(other, [2], **shape)
       with self.assertRaisesRegex(ValueError, message):
@@ -111,8 +112,7 @@ class SoftLabelsTest(absltest.TestCase):
   def test_refuses_logits_of_another_shape(self):
     _write(self.folder, [4])
     path = os.path.join(self.folder, 'part-00000.parquet')
-    with self.assertRaisesRegex(ValueError,
-                                'expected logits of 1 teachers .*, found 24 numbers in 4'):
+    with self.assertRaisesRegex(ValueError, 'expected logits of 1 teachers .*, found 24 numbers in 4'):
       soft_labels.read_shard(path, num_teachers=1, num_classes=3)
 
   def test_refuses_a_folder_without_or_with_a_foreign_manifest(self):

@@ -11,8 +11,15 @@ import numpy as np
 from b2d.data import shop_words
 from b2d.data import synthetic
 
-_SMALL = synthetic.ShopConfig(num_products=2_000, num_labeled_queries=60, num_valid_queries=20,
-                              num_test_queries=30, num_log_queries=200, titles_per_query=8, seed=3)
+_SMALL = synthetic.ShopConfig(
+  num_products=2_000,
+  num_labeled_queries=60,
+  num_valid_queries=20,
+  num_test_queries=30,
+  num_log_queries=200,
+  titles_per_query=8,
+  seed=3,
+)
 _LABELED = ('train', 'valid', 'test')
 
 
@@ -30,11 +37,10 @@ def _bytes(paths):
 
 
 class WriteShopTest(parameterized.TestCase):
-
   def test_files_have_the_promised_columns_and_rows(self):
     paths = synthetic.write_shop(self.create_tempdir().full_path, _SMALL)
     self.assertCountEqual(paths, [*_LABELED, 'unlabeled', 'titles'])
-    titles = {title for title, in _read(paths['titles'])}
+    titles = {title for (title,) in _read(paths['titles'])}
     for split, num_queries in zip(_LABELED, (60, 20, 30)):
       header, *rows = _read(paths[split])
       self.assertEqual(header, ['id', 'query', 'title', 'grade'])
@@ -61,8 +67,7 @@ class WriteShopTest(parameterized.TestCase):
   def test_the_seed_decides_everything(self):
     first = _bytes(synthetic.write_shop(self.create_tempdir().full_path, _SMALL))
     again = _bytes(synthetic.write_shop(self.create_tempdir().full_path, _SMALL))
-    other = _bytes(synthetic.write_shop(self.create_tempdir().full_path,
-                                        dataclasses.replace(_SMALL, seed=4)))
+    other = _bytes(synthetic.write_shop(self.create_tempdir().full_path, dataclasses.replace(_SMALL, seed=4)))
     self.assertEqual(first, again)
     for name in first:
       self.assertNotEqual(first[name], other[name])
@@ -97,15 +102,13 @@ class WriteShopTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'raise num_products'):
       synthetic.write_shop(self.create_tempdir().full_path, config)
 
-  @parameterized.parameters({'num_products': 0}, {'titles_per_query': 0}, {'seed': -1},
-                            {'num_log_queries': 1.5})
+  @parameterized.parameters({'num_products': 0}, {'titles_per_query': 0}, {'seed': -1}, {'num_log_queries': 1.5})
   def test_config_refuses(self, **field):
     with self.assertRaisesRegex(ValueError, f'ShopConfig.{next(iter(field))}: expected'):
       synthetic.ShopConfig(**field)
 
 
 class ShopWordsTest(absltest.TestCase):
-
   def test_a_name_means_one_product_type_and_a_value_one_thing(self):
     names = [name for t in synthetic._product_types() for name in t.names]
     self.assertLen(set(names), len(names))

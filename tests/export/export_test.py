@@ -13,9 +13,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from b2d import config
+from b2d import runs
 from b2d.models import student
 from b2d.models import teacher
-from b2d import runs
 from export import __main__ as binary
 from export import ops
 from export import parity
@@ -24,19 +24,21 @@ from export import warmup
 from tests import tiny_bert
 
 _PAIR = ('query', 'title')
-_TEXTS = {'query': np.array([b'drill', b'red shoe', b''], dtype=object),
-          'title': np.array([b'Cordless Drill', b'Blue Saw', b'a'], dtype=object)}
+_TEXTS = {
+  'query': np.array([b'drill', b'red shoe', b''], dtype=object),
+  'title': np.array([b'Cordless Drill', b'Blue Saw', b'a'], dtype=object),
+}
 
 
-def _write_student(folder: str, columns=_PAIR, num_classes: int = 2,
-                   **settings) -> student.StudentModel:
+def _write_student(folder: str, columns=_PAIR, num_classes: int = 2, **settings) -> student.StudentModel:
   """An untrained run of b2d.distill; returns its model."""
   graded = {'label_range': (0.0, 3.0), 'relevant_from': 2.0} if num_classes == 2 else {}
   run = config.Distill(
-      train_files=('gone.tsv',), output_dir=folder,
-      schema=config.Schema(text_columns=columns, label_column='grade', num_classes=num_classes,
-                       **graded),
-      student=config.Student(num_buckets=512, embedding_dim=8, hidden_layers=(16, 8), **settings))
+    train_files=('gone.tsv',),
+    output_dir=folder,
+    schema=config.Schema(text_columns=columns, label_column='grade', num_classes=num_classes, **graded),
+    student=config.Student(num_buckets=512, embedding_dim=8, hidden_layers=(16, 8), **settings),
+  )
   runs.start(run, 'distill')
   model = student.StudentModel(run.student, run.schema.fields, num_classes)
   for layer in model.dense:
@@ -49,8 +51,8 @@ def _write_teacher(folder: str) -> teacher.TeacherModel:
   checkpoint = tiny_bert.write_hugging_face(f'{folder}-bert')
   settings = config.Teacher(init_checkpoint=checkpoint, max_seq_length=16)
   run = config.Finetune(
-      output_dir=folder, teacher=settings,
-      schema=config.Schema(text_columns=_PAIR, label_column='grade'))
+    output_dir=folder, teacher=settings, schema=config.Schema(text_columns=_PAIR, label_column='grade')
+  )
   runs.start(run, 'finetune')
   model = teacher.build(settings, 2, _PAIR)
   model.save_description(folder)
@@ -67,7 +69,6 @@ def _constants(texts) -> dict[str, tf.Tensor]:
 
 
 class ExportTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -76,7 +77,8 @@ class ExportTest(parameterized.TestCase):
 
   def _export(self, **settings):
     return saved_model.export(
-        config.Export(**{'model': self.run_dir, 'output_dir': self.output_dir, 'table_dtype': 'float32', **settings}))
+      config.Export(**{'model': self.run_dir, 'output_dir': self.output_dir, 'table_dtype': 'float32', **settings})
+    )
 
   def test_pairs_in_all_three_signatures(self):
     model = _write_student(self.run_dir)
@@ -97,12 +99,15 @@ class ExportTest(parameterized.TestCase):
     np.testing.assert_allclose(found['outputs'], probability, atol=1e-5)
     self.assertEqual(described['serving']['lowest_release'], '2.15')
     self.assertEqual(described['training_data'], {'gone.tsv': 'not there any more'})
-    self.assertEqual(runs.read_json(os.path.join(folder, 'assets.extra', 'calibration.json')),
-                     {'scale': 2.0, 'offset': 0.5})
+    self.assertEqual(
+      runs.read_json(os.path.join(folder, 'assets.extra', 'calibration.json')), {'scale': 2.0, 'offset': 0.5}
+    )
 
   @parameterized.parameters(
-      ({'weighted_pooling': True},), ({'convolution_filters': 8},),
-      ({'weighted_pooling': True, 'convolution_filters': 8},))
+    ({'weighted_pooling': True},),
+    ({'convolution_filters': 8},),
+    ({'weighted_pooling': True, 'convolution_filters': 8},),
+  )
   def test_weights_and_convolution(self, settings):
     model = _write_student(self.run_dir, ('text',), **settings)
     model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
@@ -166,8 +171,7 @@ class ExportTest(parameterized.TestCase):
     _write_student(self.run_dir)
     folder, described = self._export()
     signatures = tf.saved_model.load(folder).signatures
-    records = tf.data.TFRecordDataset(
-        os.path.join(folder, 'assets.extra', 'tf_serving_warmup_requests'))
+    records = tf.data.TFRecordDataset(os.path.join(folder, 'assets.extra', 'tf_serving_warmup_requests'))
     sizes = []
     for record in records.as_numpy_iterator():
       log = prediction_log_pb2.PredictionLog.FromString(record)
@@ -184,9 +188,11 @@ class ExportTest(parameterized.TestCase):
   def test_server_configuration(self):
     _write_student(self.run_dir)
     self._export(model_name='shop')
+
     def read(name):
       with open(os.path.join(self.output_dir, name), encoding='utf-8') as file:
         return file.read()
+
     models = text_format.Parse(read('model.config'), model_server_config_pb2.ModelServerConfig())
     self.assertEqual(models.model_config_list.config[0].base_path, '/models/shop')
     session = text_format.Parse(read('session_latency.config'), config_pb2.ConfigProto())
@@ -210,8 +216,7 @@ class ExportTest(parameterized.TestCase):
       self.assertIn('auc', described['held_out']['exported'])
       self.assertLess(described['largest_difference'], 0.05)
       self.assertEqual(described['largest_difference'] > 1e-5, table_dtype != 'float32')
-      sizes[table_dtype] = os.path.getsize(
-          os.path.join(folder, 'variables', 'variables.data-00000-of-00001'))
+      sizes[table_dtype] = os.path.getsize(os.path.join(folder, 'variables', 'variables.data-00000-of-00001'))
     self.assertLess(sizes['float16'], 0.6 * sizes['float32'])
     self.assertEqual(sizes['bfloat16'], sizes['float16'])
 
@@ -225,8 +230,9 @@ class ExportTest(parameterized.TestCase):
       parity.check(folder, _TEXTS, expected + [0, np.nan, 0], tolerance=1)
 
   def test_ops(self):
-    self.assertEqual(ops.check_ops(['MatMul', 'Const', 'CaseFoldUTF8']),
-                     ops.Report(['Const', 'MatMul'], ['CaseFoldUTF8'], '2.15'))
+    self.assertEqual(
+      ops.check_ops(['MatMul', 'Const', 'CaseFoldUTF8']), ops.Report(['Const', 'MatMul'], ['CaseFoldUTF8'], '2.15')
+    )
     self.assertEqual(ops.check_ops(['TFText>RoundRobinTrim']).lowest_release, '2.20')
     with self.assertRaisesRegex(ValueError, 'SentencepieceOp'):
       ops.check_ops(['MatMul', 'SentencepieceOp'])

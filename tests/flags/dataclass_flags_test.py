@@ -47,14 +47,14 @@ def _parse(*arguments):
 
 
 class DataclassFlagsTest(parameterized.TestCase):
-
   def test_defaults_are_the_configurations(self):
     self.assertEqual(_parse(), _Outer())  # With the outer one's default for the inner one.
 
   def test_every_type(self):
     self.assertEqual(
-        _parse('--names=x, y', '--mode=b', '--fast', '--share=1', '--width=9', '--rates=1,2.5'),
-        _Outer(names=('x', 'y'), mode='b', fast=True, share=1.0, inner=_Inner(9, (1.0, 2.5))))
+      _parse('--names=x, y', '--mode=b', '--fast', '--share=1', '--width=9', '--rates=1,2.5'),
+      _Outer(names=('x', 'y'), mode='b', fast=True, share=1.0, inner=_Inner(9, (1.0, 2.5))),
+    )
     self.assertEqual(_parse('--nofast', '--rates=').inner.rates, ())
     self.assertEqual([_parse(f'--heat={heat}').heat for heat in ('2', '0.5', 'auto')], [2.0, 0.5, 'auto'])
 
@@ -70,16 +70,16 @@ class DataclassFlagsTest(parameterized.TestCase):
       _parse(argument)
 
   @parameterized.parameters(
-      ('--share=2', '^--share must be at most 1$'),
-      ('--rates=1,fast', '^--rates=1,fast: expected floats, comma-separated$'))
+    ('--share=2', '^--share must be at most 1$'),
+    ('--rates=1,fast', '^--rates=1,fast: expected floats, comma-separated$'),
+  )
   def test_slips_are_usage_errors(self, argument, message):
     with self.assertRaisesRegex(app.UsageError, message):
       _parse(argument)
 
   def test_adopted_flags_are_the_process_and_its_help(self):
     own = flags.FlagValues()
-    with absltest.mock.patch.object(flags, 'FLAGS', own), absltest.mock.patch.object(
-        sys, 'argv', ['binary']):
+    with absltest.mock.patch.object(flags, 'FLAGS', own), absltest.mock.patch.object(sys, 'argv', ['binary']):
       parse = dataclass_flags.define(_Outer)
       parse.adopt()
       own(['binary', '--width=4'])
@@ -88,20 +88,31 @@ class DataclassFlagsTest(parameterized.TestCase):
 
 
 class StepsTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      (distill_flags, config.Distill, ['--soft_labels=a'], {'soft_labels': ('a',)}),
-      (evaluate_flags, config.Evaluate, ['--models=a=b', '--label_column=c'],
-       {'models': ('a=b',), 'schema': config.Schema(label_column='c')}),
-      (export_flags, config.Export, ['--model=a', '--output_dir=b'],
-       {'model': 'a', 'output_dir': 'b'}),
-      (finetune_flags, config.Finetune, ['--vocab_file=a', '--label_column=b'],
-       {'teacher': config.Teacher(vocab_file='a'), 'schema': config.Schema(label_column='b')}),
-      (label_flags, config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
-      (pair_up_flags, config.PairUp, [], {}),
-      (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}),
-      (sweep_flags, config.Sweep, ['--soft_labels=a', '--valid_files=b', '--label_column=c', '--seeds=4'],
-       {'soft_labels': ('a',), 'valid_files': ('b',), 'schema': config.Schema(label_column='c'), 'seeds': (4,)}))
+    (distill_flags, config.Distill, ['--soft_labels=a'], {'soft_labels': ('a',)}),
+    (
+      evaluate_flags,
+      config.Evaluate,
+      ['--models=a=b', '--label_column=c'],
+      {'models': ('a=b',), 'schema': config.Schema(label_column='c')},
+    ),
+    (export_flags, config.Export, ['--model=a', '--output_dir=b'], {'model': 'a', 'output_dir': 'b'}),
+    (
+      finetune_flags,
+      config.Finetune,
+      ['--vocab_file=a', '--label_column=b'],
+      {'teacher': config.Teacher(vocab_file='a'), 'schema': config.Schema(label_column='b')},
+    ),
+    (label_flags, config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
+    (pair_up_flags, config.PairUp, [], {}),
+    (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}),
+    (
+      sweep_flags,
+      config.Sweep,
+      ['--soft_labels=a', '--valid_files=b', '--label_column=c', '--seeds=4'],
+      {'soft_labels': ('a',), 'valid_files': ('b',), 'schema': config.Schema(label_column='c'), 'seeds': (4,)},
+    ),
+  )
   def test_flags_of_a_step(self, module, config_class, needed, made_from):
     self.assertCountEqual(module.parse.flag_values, config.to_flat(config_class(**made_from)))
     parse = dataclass_flags.define(config_class)

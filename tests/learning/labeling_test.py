@@ -11,11 +11,11 @@ from absl.testing import absltest
 import numpy as np
 
 from b2d import config
+from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import labeling
-from b2d import runs
 
 _NUM_ROWS = 50
 _CONTEXT = multiprocessing.get_context('forkserver')  # TensorFlow is imported once for all workers.
@@ -49,18 +49,23 @@ def _make_slow_scorer(journal):
 
 
 class LabelingTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
     self.input = self._path('in.txt')
     self._write_input()
     teacher = runs.start(
-        config.Finetune(output_dir=self._path('teacher'), schema=config.Schema(label_column='label'),
-                        teacher=config.Teacher(vocab_file='vocab.txt')), 'finetune')
+      config.Finetune(
+        output_dir=self._path('teacher'),
+        schema=config.Schema(label_column='label'),
+        teacher=config.Teacher(vocab_file='vocab.txt'),
+      ),
+      'finetune',
+    )
     runs.write_metrics(teacher, {'step': 7})
-    self.config = config.Label(input_files=(self.input,), teacher_dir=teacher,
-                               output_dir=self._path('out'), rows_per_shard=8, num_workers=1)
+    self.config = config.Label(
+      input_files=(self.input,), teacher_dir=teacher, output_dir=self._path('out'), rows_per_shard=8, num_workers=1
+    )
     self.journal = self._path('journal')
     os.makedirs(self._path('out'))
     self.enter_context(mock.patch.object(engines, 'run_tasks', _RUN_TASKS))
@@ -78,8 +83,7 @@ class LabelingTest(absltest.TestCase):
 
   def _assert_all_labelled_once(self):
     found = rows.concatenate(list(soft_labels.read([self._path('out')])))
-    self.assertEqual([int(text.strip(b'!')) for text in found['text']],
-                     list(range(_NUM_ROWS)))
+    self.assertEqual([int(text.strip(b'!')) for text in found['text']], list(range(_NUM_ROWS)))
     np.testing.assert_array_equal(found['logits'][:, 0, 1], np.arange(_NUM_ROWS))
     self.assertTrue(np.isnan(found['label']).all())
     with open(self.journal) as file:
@@ -165,8 +169,10 @@ class LabelingTest(absltest.TestCase):
     self._assert_all_labelled_once()
 
   def test_refuses_logits_that_are_not_finite_or_not_all_there(self):
-    for logits, message in ((np.full([8, 2], np.nan), 'expected finite logits .* found 16 NaN'),
-                            (np.zeros([8, 3]), r'found 0 NaN in \[8, 3\]')):
+    for logits, message in (
+      (np.full([8, 2], np.nan), 'expected finite logits .* found 16 NaN'),
+      (np.zeros([8, 3]), r'found 0 NaN in \[8, 3\]'),
+    ):
       with self.assertRaisesRegex(ValueError, message):
         labeling.label(self.config, lambda logits=logits: lambda batch: logits)
 
@@ -192,7 +198,6 @@ class LabelingTest(absltest.TestCase):
 
 
 class ImportTest(absltest.TestCase):
-
   def _label(self, content, **settings):
     folder = self.create_tempdir().full_path
     path = os.path.join(folder, 'in.csv')
@@ -202,10 +207,10 @@ class ImportTest(absltest.TestCase):
     return rows.concatenate(list(soft_labels.read([folder])))
 
   def test_a_probability_of_the_positive_class(self):
-    found = self._label('text,p,label\na,0.8,1\nb,1,0\nc,0,1\n', scores_columns=('p',),
-                        schema=config.Schema(label_column='label'))
-    np.testing.assert_allclose(found['logits'][:, 0, 1], [np.log(4), 13.8155, -13.8155],
-                               rtol=1e-5)
+    found = self._label(
+      'text,p,label\na,0.8,1\nb,1,0\nc,0,1\n', scores_columns=('p',), schema=config.Schema(label_column='label')
+    )
+    np.testing.assert_allclose(found['logits'][:, 0, 1], [np.log(4), 13.8155, -13.8155], rtol=1e-5)
     np.testing.assert_array_equal(found['logits'][:, 0, 0], [0, 0, 0])
     np.testing.assert_array_equal(found['label'], np.float32([1, 0, 1]))
 
@@ -245,7 +250,6 @@ def _two():
 
 
 class EnginesTest(absltest.TestCase):
-
   def test_one_result_a_task(self):
     for num_workers in (1, 3):
       found = _RUN_TASKS(range(1, 20), _double, _two, num_workers)

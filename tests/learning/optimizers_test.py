@@ -46,7 +46,7 @@ def _lazy_adam(gradients, row_lists, rate=0.1, decay=0.0, epsilon=1e-5) -> np.nd
   first, second = np.zeros_like(table), np.zeros_like(table)
   for step, (gradient, rows) in enumerate(zip(gradients, row_lists), 1):
     first[rows] = 0.9 * first[rows] + 0.1 * gradient[rows]
-    second[rows] = 0.999 * second[rows] + 0.001 * gradient[rows]**2
+    second[rows] = 0.999 * second[rows] + 0.001 * gradient[rows] ** 2
     corrected = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
     change = corrected * first[rows] / (np.sqrt(second[rows]) + epsilon)
     table[rows] -= change + rate * decay * table[rows]
@@ -57,20 +57,22 @@ _SOME_ROWS = ([5, 0, 2], [0], [2, 1], [5, 1, 0, 2], [0, 2])  # Never rows 3 and 
 
 
 class StudentOptimizersTest(parameterized.TestCase):
-
-  @parameterized.parameters(('lazy_adam', functools.partial(tf_keras.optimizers.Adam, epsilon=1e-5)),
-                            ('adagrad', tf_keras.optimizers.Adagrad))
+  @parameterized.parameters(
+    ('lazy_adam', functools.partial(tf_keras.optimizers.Adam, epsilon=1e-5)), ('adagrad', tf_keras.optimizers.Adagrad)
+  )
   def test_equals_keras_where_every_row_is_touched(self, name, keras):
     rate = tf_keras.optimizers.schedules.PolynomialDecay(0.1, _STEPS)
     order = [3, 0, 5, 1, 4, 2]
     found = _minimize(optimizers.create(name, rate), [_slices(g, order) for g in _gradients()])
-    np.testing.assert_allclose(found, _minimize(keras(rate), list(map(tf.constant, _gradients()))),
-                               rtol=1e-5)
+    np.testing.assert_allclose(found, _minimize(keras(rate), list(map(tf.constant, _gradients()))), rtol=1e-5)
 
   def test_dense_gradients_as_adam(self):
     gradients = list(map(tf.constant, _gradients()))
-    np.testing.assert_allclose(_minimize(optimizers.create('lazy_adam', 0.1), gradients),
-                               _minimize(tf_keras.optimizers.Adam(0.1, epsilon=1e-5), gradients), rtol=1e-6)
+    np.testing.assert_allclose(
+      _minimize(optimizers.create('lazy_adam', 0.1), gradients),
+      _minimize(tf_keras.optimizers.Adam(0.1, epsilon=1e-5), gradients),
+      rtol=1e-6,
+    )
 
   def test_untouched_rows_rest(self):
     gradients = [_slices(g, rows) for g, rows in zip(_gradients(), _SOME_ROWS)]
@@ -86,33 +88,31 @@ class StudentOptimizersTest(parameterized.TestCase):
 
 
 class LazyAdamWTest(absltest.TestCase):
-
   def _create(self, optimizer_class=optimizers.LazyAdamW):
-    return optimizer_class(0.1, weight_decay_rate=0.01, epsilon=1e-6, gradient_clip_norm=0.0,
-                           exclude_from_weight_decay=['bias'])
+    return optimizer_class(
+      0.1, weight_decay_rate=0.01, epsilon=1e-6, gradient_clip_norm=0.0, exclude_from_weight_decay=['bias']
+    )
 
   def test_sparse_steps(self):
     gradients = [_slices(g, rows) for g, rows in zip(_gradients(), _SOME_ROWS)]
     for name, decay in (('table', 0.01), ('bias', 0.0)):
       found = _minimize(self._create(), gradients, name)
-      np.testing.assert_allclose(
-          found, _lazy_adam(_gradients(), _SOME_ROWS, decay=decay, epsilon=1e-6), rtol=1e-4)
+      np.testing.assert_allclose(found, _lazy_adam(_gradients(), _SOME_ROWS, decay=decay, epsilon=1e-6), rtol=1e-4)
       np.testing.assert_array_equal(found[3:5], _start()[3:5])
 
   def test_equals_adamw_where_every_row_is_touched(self):
     found = _minimize(self._create(), [_slices(g, range(_ROWS)) for g in _gradients()])
-    expected = _minimize(self._create(optimization.AdamWeightDecay),
-                         list(map(tf.constant, _gradients())))
+    expected = _minimize(self._create(optimization.AdamWeightDecay), list(map(tf.constant, _gradients())))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
   def test_a_row_named_twice_gets_the_sum(self):
     values = _gradients()[0]
-    twice = tf.IndexedSlices(tf.constant(values[[1, 4, 1]]), tf.constant([1, 4, 1]),
-                             tf.constant(values.shape))
+    twice = tf.IndexedSlices(tf.constant(values[[1, 4, 1]]), tf.constant([1, 4, 1]), tf.constant(values.shape))
     summed = values.copy()
     summed[1] *= 2
-    np.testing.assert_allclose(_minimize(self._create(), [twice]),
-                               _minimize(self._create(), [_slices(summed, [1, 4])]), rtol=1e-6)
+    np.testing.assert_allclose(
+      _minimize(self._create(), [twice]), _minimize(self._create(), [_slices(summed, [1, 4])]), rtol=1e-6
+    )
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ from b2d.learning import stacking
 
 
 class MeanTest(absltest.TestCase):
-
   def test_mean_logits(self):
     logits = np.float32([[[0, 1], [2, -3]]])
     np.testing.assert_allclose(stacking.mean_logits(logits), [[1, -1]])
@@ -27,7 +26,6 @@ class MeanTest(absltest.TestCase):
 
 
 class WeightsTest(absltest.TestCase):
-
   def _teachers(self, num_classes, noise=(0.5, 3.0)):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, num_classes, 600)
@@ -56,8 +54,7 @@ class WeightsTest(absltest.TestCase):
   def test_more_classes(self):
     logits, labels = self._teachers(3)
     combined = stacking.weighted(logits, stacking.fit_weights(logits, labels))
-    accuracies = [np.mean(each.argmax(1) == labels)
-                  for each in (combined, logits[:, 0], logits[:, 1])]
+    accuracies = [np.mean(each.argmax(1) == labels) for each in (combined, logits[:, 0], logits[:, 1])]
     self.assertGreaterEqual(accuracies[0], max(accuracies[1:]))
 
   def test_cross_fitted_rows_do_not_see_their_label(self):

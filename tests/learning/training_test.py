@@ -9,8 +9,8 @@ import tensorflow as tf
 import tf_keras
 
 from b2d import config
-from b2d.learning import training
 from b2d import runs
+from b2d.learning import training
 
 _ROWS = 40
 _WEIGHTS = np.array([[1.0], [-2.0]], np.float32)
@@ -21,15 +21,12 @@ class _Killed(Exception):
 
 
 class TrainingTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
-    self.settings = config.Training(train_batch_size=8,
-                                    num_train_epochs=4,
-                                    learning_rate=0.1,
-                                    eval_every=5,
-                                    best_metric='accuracy')
+    self.settings = config.Training(
+      train_batch_size=8, num_train_epochs=4, learning_rate=0.1, eval_every=5, best_metric='accuracy'
+    )
 
   def _model(self):
     tf_keras.utils.set_random_seed(1)
@@ -47,15 +44,17 @@ class TrainingTest(parameterized.TestCase):
     settings = config.Training(**{**self.settings.__dict__, **changes})
     steps = training.num_steps(settings, _ROWS)
     optimizer = tf_keras.optimizers.legacy.Adam(training.learning_rate_schedule(settings, steps))
-    return training.fit(model=model,
-                        optimizer=optimizer,
-                        loss=lambda batch: tf.reduce_mean((model(batch['x']) - batch['y'])**2),
-                        batches=batches or self._batches,
-                        num_rows=_ROWS,
-                        evaluate=evaluate,
-                        settings=settings,
-                        folder=folder or self.folder,
-                        prepare=prepare)
+    return training.fit(
+      model=model,
+      optimizer=optimizer,
+      loss=lambda batch: tf.reduce_mean((model(batch['x']) - batch['y']) ** 2),
+      batches=batches or self._batches,
+      num_rows=_ROWS,
+      evaluate=evaluate,
+      settings=settings,
+      folder=folder or self.folder,
+      prepare=prepare,
+    )
 
   def test_learns(self):
     model = self._model()
@@ -87,9 +86,11 @@ class TrainingTest(parameterized.TestCase):
     np.testing.assert_array_equal(resumed.trainable_variables[0], whole.trainable_variables[0])
     self.assertEqual(result['step'], 20)
 
-  @parameterized.parameters(('accuracy', [0.1, 0.9, 0.5, 0.9], 10),
-                            ('log_loss', [0.5, 0.9, 0.2, 0.3], 15),
-                            ('auc', [float('nan'), 0.2, 0.1, 0.1], 10))
+  @parameterized.parameters(
+    ('accuracy', [0.1, 0.9, 0.5, 0.9], 10),
+    ('log_loss', [0.5, 0.9, 0.2, 0.3], 15),
+    ('auc', [float('nan'), 0.2, 0.1, 0.1], 10),
+  )
   def test_keeps_the_best(self, metric, values, step):
     model = self._model()
     weights = []
@@ -105,8 +106,7 @@ class TrainingTest(parameterized.TestCase):
     restored = self._model()
     training.restore_best(restored, self.folder)
     np.testing.assert_array_equal(restored.trainable_variables[0], weights[step // 5 - 1])
-    self.assertEqual(
-        runs.read_json(os.path.join(self.folder, 'best', 'metrics.json'))['step'], step)
+    self.assertEqual(runs.read_json(os.path.join(self.folder, 'best', 'metrics.json'))['step'], step)
 
   def test_events(self):
     self._fit(self._model(), evaluate=lambda: {'accuracy': 0.5})
@@ -118,11 +118,8 @@ class TrainingTest(parameterized.TestCase):
 
   def test_schedule(self):
     schedule = training.learning_rate_schedule(self.settings, 100)
-    np.testing.assert_allclose([schedule(step) for step in (0, 5, 10, 55, 100)],
-                               [0, 0.05, 0.09, 0.045, 0],
-                               atol=1e-6)
-    without = training.learning_rate_schedule(
-        config.Training(warmup_proportion=0.0, learning_rate=1.0), 10)
+    np.testing.assert_allclose([schedule(step) for step in (0, 5, 10, 55, 100)], [0, 0.05, 0.09, 0.045, 0], atol=1e-6)
+    without = training.learning_rate_schedule(config.Training(warmup_proportion=0.0, learning_rate=1.0), 10)
     self.assertEqual(float(without(0)), 1.0)
 
   @parameterized.parameters((40, 8, 4.0, 20), (41, 8, 1.0, 6), (3, 8, 0.1, 1), (80, 8, 0.5, 5))
@@ -137,12 +134,9 @@ class TrainingTest(parameterized.TestCase):
       self._fit(self._model(), batches=lambda epoch: iter(()))
 
   def test_loss_not_finite(self):
-    batches = lambda epoch: iter([{
-        'x': np.full([8, 2], np.nan, np.float32),
-        'y': np.zeros([8, 1], np.float32)
-    }])
+    batch = {'x': np.full([8, 2], np.nan, np.float32), 'y': np.zeros([8, 1], np.float32)}
     with self.assertRaisesRegex(ValueError, 'the loss is nan at step 1; lower --learning_rate=0.1'):
-      self._fit(self._model(), batches=batches)
+      self._fit(self._model(), batches=lambda epoch: iter([batch]))
 
   def test_unknown_best_metric(self):
     with self.assertRaisesRegex(ValueError, '--best_metric=auc: the held-out metrics are accuracy'):

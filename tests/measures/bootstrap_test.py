@@ -9,7 +9,6 @@ from b2d.measures import bootstrap
 
 
 class ReplicatesTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     rng = np.random.default_rng(0)
@@ -25,10 +24,13 @@ class ReplicatesTest(absltest.TestCase):
     rows = self._rows_of_first_repeat(seed=7)
     replicates = bootstrap.Replicates(self.queries, num_repeats=1, seed=7)
     positive = self.targets > 0.5
-    self.assertAlmostEqual(replicates.auc(self.margins, positive)[0],
-                           sklearn_metrics.roc_auc_score(positive[rows], self.margins[rows]))
-    self.assertAlmostEqual(replicates.spearman(self.margins, self.targets)[0],
-                           stats.spearmanr(self.margins[rows], self.targets[rows]).statistic)
+    self.assertAlmostEqual(
+      replicates.auc(self.margins, positive)[0], sklearn_metrics.roc_auc_score(positive[rows], self.margins[rows])
+    )
+    self.assertAlmostEqual(
+      replicates.spearman(self.margins, self.targets)[0],
+      stats.spearmanr(self.margins[rows], self.targets[rows]).statistic,
+    )
     self.assertAlmostEqual(replicates.row_mean(self.margins)[0], self.margins[rows].mean())
 
   def test_queries_without_the_measure_are_left_out(self):

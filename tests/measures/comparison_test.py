@@ -9,8 +9,9 @@ from b2d.measures import comparison
 from b2d.measures import metrics
 from b2d.models import calibration
 
-_SCHEMA = config.Schema(text_columns=('query', 'title'), label_column='grade', label_range=(1.0, 3.0),
-                    relevant_from=2.5)
+_SCHEMA = config.Schema(
+  text_columns=('query', 'title'), label_column='grade', label_range=(1.0, 3.0), relevant_from=2.5
+)
 
 
 def _logits(margins):
@@ -18,7 +19,6 @@ def _logits(margins):
 
 
 class CompareTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     rng = np.random.default_rng(0)
@@ -36,13 +36,15 @@ class CompareTest(absltest.TestCase):
     self.assertAlmostEqual(student['recovered_accuracy'], student['accuracy'] / teacher['accuracy'])
     margins = [metrics.margin(logits) for logits in self.logits.values()]
     self.assertAlmostEqual(student['agreement_spearman'], stats.spearmanr(*margins).statistic)
-    self.assertContainsSubset({'accuracy', 'auc', 'log_loss', 'ece', 'spearman', 'auc_by_query',
-                               'ndcg@10', 'mrr'}, student)
+    self.assertContainsSubset(
+      {'accuracy', 'auc', 'log_loss', 'ece', 'spearman', 'auc_by_query', 'ndcg@10', 'mrr'}, student
+    )
     self.assertNotIn('interval', student)
 
   def test_bootstrap_tells_the_difference_from_noise(self):
-    found = comparison.compare(self.targets, self.queries, self.logits, _SCHEMA, reference='teacher',
-                               num_repeats=200)['student']
+    found = comparison.compare(self.targets, self.queries, self.logits, _SCHEMA, reference='teacher', num_repeats=200)[
+      'student'
+    ]
     for name, (low, high) in found['interval'].items():
       self.assertBetween(found[name], low, high, name)
     difference = found['difference']['auc']
@@ -58,34 +60,35 @@ class CompareTest(absltest.TestCase):
   def test_more_classes(self):
     labels = np.arange(60) % 3
     logits = {'one': np.eye(3)[labels], 'other': np.random.default_rng(0).normal(size=(60, 3))}
-    found = comparison.compare(labels, None, logits, config.Schema(num_classes=3), reference='one',
-                               num_repeats=20)
+    found = comparison.compare(labels, None, logits, config.Schema(num_classes=3), reference='one', num_repeats=20)
     self.assertEqual(found['one']['accuracy'], 1)
     self.assertEqual(set(found['other']['difference']), {'accuracy', 'log_loss'})
 
   def test_calibrated_error_beside_the_raw_one(self):
     margins = metrics.margin(self.logits['teacher'])
     fitted = calibration.fit(margins, self.targets >= 0.75)
-    found = comparison.compare(self.targets, None, self.logits, _SCHEMA,
-                               calibrations={'teacher': fitted})
+    found = comparison.compare(self.targets, None, self.logits, _SCHEMA, calibrations={'teacher': fitted})
     self.assertLess(found['teacher']['ece_calibrated'], found['teacher']['ece'])
     self.assertNotIn('ece_calibrated', found['student'])
 
 
 class TableTest(absltest.TestCase):
-
   def test_a_row_a_measure_and_a_column_a_model(self):
     result = {
-        'bert': {'auc': 0.9, 'rows_per_sec': 1234.4, 'kind': 'teacher',
-                 'interval': {'auc': [0.8, 1]}},
-        'dnn': {'auc': 0.85, 'difference': {'auc': {'mean': -0.05, 'interval': [-0.1, 0.01]}}}}
-    self.assertEqual(comparison.table(result, 'bert'), (
+      'bert': {'auc': 0.9, 'rows_per_sec': 1234.4, 'kind': 'teacher', 'interval': {'auc': [0.8, 1]}},
+      'dnn': {'auc': 0.85, 'difference': {'auc': {'mean': -0.05, 'interval': [-0.1, 0.01]}}},
+    }
+    self.assertEqual(
+      comparison.table(result, 'bert'),
+      (
         '|  | bert | dnn |\n'
         '| --- | ---: | ---: |\n'
         '| auc | 0.9000 [0.8000, 1.0000] | 0.8500 |\n'
         '| rows_per_sec | 1,234 |  |\n'
         '| kind | teacher |  |\n'
-        '| auc − bert |  | -0.0500 [-0.1000, +0.0100] |\n'))
+        '| auc − bert |  | -0.0500 [-0.1000, +0.0100] |\n'
+      ),
+    )
 
 
 if __name__ == '__main__':

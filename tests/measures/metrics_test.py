@@ -17,7 +17,6 @@ def _two_class(margins):
 
 
 class BinaryTest(absltest.TestCase):
-
   def test_agrees_with_scikit_learn(self):
     rng = np.random.default_rng(0)
     margins = rng.normal(size=500).round(1)
@@ -25,10 +24,8 @@ class BinaryTest(absltest.TestCase):
     found = metrics.binary(labels, _two_class(margins))
     probabilities = special.expit(margins)
     self.assertAlmostEqual(found['auc'], sklearn_metrics.roc_auc_score(labels, margins))
-    self.assertAlmostEqual(
-        found['log_loss'], sklearn_metrics.log_loss(labels, probabilities), places=5)
-    self.assertAlmostEqual(
-        found['accuracy'], sklearn_metrics.accuracy_score(labels, probabilities >= 0.5))
+    self.assertAlmostEqual(found['log_loss'], sklearn_metrics.log_loss(labels, probabilities), places=5)
+    self.assertAlmostEqual(found['accuracy'], sklearn_metrics.accuracy_score(labels, probabilities >= 0.5))
     self.assertNotIn('spearman', found)
 
   def test_graded_targets_are_cut_at_the_relevant_grade(self):
@@ -46,8 +43,7 @@ class BinaryTest(absltest.TestCase):
   def test_calibration_error_of_two_bins(self):
     probabilities = np.array([0.2, 0.2, 0.9, 0.9])
     targets = np.array([0, 1, 1, 1])
-    self.assertAlmostEqual(
-        metrics.expected_calibration_error(probabilities, targets), 0.5 * 0.3 + 0.5 * 0.1)
+    self.assertAlmostEqual(metrics.expected_calibration_error(probabilities, targets), 0.5 * 0.3 + 0.5 * 0.1)
     self.assertEqual(metrics.expected_calibration_error(np.array([0.0, 1.0]), np.array([0, 1])), 0)
 
   def test_huge_margins_are_finite(self):
@@ -60,18 +56,15 @@ class BinaryTest(absltest.TestCase):
 
 
 class MultiClassTest(absltest.TestCase):
-
   def test_agrees_with_scikit_learn(self):
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(200, 3)).astype(np.float32)
     labels = rng.integers(0, 3, 200)
     found = metrics.multi_class(labels, logits)
     probabilities = special.softmax(logits.astype(np.float64), axis=1)
-    self.assertAlmostEqual(
-        found['accuracy'], sklearn_metrics.accuracy_score(labels, logits.argmax(1)))
+    self.assertAlmostEqual(found['accuracy'], sklearn_metrics.accuracy_score(labels, logits.argmax(1)))
     self.assertAlmostEqual(found['log_loss'], sklearn_metrics.log_loss(labels, probabilities))
-    self.assertAlmostEqual(
-        found['auc'], sklearn_metrics.roc_auc_score(labels, probabilities, multi_class='ovr'))
+    self.assertAlmostEqual(found['auc'], sklearn_metrics.roc_auc_score(labels, probabilities, multi_class='ovr'))
 
   def test_one_class_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'two classes or more'):
@@ -79,12 +72,12 @@ class MultiClassTest(absltest.TestCase):
 
 
 class HeldOutTest(absltest.TestCase):
-
   def test_unknown_labels_do_not_count(self):
     logits = _two_class([-1, 1, 5])
     schema = config.Schema(label_column='label')
-    self.assertEqual(metrics.held_out(np.array([0, 1, np.nan]), logits, schema),
-                     metrics.binary(np.array([0, 1]), logits[:2]))
+    self.assertEqual(
+      metrics.held_out(np.array([0, 1, np.nan]), logits, schema), metrics.binary(np.array([0, 1]), logits[:2])
+    )
 
   def test_other_number_of_classes_is_an_error(self):
     with self.assertRaisesRegex(ValueError, r'expected \[n, 3\], found \[4, 2\]'):

@@ -8,7 +8,6 @@ from b2d.measures import ranking
 
 
 class ByQueryTest(absltest.TestCase):
-
   def test_agrees_with_scikit_learn_ties_included(self):
     rng = np.random.default_rng(0)
     queries = rng.permutation(np.arange(600) % 40)
@@ -18,10 +17,8 @@ class ByQueryTest(absltest.TestCase):
     for query in range(40):
       rows = queries == query
       positive = targets[rows] >= 0.75
-      self.assertAlmostEqual(
-          found['auc_by_query'][query], sklearn_metrics.roc_auc_score(positive, margins[rows]))
-      self.assertAlmostEqual(
-          found['ndcg@5'][query], sklearn_metrics.ndcg_score([targets[rows]], [margins[rows]], k=5))
+      self.assertAlmostEqual(found['auc_by_query'][query], sklearn_metrics.roc_auc_score(positive, margins[rows]))
+      self.assertAlmostEqual(found['ndcg@5'][query], sklearn_metrics.ndcg_score([targets[rows]], [margins[rows]], k=5))
 
   def test_reciprocal_rank(self):
     queries = np.array([0, 0, 0, 1, 1, 2, 2, 2])

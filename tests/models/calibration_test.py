@@ -11,7 +11,6 @@ from b2d.models import calibration
 
 
 class CalibrationTest(absltest.TestCase):
-
   def test_recovers_a_known_scale_and_offset(self):
     margins = np.linspace(-4, 4, 20001)
     targets = special.expit(0.5 * margins - 0.3)
@@ -24,9 +23,9 @@ class CalibrationTest(absltest.TestCase):
     positive = rng.random(4000) < special.expit(margins / 3)
     fitted = calibration.fit(margins[:2000], positive[:2000])
     before, after = (
-        metrics.expected_calibration_error(
-            calibration.apply(scale, margins[2000:]), positive[2000:])
-        for scale in (calibration.Calibration(), fitted))
+      metrics.expected_calibration_error(calibration.apply(scale, margins[2000:]), positive[2000:])
+      for scale in (calibration.Calibration(), fitted)
+    )
     self.assertGreater(before, 0.1)
     self.assertLess(after, 0.04)
 

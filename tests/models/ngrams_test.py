@@ -15,8 +15,17 @@ from tests import tiny_bert
 _PAIR = ('query', 'title')
 _QUERIES = ('red red shoe', 'saw', '', 'blue drill 18 v', '  ', 'drill', 'drills', 'abcdefgh1')
 _TITLES = ('a shoe for men', 'red shoe', 'metal box', 'drill v blue', '', 'saw drill saw', 'drilling', 'abcdefgh2')
-_HOSTILE = (b'', b'\xff\xfe red', b'\xc3', b'a\x00b', b'\x02 \x02', '\u202e ＴＶ É 日本'.encode(),
-            b'saw ' * 300, b'red shoe', b'x' * 2_000)
+_HOSTILE = (
+  b'',
+  b'\xff\xfe red',
+  b'\xc3',
+  b'a\x00b',
+  b'\x02 \x02',
+  '\u202e ＴＶ É 日本'.encode(),
+  b'saw ' * 300,
+  b'red shoe',
+  b'x' * 2_000,
+)
 _BUCKETS = 1 << 40  # No two n-grams of a test share a table row.
 
 
@@ -39,7 +48,7 @@ def _reference(words, orders) -> list[tuple[str, ...]]:
   """n-grams that start at each token, the marks included; past the end come marks."""
   marks = [text.MARK] * max(1, max(orders) - 1)
   tokens, padded = marks + words, marks + words + marks
-  return [tuple(padded[i:i + order]) for i in range(len(tokens)) for order in orders]
+  return [tuple(padded[i : i + order]) for i in range(len(tokens)) for order in orders]
 
 
 def _has(query, title, prefix) -> list[tuple[str, bool]]:
@@ -49,7 +58,6 @@ def _has(query, title, prefix) -> list[tuple[str, bool]]:
 
 
 class NgramsTest(parameterized.TestCase):
-
   def _unigrams(self, words, settings):
     return ngrams.unigram_ids(tf.constant(words), settings).numpy().tolist() if words else []
 
@@ -77,8 +85,10 @@ class NgramsTest(parameterized.TestCase):
     found, num_rows = _bags([_QUERIES, _TITLES], settings), len(_QUERIES)
     self.assertLen(found, num_rows * len(ngrams.kinds(settings, _PAIR)))
     for row, (query, title) in enumerate(zip(_QUERIES, _TITLES)):
-      expected = [self._unigrams([text.MARK] + title.split(), settings),
-                  self._unigrams([text.MARK] + query.split(), settings)]
+      expected = [
+        self._unigrams([text.MARK] + title.split(), settings),
+        self._unigrams([text.MARK] + query.split(), settings),
+      ]
       expected += [self._match_rows(query, title, prefix or None, settings)] if match else []
       self.assertEqual(found[row::num_rows], expected)
 
@@ -94,25 +104,30 @@ class NgramsTest(parameterized.TestCase):
     unordered = _settings(ngram_orders=(1,))
     self.assertCountEqual(_bags([['red shoe']], unordered)[0], _bags([['shoe red']], unordered)[0])
 
-  @parameterized.parameters(*itertools.product(
-      config.groups.TOKENIZERS, config.groups.NORMALIZATIONS, ((1, 2, 3, 4),)), ('whitespace', 'lower', (1,)))
+  @parameterized.parameters(
+    *itertools.product(config.groups.TOKENIZERS, config.groups.NORMALIZATIONS, ((1, 2, 3, 4),)),
+    ('whitespace', 'lower', (1,)),
+  )
   def test_a_row_alone_has_the_same_bags(self, tokenizer, normalization, orders):
     settings = _settings(
-        tokenizer=tokenizer, normalization=normalization, ngram_orders=orders,
-        tokenizer_vocab=tiny_bert.write_vocab(self.create_tempdir().full_path))
+      tokenizer=tokenizer,
+      normalization=normalization,
+      ngram_orders=orders,
+      tokenizer_vocab=tiny_bert.write_vocab(self.create_tempdir().full_path),
+    )
     titles = _HOSTILE[3:] + _HOSTILE[:3]
     together = _bags([_HOSTILE, titles], settings)
     for row, texts in enumerate(zip(_HOSTILE, titles)):
       alone = _bags([[text] for text in texts], settings)
-      self.assertEqual(alone, together[row::len(_HOSTILE)])
+      self.assertEqual(alone, together[row :: len(_HOSTILE)])
 
   def test_no_rows(self):
     for texts in ([[]], [[], []]):
       for orders, prefix in (((1,), 0), ((2, 3), 3)):
-        found = ngrams.bags([tf.constant(field, tf.string) for field in texts],
-                            _settings(ngram_orders=orders, match_prefix=prefix))
-        self.assertEqual((found.ids.shape, found.segment_ids.shape, int(found.num_segments)),
-                         ((0,), (0,), 0))
+        found = ngrams.bags(
+          [tf.constant(field, tf.string) for field in texts], _settings(ngram_orders=orders, match_prefix=prefix)
+        )
+        self.assertEqual((found.ids.shape, found.segment_ids.shape, int(found.num_segments)), ((0,), (0,), 0))
 
   def test_seed_changes_the_rows(self):
     first, second = (_bags([['red shoe']], _settings(hash_seed=seed))[0] for seed in (0, 1))
@@ -125,12 +140,14 @@ class NgramsTest(parameterized.TestCase):
     found = _bags([_QUERIES, _TITLES], settings)
     num_rows = len(_QUERIES)
     size = max(1, num_buckets // 8)
-    self.assertEqual([(region.start, len(region)) for region in ngrams.match_regions(settings, _PAIR)],
-                     [(num_buckets + i * size, size) for i in range(4)])
+    self.assertEqual(
+      [(region.start, len(region)) for region in ngrams.match_regions(settings, _PAIR)],
+      [(num_buckets + i * size, size) for i in range(4)],
+    )
     for row, (query, title) in enumerate(zip(_QUERIES, _TITLES)):
       self.assertEqual(found[2 * num_rows + row][1:], self._match_rows(query, title, None, settings))  # Two marks.
     for kind, (start, end) in enumerate(((0, num_buckets), (0, num_buckets), (num_buckets, num_buckets + 4 * size))):
-      ids = np.array(sum(found[kind * num_rows:(kind + 1) * num_rows], []))
+      ids = np.concatenate(found[kind * num_rows : (kind + 1) * num_rows])
       self.assertBetween(ids.min(), start, end - 1)
       self.assertBetween(ids.max(), start, end - 1)
     self.assertEqual(ngrams.table_rows(settings, _PAIR), num_buckets + 4 * size)

@@ -32,19 +32,17 @@ def _numpy_bert(weights, ids, types, gelu):
   def heads(x):
     return x.reshape(*x.shape[:2], tiny_bert.HEADS, -1).transpose(0, 2, 1, 3)
 
-  words, positions, kinds = (weights[f'embeddings.{name}_embeddings.weight']
-                             for name in ('word', 'position', 'token_type'))
-  x = norm(words[ids] + positions[:ids.shape[1]] + kinds[types], 'embeddings.LayerNorm')
+  words, positions, kinds = (
+    weights[f'embeddings.{name}_embeddings.weight'] for name in ('word', 'position', 'token_type')
+  )
+  x = norm(words[ids] + positions[: ids.shape[1]] + kinds[types], 'embeddings.LayerNorm')
   hidden = np.where(ids == 0, -1e9, 0)[:, np.newaxis, np.newaxis, :]
   for layer in range(tiny_bert.LAYERS):
     prefix = f'encoder.layer.{layer}'
-    query, key, value = (
-        heads(dense(x, f'{prefix}.attention.self.{name}')) for name in ('query', 'key', 'value'))
-    attention = special.softmax(query @ key.swapaxes(2, 3) / np.sqrt(query.shape[-1]) + hidden,
-                                axis=-1)
+    query, key, value = (heads(dense(x, f'{prefix}.attention.self.{name}')) for name in ('query', 'key', 'value'))
+    attention = special.softmax(query @ key.swapaxes(2, 3) / np.sqrt(query.shape[-1]) + hidden, axis=-1)
     mixed = (attention @ value).transpose(0, 2, 1, 3).reshape(x.shape)
-    x = norm(x + dense(mixed, f'{prefix}.attention.output.dense'),
-             f'{prefix}.attention.output.LayerNorm')
+    x = norm(x + dense(mixed, f'{prefix}.attention.output.dense'), f'{prefix}.attention.output.LayerNorm')
     inner = gelu(dense(x, f'{prefix}.intermediate.dense'))
     x = norm(x + dense(inner, f'{prefix}.output.dense'), f'{prefix}.output.LayerNorm')
   return x, np.tanh(dense(x[:, 0], 'pooler.dense'))
@@ -76,16 +74,11 @@ def _tf1_name(name):
 
 
 class PretrainedTest(parameterized.TestCase):
-
   def _folder(self):
     return self.create_tempdir().full_path
 
   def _assert_is_bert(self, encoder, weights, gelu):
-    outputs = encoder({
-        'input_word_ids': _IDS,
-        'input_mask': (_IDS != 0).astype(np.int32),
-        'input_type_ids': _TYPES
-    })
+    outputs = encoder({'input_word_ids': _IDS, 'input_mask': (_IDS != 0).astype(np.int32), 'input_type_ids': _TYPES})
     sequence, pooled = _numpy_bert(weights, _IDS, _TYPES, gelu)
     real = _IDS != 0
     np.testing.assert_allclose(outputs['sequence_output'].numpy()[real], sequence[real], atol=2e-5)
@@ -112,30 +105,27 @@ class PretrainedTest(parameterized.TestCase):
   @parameterized.parameters(('gelu', _exact_gelu), ('gelu_new', _tanh_gelu))
   def test_hugging_face_agrees_with_numpy(self, name, gelu):
     weights = tiny_bert.tensors()
-    self._assert_is_bert(
-        _load(tiny_bert.write_hugging_face(self._folder(), weights, hidden_act=name)), weights,
-        gelu)
+    self._assert_is_bert(_load(tiny_bert.write_hugging_face(self._folder(), weights, hidden_act=name)), weights, gelu)
 
   def test_hugging_face_prefix_and_old_norm_names(self):
     weights = tiny_bert.tensors()
-    renamed = {'bert.' + name.replace('LayerNorm.weight', 'LayerNorm.gamma').replace(
-        'LayerNorm.bias', 'LayerNorm.beta'): value for name, value in weights.items()}
-    self._assert_is_bert(_load(tiny_bert.write_hugging_face(self._folder(), renamed)), weights,
-                         _exact_gelu)
+    renamed = {
+      'bert.' + name.replace('LayerNorm.weight', 'LayerNorm.gamma').replace('LayerNorm.bias', 'LayerNorm.beta'): value
+      for name, value in weights.items()
+    }
+    self._assert_is_bert(_load(tiny_bert.write_hugging_face(self._folder(), renamed)), weights, _exact_gelu)
 
   def test_tf1_agrees_with_numpy(self):
     weights = tiny_bert.tensors()
     self._assert_is_bert(_load(self._write_tf1(weights)), weights, _tanh_gelu)
 
-  @parameterized.product(encoder_class=(networks.BertEncoder, networks.BertEncoderV2),
-                         root=('model', 'encoder', None))
+  @parameterized.product(encoder_class=(networks.BertEncoder, networks.BertEncoderV2), root=('model', 'encoder', None))
   def test_tf2_agrees_with_numpy(self, encoder_class, root):
     weights = tiny_bert.tensors()
     source = _load(tiny_bert.write_hugging_face(self._folder(), weights, hidden_act='gelu_new'))
     folder = self._folder()
     self._write_config(folder)
-    encoder = pretrained.make_encoder(pretrained.read_architecture(folder),
-                                      encoder_class=encoder_class)
+    encoder = pretrained.make_encoder(pretrained.read_architecture(folder), encoder_class=encoder_class)
     for variable, value in zip(encoder.variables, source.variables):
       variable.assign(value)
     checkpoint = tf.train.Checkpoint(**{root: encoder}) if root else tf.train.Checkpoint(encoder)
@@ -146,18 +136,20 @@ class PretrainedTest(parameterized.TestCase):
     path = tiny_bert.write_hugging_face(self._folder())
     whole = pretrained.read_architecture(path)
     encoder = pretrained.make_encoder(
-        pretrained.Architecture(vocab_size=whole.vocab_size,
-                                hidden_size=16,
-                                num_layers=1,
-                                num_attention_heads=2,
-                                intermediate_size=32,
-                                max_positions=32))
+      pretrained.Architecture(
+        vocab_size=whole.vocab_size,
+        hidden_size=16,
+        num_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_positions=32,
+      )
+    )
     pretrained.load_weights(encoder, path, whole)
     self.assertLen(encoder.transformer_layers, 1)
 
   def test_architecture_round_trip(self):
-    whole = pretrained.read_architecture(
-        tiny_bert.write_hugging_face(self._folder(), hidden_act='gelu_new'))
+    whole = pretrained.read_architecture(tiny_bert.write_hugging_face(self._folder(), hidden_act='gelu_new'))
     folder = self._folder()
     with open(os.path.join(folder, 'bert_config.json'), 'w', encoding='utf-8') as file:
       file.write(whole.to_json())
@@ -180,9 +172,11 @@ class PretrainedTest(parameterized.TestCase):
 
   def test_not_a_bert(self):
     folder = self._folder()
-    for changes, message in (({'model_type': 'roberta'}, "model_type 'roberta'"),
-                             ({'hidden_act': 'relu'}, "'relu'"),
-                             ({'vocab_size': None}, 'without vocab_size')):
+    for changes, message in (
+      ({'model_type': 'roberta'}, "model_type 'roberta'"),
+      ({'hidden_act': 'relu'}, "'relu'"),
+      ({'vocab_size': None}, 'without vocab_size'),
+    ):
       values = {'model_type': 'bert', **tiny_bert.bert_config(), **changes}
       with open(os.path.join(folder, 'config.json'), 'w', encoding='utf-8') as file:
         json.dump({key: value for key, value in values.items() if value is not None}, file)
@@ -202,17 +196,17 @@ class PretrainedTest(parameterized.TestCase):
 
   def test_another_shape(self):
     for changes, message in (
-        ({'hidden_size': 32}, r'word_embeddings.weight: expected \[40, 32\] .* found \[40, 16\]'),
-        ({'intermediate_size': 64}, r'dense.weight: expected \[16, 64\] .* found \[16, 32\]'),
-        ({'num_hidden_layers': 3}, r'expected the tensor encoder.layer.2.*, found none')):
+      ({'hidden_size': 32}, r'word_embeddings.weight: expected \[40, 32\] .* found \[40, 16\]'),
+      ({'intermediate_size': 64}, r'dense.weight: expected \[16, 64\] .* found \[16, 32\]'),
+      ({'num_hidden_layers': 3}, r'expected the tensor encoder.layer.2.*, found none'),
+    ):
       with self.assertRaisesRegex(ValueError, message):
         _load(tiny_bert.write_hugging_face(self._folder(), **changes))
 
   def test_another_shape_tf1(self):
     prefix = self._write_tf1(tiny_bert.tensors())
     self._write_config(os.path.dirname(prefix), max_position_embeddings=64)
-    with self.assertRaisesRegex(ValueError,
-                                r'position_embeddings: expected \[64, 16\] .* found \[32, 16\]'):
+    with self.assertRaisesRegex(ValueError, r'position_embeddings: expected \[64, 16\] .* found \[32, 16\]'):
       _load(prefix)
 
   @parameterized.parameters({'hidden_size': 32}, {'num_hidden_layers': 3})
@@ -228,8 +222,9 @@ class PretrainedTest(parameterized.TestCase):
     weights = {name: value.astype(np.float16) for name, value in tiny_bert.tensors().items()}
     folder = tiny_bert.write_hugging_face(self._folder(), weights)
     self.assertEqual(_load(folder).variables[0].dtype, tf.float32)
-    self.assertEqual(safetensors_numpy.load_file(os.path.join(folder, 'model.safetensors'))[
-        'pooler.dense.bias'].dtype, np.float16)
+    self.assertEqual(
+      safetensors_numpy.load_file(os.path.join(folder, 'model.safetensors'))['pooler.dense.bias'].dtype, np.float16
+    )
 
 
 if __name__ == '__main__':

@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
+from b2d import runs
 from b2d.models import scoring
 from b2d.models import student
 from b2d.models import teacher
-from b2d import runs
 from tests import tiny_bert
 
 _BATCH = {'text': np.array([b'good film', b'dull film', b''], object)}
@@ -34,18 +34,20 @@ class _LengthModel(tf.Module):
 
 
 class ScoringTest(absltest.TestCase):
-
   def _save_best(self, model, folder):
-    tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1).save()
+    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1).save()
 
   def test_teacher(self):
     folder = self.create_tempdir().full_path
     checkpoint = tiny_bert.write_hugging_face(os.path.join(folder, 'bert'))
     settings = config.Teacher(init_checkpoint=checkpoint, max_seq_length=16)
     model = teacher.build(settings, num_classes=2)
-    run = runs.start(config.Finetune(output_dir=os.path.join(folder, 'run'), teacher=settings,
-                                     schema=config.Schema(label_column='label')), 'finetune')
+    run = runs.start(
+      config.Finetune(
+        output_dir=os.path.join(folder, 'run'), teacher=settings, schema=config.Schema(label_column='label')
+      ),
+      'finetune',
+    )
     model.save_description(run)
     self._save_best(model, run)
     scorer = scoring.load(run)
@@ -56,8 +58,9 @@ class ScoringTest(absltest.TestCase):
   def test_student(self):
     settings = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,))
     model = student.StudentModel(settings, ('text',), num_classes=2)
-    run = runs.start(config.Distill(soft_labels=('labels',), student=settings,
-                                    output_dir=self.create_tempdir().full_path), 'distill')
+    run = runs.start(
+      config.Distill(soft_labels=('labels',), student=settings, output_dir=self.create_tempdir().full_path), 'distill'
+    )
     self._save_best(model, run)
     runs.write_text(student.calibration_path(run), '{"scale": 0.5, "offset": 0.25}')
     scorer = scoring.load(run)
@@ -69,8 +72,7 @@ class ScoringTest(absltest.TestCase):
     folder = self.create_tempdir().full_path
     for version in (9, 10):
       model = _LengthModel(version)
-      tf.saved_model.save(
-          model, os.path.join(folder, str(version)), {'serving_default': model.serve})
+      tf.saved_model.save(model, os.path.join(folder, str(version)), {'serving_default': model.serve})
     extra = os.path.join(folder, '10', 'assets.extra')
     tf.io.gfile.makedirs(extra)
     with open(os.path.join(extra, 'calibration.json'), 'w', encoding='utf-8') as file:
@@ -84,8 +86,7 @@ class ScoringTest(absltest.TestCase):
     folder = self.create_tempdir().full_path
     model = _LengthModel(0)
     tf.saved_model.save(model, folder, {'serving_default': model.serve_classes})
-    np.testing.assert_array_equal(scoring.load(folder).predict_logits(_BATCH),
-                                  [[1, 0, 0], [1, 0, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(scoring.load(folder).predict_logits(_BATCH), [[1, 0, 0], [1, 0, 0], [1, 0, 0]])
 
   def test_saved_model_without_the_signature_is_an_error(self):
     folder = self.create_tempdir().full_path

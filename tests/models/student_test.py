@@ -8,10 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
+from b2d import runs
 from b2d.models import ngrams
 from b2d.models import student
-from b2d.models import teacher
-from b2d import runs
 
 _PAIR = ('query', 'title')
 
@@ -20,8 +19,7 @@ def _texts(*strings) -> np.ndarray:
   return np.array([string.encode() for string in strings], dtype=object)
 
 
-_BATCH = {'query': _texts('red shoe', '', 'saw', 'drill 18v'),
-          'title': _texts('A red boot', 'box', '', '18V drill')}
+_BATCH = {'query': _texts('red shoe', '', 'saw', 'drill 18v'), 'title': _texts('A red boot', 'box', '', '18V drill')}
 
 
 def _student(fields=_PAIR, num_classes=2, seed=1, **settings) -> student.StudentModel:
@@ -40,7 +38,7 @@ def _reference(model, batch) -> np.ndarray:
   for bag in range(len(pooled)):
     ids = bags.ids.numpy()[bags.segment_ids.numpy() == bag]
     if len(ids):
-      pooled[bag] = weights[ids] @ table[ids] / np.sqrt(np.sum(weights[ids]**2))
+      pooled[bag] = weights[ids] @ table[ids] / np.sqrt(np.sum(weights[ids] ** 2))
   parts = np.split(pooled, len(model.kinds))
   if len(model.fields) == 2 and model.settings.product:
     parts.append(parts[0] * parts[1])
@@ -60,20 +58,25 @@ def _reference(model, batch) -> np.ndarray:
 def _convolution(model, text, kernel, bias) -> np.ndarray:
   """Largest response of every filter over the windows of one text, which end in the marks of a text behind it."""
   settings, table = model.settings, model.poolable(model.table).numpy()
-  ids = model.featurize({'text': tf.constant([text])}).ids.numpy()[::len(settings.ngram_orders)]
-  vectors = table[np.concatenate([ids, ids[:settings.convolution_width - 1]]), -settings.vector_dim:]
-  windows = [vectors[i:i + settings.convolution_width].ravel() for i in range(len(ids))]
+  ids = model.featurize({'text': tf.constant([text])}).ids.numpy()[:: len(settings.ngram_orders)]
+  vectors = table[np.concatenate([ids, ids[: settings.convolution_width - 1]]), -settings.vector_dim :]
+  windows = [vectors[i : i + settings.convolution_width].ravel() for i in range(len(ids))]
   return np.maximum(windows @ kernel + bias, 0).max(axis=0)
 
 
 class StudentTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      (_PAIR, 2, {}), (_PAIR, 4, {}), (_PAIR, 2, {'match': False}),
-      (_PAIR, 2, {'product': False}), (_PAIR, 2, {'weighted_pooling': True}), (('text',), 2, {'weighted_pooling': True}),
-      (('text',), 3, {}), (('text',), 2, {'hidden_layers': ()}),
-      (('text',), 2, {'convolution_filters': 5, 'weighted_pooling': True}),
-      (('text',), 3, {'convolution_filters': 5, 'convolution_width': 2, 'ngram_orders': (2, 1)}))
+    (_PAIR, 2, {}),
+    (_PAIR, 4, {}),
+    (_PAIR, 2, {'match': False}),
+    (_PAIR, 2, {'product': False}),
+    (_PAIR, 2, {'weighted_pooling': True}),
+    (('text',), 2, {'weighted_pooling': True}),
+    (('text',), 3, {}),
+    (('text',), 2, {'hidden_layers': ()}),
+    (('text',), 2, {'convolution_filters': 5, 'weighted_pooling': True}),
+    (('text',), 3, {'convolution_filters': 5, 'convolution_width': 2, 'ngram_orders': (2, 1)}),
+  )
   def test_logits_as_the_reference(self, fields, num_classes, settings):
     model = _student(fields, num_classes, **settings)
     model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))  # Weights that differ, some cut off.
@@ -101,8 +104,10 @@ class StudentTest(parameterized.TestCase):
     self.assertGreater(np.abs(kernel).max(), 1e-6)
 
   @parameterized.parameters(
-      (_PAIR, {}), (('text',), {'convolution_filters': 5, 'ngram_orders': (1, 3)}),
-      (('text',), {'convolution_filters': 5, 'convolution_width': 2, 'ngram_orders': (2, 1)}))
+    (_PAIR, {}),
+    (('text',), {'convolution_filters': 5, 'ngram_orders': (1, 3)}),
+    (('text',), {'convolution_filters': 5, 'convolution_width': 2, 'ngram_orders': (2, 1)}),
+  )
   def test_rows_do_not_depend_on_their_batch(self, fields, settings):
     model = _student(fields, **settings)
     model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
@@ -111,7 +116,7 @@ class StudentTest(parameterized.TestCase):
     found = model.predict_logits(many)
     self.assertEqual(found.shape, (1200, 2))
     for row in range(4):
-      alone = model.predict_logits({field: many[field][row:row + 1] for field in fields})
+      alone = model.predict_logits({field: many[field][row : row + 1] for field in fields})
       np.testing.assert_allclose(found[row::4], np.tile(alone, [300, 1]), rtol=1e-5, atol=1e-7)
 
   @parameterized.parameters((_PAIR, 2, {}), (_PAIR, 3, {}), (('text',), 2, {'convolution_filters': 5}))
@@ -136,7 +141,6 @@ class StudentTest(parameterized.TestCase):
 
 
 class LoadTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
@@ -144,9 +148,12 @@ class LoadTest(absltest.TestCase):
   def _start(self, **settings) -> student.StudentModel:
     """A run folder, and the model that belongs there."""
     settings = {'num_buckets': 64, 'embedding_dim': 8, 'hidden_layers': (4,), **settings}
-    run = config.Distill(soft_labels=('labels',), output_dir=self.folder,
-                         schema=config.Schema(text_columns=('q', 't')),
-                         student=config.Student(**settings))
+    run = config.Distill(
+      soft_labels=('labels',),
+      output_dir=self.folder,
+      schema=config.Schema(text_columns=('q', 't')),
+      student=config.Student(**settings),
+    )
     runs.start(run, 'distill')
     return student.StudentModel(run.student, run.schema.fields, 2, seed=9)
 

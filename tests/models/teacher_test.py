@@ -10,16 +10,12 @@ import tensorflow as tf
 import tf_keras
 
 from b2d import config
-from b2d.learning import training
-from b2d.models import teacher
 from b2d import runs
+from b2d.models import teacher
 from tests import tiny_bert
 
 _PIECE = {piece: index for index, piece in enumerate(tiny_bert.VOCAB)}
-_TEXTS = [
-    b'', b'good film', b'not very funny .', b'dull',
-    b'the film was not good , it was ' + b'very ' * 9 + b'bad'
-]
+_TEXTS = [b'', b'good film', b'not very funny .', b'dull', b'the film was not good , it was ' + b'very ' * 9 + b'bad']
 
 
 def _ids(pieces):
@@ -31,7 +27,6 @@ def _batch(texts):
 
 
 class TeacherTest(parameterized.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -48,25 +43,23 @@ class TeacherTest(parameterized.TestCase):
     return model.pack({name: tf.constant([value]) for name, value in texts.items()}).to_list()[0]
 
   def test_packs_a_text(self):
-    for text, expected in (('Good film!', 'good film ! '), ('', ''),
-                           ('bad ' * 50_000, 'bad ' * 10)):
+    for text, expected in (('Good film!', 'good film ! '), ('', ''), ('bad ' * 50_000, 'bad ' * 10)):
       self.assertEqual(self._pack(self.of_texts, text=text), _ids(f'[CLS] {expected}[SEP]'))
 
   @parameterized.parameters(
-      ('red shoe', 'blue shoe', '[CLS] red shoe [SEP] blue shoe [SEP]'),
-      ('red shoe', 'blue ' * 99, '[CLS] red shoe [SEP] ' + 'blue ' * 7 + '[SEP]'),
-      ('red ' * 99, 'blue shoe', '[CLS] ' + 'red ' * 7 + '[SEP] blue shoe [SEP]'),
-      ('red ' * 99, 'blue ' * 99, '[CLS] ' + 'red ' * 5 + '[SEP] ' + 'blue ' * 4 + '[SEP]'),
-      ('', '', '[CLS] [SEP] [SEP]'))
+    ('red shoe', 'blue shoe', '[CLS] red shoe [SEP] blue shoe [SEP]'),
+    ('red shoe', 'blue ' * 99, '[CLS] red shoe [SEP] ' + 'blue ' * 7 + '[SEP]'),
+    ('red ' * 99, 'blue shoe', '[CLS] ' + 'red ' * 7 + '[SEP] blue shoe [SEP]'),
+    ('red ' * 99, 'blue ' * 99, '[CLS] ' + 'red ' * 5 + '[SEP] ' + 'blue ' * 4 + '[SEP]'),
+    ('', '', '[CLS] [SEP] [SEP]'),
+  )
   def test_packs_a_pair(self, query, title, expected):
     self.assertEqual(self._pack(self.of_pairs, query=query, title=title), _ids(expected))
 
   def test_segments(self):
     model = teacher.build(self._settings(), 2, ('query', 'title'))
     seen = []
-    model.encoder = lambda inputs, training: seen.append(inputs) or {
-        'pooled_output': tf.zeros([1, 16])
-    }
+    model.encoder = lambda inputs, training: seen.append(inputs) or {'pooled_output': tf.zeros([1, 16])}
     model.classify(tf.constant([_ids('[CLS] red [SEP] blue shoe [SEP] [PAD]')]))
     self.assertEqual(seen[0]['input_type_ids'].numpy().tolist(), [[0, 0, 0, 1, 1, 1, 0]])
     self.assertEqual(seen[0]['input_mask'].numpy().tolist(), [[1, 1, 1, 1, 1, 1, 0]])
@@ -92,8 +85,7 @@ class TeacherTest(parameterized.TestCase):
     self.assertEqual(sorted(np.concatenate([batch['label'] for batch in batches])), list(range(50)))
     for batch in batches:
       lengths = [2 + int(label) % 9 for label in batch['label']]
-      np.testing.assert_array_equal(tf.reduce_sum(tf.cast(batch['ids'] != 0, tf.int32), axis=1),
-                                    lengths)
+      np.testing.assert_array_equal(tf.reduce_sum(tf.cast(batch['ids'] != 0, tf.int32), axis=1), lengths)
       self.assertLessEqual(max(lengths) - min(lengths), 2)
     again = list(model.train_batches(iter([window]), 8, seed=3))
     np.testing.assert_array_equal(batches[0]['label'], again[0]['label'])
@@ -102,43 +94,36 @@ class TeacherTest(parameterized.TestCase):
     for pooling in config.groups.POOLINGS:
       model = teacher.build(self._settings(pooling=pooling), 2)
       with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model({'text': tf.constant(['good film'])}, training=True)**2)
+        loss = tf.reduce_sum(model({'text': tf.constant(['good film'])}, training=True) ** 2)
       self.assertNotIn(None, tape.gradient(loss, model.trainable_variables))
 
   def test_decay_spares_biases_and_norms(self):
     model = teacher.build(self._settings(), 2)
-    optimizer = teacher.adamw(
-        config.Training(warmup_proportion=0.0, weight_decay=0.5, learning_rate=0.1), 10)
+    optimizer = teacher.adamw(config.Training(warmup_proportion=0.0, weight_decay=0.5, learning_rate=0.1), 10)
     before = [variable.numpy() for variable in model.trainable_variables]
-    optimizer.apply_gradients(
-        (tf.zeros_like(variable), variable) for variable in model.trainable_variables)
+    optimizer.apply_gradients((tf.zeros_like(variable), variable) for variable in model.trainable_variables)
     for variable, value in zip(model.trainable_variables, before):
       spared = 'bias' in variable.name or 'norm' in variable.name
-      np.testing.assert_allclose(variable,
-                                 value if spared else 0.95 * value,
-                                 rtol=1e-5,
-                                 err_msg=variable.name)
+      np.testing.assert_allclose(variable, value if spared else 0.95 * value, rtol=1e-5, err_msg=variable.name)
 
   def _run(self, **changes):
     """Writes the run folder of an untrained teacher; returns it with the teacher."""
     folder = self.create_tempdir().full_path
-    run_config = config.Finetune(output_dir=folder, schema=config.Schema(label_column='label'),
-                                 teacher=self._settings(**changes))
+    run_config = config.Finetune(
+      output_dir=folder, schema=config.Schema(label_column='label'), teacher=self._settings(**changes)
+    )
     runs.start(run_config, 'finetune')
     model = teacher.build(run_config.teacher, 2)
     model.save_description(folder)
-    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(folder, 'best'),
-                               1).save()
+    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), 1).save()
     return folder, model
 
-  @parameterized.parameters({'pooling': 'cls', 'num_layers': 1},
-                            {'pooling': 'mean', 'num_layers': 0})
+  @parameterized.parameters({'pooling': 'cls', 'num_layers': 1}, {'pooling': 'mean', 'num_layers': 0})
   def test_load_equals_saved(self, **changes):
     folder, model = self._run(**changes)
     self.assertLen(model.encoder.transformer_layers, changes['num_layers'] or 2)
     loaded = teacher.load(folder)
-    np.testing.assert_array_equal(loaded.predict_logits(_batch(_TEXTS)),
-                                  model.predict_logits(_batch(_TEXTS)))
+    np.testing.assert_array_equal(loaded.predict_logits(_batch(_TEXTS)), model.predict_logits(_batch(_TEXTS)))
 
   def test_bfloat16(self):
     folder, model = self._run()
@@ -171,23 +156,20 @@ class TeacherTest(parameterized.TestCase):
   def test_from_scratch(self):
     vocab_file = tiny_bert.write_vocab(self.create_tempdir().full_path)
     model = teacher.build(
-        config.Teacher(vocab_file=vocab_file,
-                       num_layers=1,
-                       hidden_size=8,
-                       num_attention_heads=2,
-                       intermediate_size=16), 4)
+      config.Teacher(vocab_file=vocab_file, num_layers=1, hidden_size=8, num_attention_heads=2, intermediate_size=16), 4
+    )
     self.assertEqual(model.predict_logits(_batch(_TEXTS)).shape, (5, 4))
 
   def test_wrong_vocabulary(self):
     vocab_file = tiny_bert.write_vocab(self.create_tempdir().full_path, tiny_bert.VOCAB[:-1])
-    with self.assertRaisesRegex(
-        ValueError, 'vocab.txt: expected the 40 word pieces of .*, found 39; set --vocab_file'):
+    with self.assertRaisesRegex(ValueError, 'vocab.txt: expected the 40 word pieces of .*, found 39; set --vocab_file'):
       teacher.build(self._settings(vocab_file=vocab_file), 2)
 
   @parameterized.parameters(
-      ({'max_seq_length': 64}, '--max_seq_length=64: .* has 32 positions'),
-      ({'num_layers': 3}, '--num_layers=3: .* has 2 layers'),
-      ({'vocab_file': '/nowhere/vocab.txt'}, '/nowhere/vocab.txt: no such vocabulary'))
+    ({'max_seq_length': 64}, '--max_seq_length=64: .* has 32 positions'),
+    ({'num_layers': 3}, '--num_layers=3: .* has 2 layers'),
+    ({'vocab_file': '/nowhere/vocab.txt'}, '/nowhere/vocab.txt: no such vocabulary'),
+  )
   def test_flags_beyond_the_checkpoint(self, changes, message):
     with self.assertRaisesRegex(ValueError, message):
       teacher.build(self._settings(**changes), 2)
@@ -196,12 +178,14 @@ class TeacherTest(parameterized.TestCase):
     folder = self.create_tempdir().full_path
     module = tf.Module()
     module.model = self.of_texts
-    module.score = tf.function(lambda text: {'logits': self.of_texts({'text': text})},
-                               input_signature=[tf.TensorSpec([None], tf.string)])
+    module.score = tf.function(
+      lambda text: {'logits': self.of_texts({'text': text})}, input_signature=[tf.TensorSpec([None], tf.string)]
+    )
     tf.saved_model.save(module, folder)
     loaded = tf.saved_model.load(folder)
-    np.testing.assert_allclose(loaded.score(tf.constant(_TEXTS))['logits'],
-                               self.of_texts.predict_logits(_batch(_TEXTS)), atol=1e-5)
+    np.testing.assert_allclose(
+      loaded.score(tf.constant(_TEXTS))['logits'], self.of_texts.predict_logits(_batch(_TEXTS)), atol=1e-5
+    )
 
 
 if __name__ == '__main__':

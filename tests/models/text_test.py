@@ -10,8 +10,19 @@ from b2d import config
 from b2d.models import text
 from tests import tiny_bert
 
-_HOSTILE = (b'', b' ', b'\xff\xfe', b'\xc3', b'\xed\xa0\x80x', b'a\x00b', b'\x02 \x02',
-            '\u202e\ufeff\u0301'.encode(), '👩‍👩‍👧'.encode(), b'long ' * 20_000, b'x' * 100_000)
+_HOSTILE = (
+  b'',
+  b' ',
+  b'\xff\xfe',
+  b'\xc3',
+  b'\xed\xa0\x80x',
+  b'a\x00b',
+  b'\x02 \x02',
+  '\u202e\ufeff\u0301'.encode(),
+  '👩‍👩‍👧'.encode(),
+  b'long ' * 20_000,
+  b'x' * 100_000,
+)
 
 
 def _tokens(strings, tokenizer, **settings):
@@ -25,13 +36,12 @@ def _tokens(strings, tokenizer, **settings):
 
 
 class NormalizeTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      ('none', 'ＴＶ Straße ÉCLAIR', 'ＴＶ Straße ÉCLAIR'),
-      ('lower_ascii', 'ＴＶ Straße ÉCLAIR', 'ＴＶ straße Éclair'),
-      ('lower', 'ＴＶ Straße ÉCLAIR', 'ｔｖ straße éclair'),
-      ('casefold_nfkc', 'ＴＶ Straße ÉCLAIR', 'tv strasse éclair'),
-      ('casefold_nfkc', 'e\u0301 ﬁne ½', 'é fine 1⁄2'),
+    ('none', 'ＴＶ Straße ÉCLAIR', 'ＴＶ Straße ÉCLAIR'),
+    ('lower_ascii', 'ＴＶ Straße ÉCLAIR', 'ＴＶ straße Éclair'),
+    ('lower', 'ＴＶ Straße ÉCLAIR', 'ｔｖ straße éclair'),
+    ('casefold_nfkc', 'ＴＶ Straße ÉCLAIR', 'tv strasse éclair'),
+    ('casefold_nfkc', 'e\u0301 ﬁne ½', 'é fine 1⁄2'),
   )
   def test_forms(self, form, given, expected):
     found = text.normalize(tf.constant([given, '']), form).numpy()
@@ -43,16 +53,15 @@ class NormalizeTest(parameterized.TestCase):
 
 
 class SplitTest(parameterized.TestCase):
-
   def setUp(self):
     super().setUp()
     self.vocab_file = tiny_bert.write_vocab(self.create_tempdir().full_path)
 
   @parameterized.parameters(
-      ('whitespace', 'Red\tshoe,\n 18V', ['Red', 'shoe,', '18V']),
-      ('unicode_script', 'Red shoe, 12 34V日本', ['Red', 'shoe', ',', '12', '34', 'V', '日本']),
-      ('characters', 'a 日本\t!', ['a', '日', '本', '!']),
-      ('wordpiece', 'Red shoes, zebra', ['21', '23', '18', '37', '1']),
+    ('whitespace', 'Red\tshoe,\n 18V', ['Red', 'shoe,', '18V']),
+    ('unicode_script', 'Red shoe, 12 34V日本', ['Red', 'shoe', ',', '12', '34', 'V', '日本']),
+    ('characters', 'a 日本\t!', ['a', '日', '本', '!']),
+    ('wordpiece', 'Red shoes, zebra', ['21', '23', '18', '37', '1']),
   )
   def test_tokens(self, tokenizer, given, expected):
     found = _tokens(['', given, '  '], tokenizer, vocab_file=self.vocab_file)
@@ -62,11 +71,13 @@ class SplitTest(parameterized.TestCase):
 
   def test_delimiters_and_suffix(self):
     texts = ['cat-eye shoes/boots.', 's bus a.b.']
-    self.assertEqual(_tokens(texts, 'whitespace', delimiters='-/'),
-                     [['cat', 'eye', 'shoes', 'boots.'], ['s', 'bus', 'a.b.']])
     self.assertEqual(
-        _tokens(texts, 'whitespace', delimiters='-/', strip_suffix=r'\Bs|\.', marks=1),
-        [[text.MARK, 'cat', 'eye', 'shoe', 'boots'], [text.MARK, 's', 'bu', 'a.b']])
+      _tokens(texts, 'whitespace', delimiters='-/'), [['cat', 'eye', 'shoes', 'boots.'], ['s', 'bus', 'a.b.']]
+    )
+    self.assertEqual(
+      _tokens(texts, 'whitespace', delimiters='-/', strip_suffix=r'\Bs|\.', marks=1),
+      [[text.MARK, 'cat', 'eye', 'shoe', 'boots'], [text.MARK, 's', 'bu', 'a.b']],
+    )
 
   def test_suffixes_refused(self):
     with self.assertRaisesRegex(ValueError, r'strip_suffix=\\W\+: would drop'):
@@ -75,23 +86,22 @@ class SplitTest(parameterized.TestCase):
       text.check_suffix('(s')
 
   def test_delimiters_that_mean_something_in_expressions(self):
-    self.assertEqual(_tokens(['as]bs^c\\d'], 'whitespace', delimiters=']^\\-', strip_suffix='s'),
-                     [['a', 'b', 'c', 'd']])
+    self.assertEqual(
+      _tokens(['as]bs^c\\d'], 'whitespace', delimiters=']^\\-', strip_suffix='s'), [['a', 'b', 'c', 'd']]
+    )
 
   @parameterized.product(tokenizer=config.groups.TOKENIZERS, form=config.groups.NORMALIZATIONS)
   def test_hostile_texts_are_data(self, tokenizer, form):
     strings = text.normalize(tf.constant([*_HOSTILE, b'red shoe']), form)
     found = _tokens(strings.numpy(), tokenizer, marks=1, vocab_file=self.vocab_file)
     self.assertEqual(found[0], [text.MARK])
-    self.assertEqual(found[-1], _tokens(['red shoe'], tokenizer, marks=1,
-                                        vocab_file=self.vocab_file)[0])
+    self.assertEqual(found[-1], _tokens(['red shoe'], tokenizer, marks=1, vocab_file=self.vocab_file)[0])
     if tokenizer == 'characters':
       self.assertLen(found[_HOSTILE.index(b'x' * 100_000)], 100_001)
 
   @parameterized.parameters(*config.groups.TOKENIZERS)
   def test_no_texts(self, tokenizer):
-    tokens, row_ids = text.split(tf.constant([], tf.string), tokenizer, marks=2,
-                                 vocab_file=self.vocab_file)
+    tokens, row_ids = text.split(tf.constant([], tf.string), tokenizer, marks=2, vocab_file=self.vocab_file)
     self.assertEqual((tokens.shape, row_ids.shape), ((0,), (0,)))
 
   def test_unknown_tokenizer(self):
@@ -100,7 +110,6 @@ class SplitTest(parameterized.TestCase):
 
 
 class WordPieceTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path

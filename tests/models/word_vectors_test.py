@@ -10,18 +10,18 @@ from b2d.models import student
 from b2d.models import word_vectors
 from tests import tiny_bert
 
-_ROWS = [{'query': np.array([b'Red glass', b'red'], object), 'title': np.array([b'a red Saw', b'the glass'], object)},
-         {'query': np.array([b'red'], object), 'title': np.array([b'saw glass'], object)}]
+_ROWS = [
+  {'query': np.array([b'Red glass', b'red'], object), 'title': np.array([b'a red Saw', b'the glass'], object)},
+  {'query': np.array([b'red'], object), 'title': np.array([b'saw glass'], object)},
+]
 
 
 def _model(dim=4, **settings) -> student.StudentModel:
-  settings = config.Student(
-      num_buckets=1 << 12, embedding_dim=dim, hidden_layers=(4,), strip_suffix=r'\Bs', **settings)
+  settings = config.Student(num_buckets=1 << 12, embedding_dim=dim, hidden_layers=(4,), strip_suffix=r'\Bs', **settings)
   return student.StudentModel(settings, ('query', 'title'), 2)
 
 
 class WordVectorsTest(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     checkpoint = tiny_bert.write_hugging_face(self.create_tempdir().full_path)
@@ -38,7 +38,7 @@ class WordVectorsTest(absltest.TestCase):
     changed = np.flatnonzero((model.table.numpy() != before).any(axis=1))
     ids = ngrams.unigram_ids(tf.constant(['red', 'glass']), model.settings).numpy()
     np.testing.assert_array_equal(changed, np.sort(ids))
-    self.assertAlmostEqual(float(np.mean(np.sum(model.table.numpy()[ids]**2, axis=1))), 1, delta=1e-3)
+    self.assertAlmostEqual(float(np.mean(np.sum(model.table.numpy()[ids] ** 2, axis=1))), 1, delta=1e-3)
 
   def test_vectors_behind_equal_weights(self):
     model = _model(5, weighted_pooling=True)

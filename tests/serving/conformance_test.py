@@ -42,8 +42,7 @@ from tests import local_server
 from tests import served_models
 
 _ADDRESS = flags.DEFINE_string('address', os.environ.get('B2D_SERVING_ADDRESS'), 'REST host:port.')
-_GRPC_ADDRESS = flags.DEFINE_string(
-    'grpc_address', os.environ.get('B2D_SERVING_GRPC_ADDRESS'), 'gRPC host:port.')
+_GRPC_ADDRESS = flags.DEFINE_string('grpc_address', os.environ.get('B2D_SERVING_GRPC_ADDRESS'), 'gRPC host:port.')
 
 _CONFIG = """model_config_list { config { name: 'pair' base_path: '%s' model_platform: 'tensorflow'
   model_version_policy { all {} } version_labels { key: 'stable' value: 1 } } }"""
@@ -79,8 +78,14 @@ def _start_server(folder):
   with open(config, 'w', encoding='utf-8') as file:
     file.write(_CONFIG % os.path.join(folder, 'pair'))
   return local_server.LocalServer(
-      [f'--model_config_file={config}', '--allow_version_labels_for_unavailable_models',
-       '--max_rows=256', f'--grpc_socket_path={folder}/socket'], os.path.join(folder, 'log'))
+    [
+      f'--model_config_file={config}',
+      '--allow_version_labels_for_unavailable_models',
+      '--max_rows=256',
+      f'--grpc_socket_path={folder}/socket',
+    ],
+    os.path.join(folder, 'log'),
+  )
 
 
 def _strings(values):
@@ -101,9 +106,13 @@ def _predict_request(model='pair', version=None, label=None, signature='', outpu
 
 
 def _example(**texts):
-  return tf.train.Example(features=tf.train.Features(feature={
-      name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()]))
-      for name, text in texts.items()}))
+  return tf.train.Example(
+    features=tf.train.Features(
+      feature={
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()])) for name, text in texts.items()
+      }
+    )
+  )
 
 
 class ServingCase(parameterized.TestCase):
@@ -149,67 +158,75 @@ class ErrorsTest(ServingCase):
   """The contract's table, over gRPC and over REST."""
 
   @parameterized.named_parameters(
-      ('model', dict(model='x'), 'NOT_FOUND', 'Servable not found for request: Latest(x)'),
-      ('version', dict(version=9), 'NOT_FOUND',
-       'Servable not found for request: Specific(pair, 9)'),
-      ('no_name', dict(model=''), 'INVALID_ARGUMENT', 'ModelSpec has no name specified.'),
-      ('label', dict(label='L'), 'INVALID_ARGUMENT', 'Unrecognized servable version label: L'),
-      ('signature', dict(signature='s'), 'FAILED_PRECONDITION',
-       'Serving signature key "s" not found.'),
-      ('missing', dict(query=['a']), 'INVALID_ARGUMENT',
-       'input size does not match signature: 1!=2'),
-      ('extra', dict(query=['a'], title=['b'], more=['c']), 'INVALID_ARGUMENT',
-       'input size does not match signature: 3!=2'),
-      ('other_name', dict(query=['a'], more=['c']), 'INVALID_ARGUMENT', 'title'),
-      ('dtype', dict(query=tf.make_tensor_proto([1]), title=['b']), 'INVALID_ARGUMENT',
-       'to be string but int32 is provided'),
-      ('lengths', dict(query=['a', 'b'], title=['a', 'b', 'c']), 'INVALID_ARGUMENT', ''),
-      ('scalar', dict(query='a', title='b'), 'INVALID_ARGUMENT', ''),
-      ('matrix', dict(query=[['a']], title=[['b']]), 'INVALID_ARGUMENT', ''),
-      ('output', dict(outputs=['nope']), 'INVALID_ARGUMENT', 'output tensor alias not found'),
+    ('model', dict(model='x'), 'NOT_FOUND', 'Servable not found for request: Latest(x)'),
+    ('version', dict(version=9), 'NOT_FOUND', 'Servable not found for request: Specific(pair, 9)'),
+    ('no_name', dict(model=''), 'INVALID_ARGUMENT', 'ModelSpec has no name specified.'),
+    ('label', dict(label='L'), 'INVALID_ARGUMENT', 'Unrecognized servable version label: L'),
+    ('signature', dict(signature='s'), 'FAILED_PRECONDITION', 'Serving signature key "s" not found.'),
+    ('missing', dict(query=['a']), 'INVALID_ARGUMENT', 'input size does not match signature: 1!=2'),
+    (
+      'extra',
+      dict(query=['a'], title=['b'], more=['c']),
+      'INVALID_ARGUMENT',
+      'input size does not match signature: 3!=2',
+    ),
+    ('other_name', dict(query=['a'], more=['c']), 'INVALID_ARGUMENT', 'title'),
+    (
+      'dtype',
+      dict(query=tf.make_tensor_proto([1]), title=['b']),
+      'INVALID_ARGUMENT',
+      'to be string but int32 is provided',
+    ),
+    ('lengths', dict(query=['a', 'b'], title=['a', 'b', 'c']), 'INVALID_ARGUMENT', ''),
+    ('scalar', dict(query='a', title='b'), 'INVALID_ARGUMENT', ''),
+    ('matrix', dict(query=[['a']], title=[['b']]), 'INVALID_ARGUMENT', ''),
+    ('output', dict(outputs=['nope']), 'INVALID_ARGUMENT', 'output tensor alias not found'),
   )
   def test_grpc(self, arguments, code, text):
-    self.assert_rpc_error(
-        getattr(grpc.StatusCode, code), text, self.prediction.Predict,
-        _predict_request(**arguments))
+    self.assert_rpc_error(getattr(grpc.StatusCode, code), text, self.prediction.Predict, _predict_request(**arguments))
 
   @parameterized.named_parameters(
-      ('model', '/v1/models/x:predict', {'inputs': {}}, 404, 'Servable not found'),
-      ('version', _MODEL + '/versions/9:predict', {'inputs': {}}, 404, 'Specific(pair, 9)'),
-      ('label', _MODEL + '/labels/L:predict', {'inputs': {}}, 400,
-       'Unrecognized servable version label: L'),
-      ('signature', _PREDICT, {'signature_name': 's', 'inputs': {}}, 400, '"s" not found'),
-      ('signature_type', _PREDICT, {'signature_name': 1, 'inputs': {}}, 400,
-       'must be a string value'),
-      ('row_missing', _PREDICT, {'instances': [{'query': 'a'}]}, 400, 'keys must be equal to: '),
-      ('row_extra', _PREDICT, {'instances': [{'query': 'a', 'title': 'b', 'c': 'd'}]}, 400, ''),
-      ('column_missing', _PREDICT, {'inputs': {'query': ['a']}}, 400, 'Missing named input: title'),
-      ('row_dtype', _PREDICT, {'instances': [{'query': 1, 'title': 'b'}]}, 400,
-       'is not of expected type: string'),
-      ('column_dtype', _PREDICT, {'inputs': {'query': [None], 'title': ['b']}}, 400,
-       'is not of expected type: string'),
-      ('lengths', _PREDICT, {'inputs': {'query': ['a', 'b'], 'title': ['a', 'b', 'c']}}, 400, ''),
-      ('no_rows', _PREDICT, {'instances': []}, 400, 'No values in'),
-      ('both', _PREDICT, {'instances': [], 'inputs': {}}, 400, 'expecting only one of'),
-      ('neither', _PREDICT, {}, 400, "Missing 'inputs' or 'instances' key"),
-      ('plain_rows', _PREDICT, {'instances': ['a']}, 400, 'plain list'),
-      ('ragged', _PREDICT, {'inputs': {'query': [['a'], 'b'], 'title': ['b']}}, 400, ''),
-      ('b64', _PREDICT, {'instances': [{'query': {'b64': '*'}, 'title': 'b'}]}, 400, 'base64'),
-      ('b64_and_more', _PREDICT,
-       {'instances': [{'query': {'b64': 'YQ==', 'c': 1}, 'title': 'b'}]}, 400, ''),
-      ('empty_body', _PREDICT, b'', 400, 'JSON Parse error'),
-      ('no_json', _PREDICT, b'{"instances": [', 400, 'JSON Parse error'),
-      ('no_object', _PREDICT, b'[1]', 400, 'Is not object'),
-      ('classify_predict', _MODEL + ':classify', {'examples': [{'query': 'a'}]}, 400,
-       'Expected classification signature method_name'),
-      ('no_examples', _MODEL + ':regress', {'signature_name': 'regress', 'examples': []}, 400,
-       'empty'),
+    ('model', '/v1/models/x:predict', {'inputs': {}}, 404, 'Servable not found'),
+    ('version', _MODEL + '/versions/9:predict', {'inputs': {}}, 404, 'Specific(pair, 9)'),
+    ('label', _MODEL + '/labels/L:predict', {'inputs': {}}, 400, 'Unrecognized servable version label: L'),
+    ('signature', _PREDICT, {'signature_name': 's', 'inputs': {}}, 400, '"s" not found'),
+    ('signature_type', _PREDICT, {'signature_name': 1, 'inputs': {}}, 400, 'must be a string value'),
+    ('row_missing', _PREDICT, {'instances': [{'query': 'a'}]}, 400, 'keys must be equal to: '),
+    ('row_extra', _PREDICT, {'instances': [{'query': 'a', 'title': 'b', 'c': 'd'}]}, 400, ''),
+    ('column_missing', _PREDICT, {'inputs': {'query': ['a']}}, 400, 'Missing named input: title'),
+    ('row_dtype', _PREDICT, {'instances': [{'query': 1, 'title': 'b'}]}, 400, 'is not of expected type: string'),
+    ('column_dtype', _PREDICT, {'inputs': {'query': [None], 'title': ['b']}}, 400, 'is not of expected type: string'),
+    ('lengths', _PREDICT, {'inputs': {'query': ['a', 'b'], 'title': ['a', 'b', 'c']}}, 400, ''),
+    ('no_rows', _PREDICT, {'instances': []}, 400, 'No values in'),
+    ('both', _PREDICT, {'instances': [], 'inputs': {}}, 400, 'expecting only one of'),
+    ('neither', _PREDICT, {}, 400, "Missing 'inputs' or 'instances' key"),
+    ('plain_rows', _PREDICT, {'instances': ['a']}, 400, 'plain list'),
+    ('ragged', _PREDICT, {'inputs': {'query': [['a'], 'b'], 'title': ['b']}}, 400, ''),
+    ('b64', _PREDICT, {'instances': [{'query': {'b64': '*'}, 'title': 'b'}]}, 400, 'base64'),
+    ('b64_and_more', _PREDICT, {'instances': [{'query': {'b64': 'YQ==', 'c': 1}, 'title': 'b'}]}, 400, ''),
+    ('empty_body', _PREDICT, b'', 400, 'JSON Parse error'),
+    ('no_json', _PREDICT, b'{"instances": [', 400, 'JSON Parse error'),
+    ('no_object', _PREDICT, b'[1]', 400, 'Is not object'),
+    (
+      'classify_predict',
+      _MODEL + ':classify',
+      {'examples': [{'query': 'a'}]},
+      400,
+      'Expected classification signature method_name',
+    ),
+    ('no_examples', _MODEL + ':regress', {'signature_name': 'regress', 'examples': []}, 400, 'empty'),
   )
   def test_rest(self, path, body, status, text):
     self.assert_http_error(status, text, self.post(body, path))
 
-  @parameterized.parameters(('GET', _PREDICT), ('POST', _MODEL), ('GET', _MODEL + '/versions/x'),
-                            ('POST', _MODEL + ':explain'), ('PUT', _PREDICT), ('GET', '/v2/models'))
+  @parameterized.parameters(
+    ('GET', _PREDICT),
+    ('POST', _MODEL),
+    ('GET', _MODEL + '/versions/x'),
+    ('POST', _MODEL + ':explain'),
+    ('PUT', _PREDICT),
+    ('GET', '/v2/models'),
+  )
   def test_other_paths_are_not_found(self, method, path):
     connection = http.client.HTTPConnection(self.rest, timeout=30)
     connection.request(method, path)
@@ -233,8 +250,9 @@ class ErrorsTest(ServingCase):
       self.skipTest('needs a server whose maximum is known')
     texts = ['a'] * 257
     text = 'Task size 257 is larger than maximum input batch size 256'
-    self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, text, self.prediction.Predict,
-                          _predict_request(query=texts, title=texts))
+    self.assert_rpc_error(
+      grpc.StatusCode.INVALID_ARGUMENT, text, self.prediction.Predict, _predict_request(query=texts, title=texts)
+    )
     self.assert_http_error(400, text, self.post({'inputs': {'query': texts, 'title': texts}}))
 
 
@@ -242,8 +260,9 @@ class AnswersTest(ServingCase):
   """Right answers, the same by every way."""
 
   def test_rows_columns_and_grpc_agree(self):
-    status, rows = self.post({'instances': [
-        {'query': query, 'title': title} for query, title in zip(_QUERIES, _TITLES)]})
+    status, rows = self.post(
+      {'instances': [{'query': query, 'title': title} for query, title in zip(_QUERIES, _TITLES)]}
+    )
     self.assertEqual(status, 200, rows)
     status, columns = self.post({'inputs': {'query': _QUERIES, 'title': _TITLES, 'ignored': 1}})
     self.assertEqual(status, 200, columns)
@@ -253,13 +272,14 @@ class AnswersTest(ServingCase):
       np.testing.assert_allclose(columns['outputs'][name], by_grpc, rtol=1e-6)
       self.assertEqual([row[name] for row in rows['predictions']], columns['outputs'][name])
     self.assertEqual(columns['outputs']['logit'], _LOGITS)
-    self.assertEqual((response.model_spec.version.value, response.model_spec.signature_name),
-                     (2, 'serving_default'))
+    self.assertEqual((response.model_spec.version.value, response.model_spec.signature_name), (2, 'serving_default'))
 
   def test_base64_is_the_string(self):
     def rows(encode):
-      return self.post({'instances': [{'query': encode(query), 'title': encode(title)}
-                                      for query, title in zip(_QUERIES, _TITLES)]})
+      return self.post(
+        {'instances': [{'query': encode(query), 'title': encode(title)} for query, title in zip(_QUERIES, _TITLES)]}
+      )
+
     encoded = rows(lambda text: {'b64': base64.b64encode(text.encode()).decode()})
     self.assertEqual(encoded, rows(str))
 
@@ -273,8 +293,9 @@ class AnswersTest(ServingCase):
   def test_empty_batch(self):
     response = self.prediction.Predict(_predict_request(query=[], title=[]))
     self.assertEqual(tf.make_ndarray(response.outputs['logit']).shape, (0,))
-    self.assertEqual(self.post({'inputs': {'query': [], 'title': []}}),
-                     (200, {'outputs': {'logit': [], 'probability': []}}))
+    self.assertEqual(
+      self.post({'inputs': {'query': [], 'title': []}}), (200, {'outputs': {'logit': [], 'probability': []}})
+    )
 
   def test_floats_carry_a_point(self):
     connection = http.client.HTTPConnection(self.rest, timeout=30)
@@ -291,15 +312,13 @@ class AnswersTest(ServingCase):
     response = self.prediction.Predict(_predict_request(outputs=['logit']))
     self.assertEqual(list(response.outputs), ['logit'])
 
-  @parameterized.parameters(
-      (dict(version=1), '/versions/1'), (dict(label='stable'), '/labels/stable'))
+  @parameterized.parameters((dict(version=1), '/versions/1'), (dict(label='stable'), '/labels/stable'))
   def test_version_and_label(self, spec, path):
     response = self.prediction.Predict(_predict_request(**spec))
     expected = [logit - 1 for logit in _LOGITS]
     self.assertEqual(tf.make_ndarray(response.outputs['logit']).tolist(), expected)
     self.assertEqual(response.model_spec.version.value, 1)
-    _, answer = self.post(
-        {'inputs': {'query': _QUERIES, 'title': _TITLES}}, f'{_MODEL}{path}:predict')
+    _, answer = self.post({'inputs': {'query': _QUERIES, 'title': _TITLES}}, f'{_MODEL}{path}:predict')
     self.assertEqual(answer['outputs']['logit'], expected)
 
   def test_classify_and_regress(self):
@@ -314,8 +333,7 @@ class AnswersTest(ServingCase):
     request.model_spec.name, request.model_spec.signature_name = 'pair', 'regress'
     request.input.example_list_with_context.context.CopyFrom(_example(query='ab'))
     request.input.example_list_with_context.examples.append(_example(title='abcd'))
-    self.assertAlmostEqual(
-        self.prediction.Regress(request).result.regressions[0].value, probability, 6)
+    self.assertAlmostEqual(self.prediction.Regress(request).result.regressions[0].value, probability, 6)
     body = {'context': {'query': 'ab'}, 'examples': [{'title': 'abcd'}]}
     _, answer = self.post({'signature_name': 'classify', **body}, _MODEL + ':classify')
     self.assertAlmostEqual(answer['results'][0][1][1], probability, 6)
@@ -331,15 +349,19 @@ class AnswersTest(ServingCase):
     self.assertLen(result.classification_result.classifications, 1)
     task = request.tasks.add(method_name='tensorflow/serving/regress')
     task.model_spec.name, task.model_spec.signature_name = 'pair', 'regress'
-    self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, 'Input tensor must be the same',
-                          self.prediction.MultiInference, request)
+    self.assert_rpc_error(
+      grpc.StatusCode.INVALID_ARGUMENT, 'Input tensor must be the same', self.prediction.MultiInference, request
+    )
 
   def test_status_and_metadata(self):
     _, answer = self.http('GET', _MODEL)
-    self.assertEqual(answer['model_version_status'], [
-        {'version': version, 'state': 'AVAILABLE',
-         'status': {'error_code': 'OK', 'error_message': ''}}
-        for version in ('2', '1')])
+    self.assertEqual(
+      answer['model_version_status'],
+      [
+        {'version': version, 'state': 'AVAILABLE', 'status': {'error_code': 'OK', 'error_message': ''}}
+        for version in ('2', '1')
+      ],
+    )
     _, answer = self.http('GET', _MODEL + '/versions/1/metadata')
     self.assertEqual(answer['model_spec']['version'], '1')
     signatures = answer['metadata']['signature_def']['signature_def']
@@ -354,7 +376,7 @@ class AnswersTest(ServingCase):
 
   def test_unix_socket(self):
     if not self.server:
-      self.skipTest('needs the path of the server\'s socket')
+      self.skipTest("needs the path of the server's socket")
     with grpc.insecure_channel(f'unix:{os.path.dirname(self.server.log_path)}/socket') as channel:
       stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
       response = stub.Predict(_predict_request(), wait_for_ready=True, timeout=10)
@@ -367,12 +389,12 @@ class AnswersTest(ServingCase):
       expected = [served_models.pair_logit(q, t, 2) for q, t in zip(queries, titles)]
       for turn in range(4):
         if (client + turn) % 2:
-          response = self.prediction.Predict(
-              _predict_request(query=queries, title=titles), timeout=60)
+          response = self.prediction.Predict(_predict_request(query=queries, title=titles), timeout=60)
           answer = tf.make_ndarray(response.outputs['logit']).tolist()
         else:
           answer = self.post({'inputs': {'query': queries, 'title': titles}})[1]['outputs']['logit']
         self.assertEqual(answer, expected)
+
     with futures.ThreadPoolExecutor(64) as clients:
       list(clients.map(call, range(64)))
 

@@ -26,21 +26,25 @@ _PAIR = ('query', 'title')
 _RANDOM_STRINGS = 100_000
 _BATCH = 1000
 _TEXTS = {
-    'empty strings': [b'', b' ', b'\t\n'],
-    'invalid UTF-8': [b'\xff\xfe', b'\xc3(', b'drill \xe2\x82', b'\xed\xa0\x80',
-                      b'\xf4\x90\x80\x80', b'\x80' * 100],
-    'NULs': [b'\x00', b'a\x00b', b'\x00' * 1000, b'\x00 drill'],
-    'marks and controls': [b'\x02', b'\x02 \x02', bytes(range(32)), b'\x7f\xc2\x85\xe2\x80\xa8'],
-    'Unicode': ['ＴＶ ß İ ﬁ e\u0301'.encode(), '電動ドリル'.encode(), '\u0301'.encode() * 1000,
-                '👨‍👩‍👧'.encode() * 50,
-                '\ufdfa'.encode() * 1000, '\u202e'.encode()],
-    'long': [b'drill \xff ' * 60_000 + '界'.encode() * (1 << 17), b'x' * (1 << 20)],  # 1 MB each.
+  'empty strings': [b'', b' ', b'\t\n'],
+  'invalid UTF-8': [b'\xff\xfe', b'\xc3(', b'drill \xe2\x82', b'\xed\xa0\x80', b'\xf4\x90\x80\x80', b'\x80' * 100],
+  'NULs': [b'\x00', b'a\x00b', b'\x00' * 1000, b'\x00 drill'],
+  'marks and controls': [b'\x02', b'\x02 \x02', bytes(range(32)), b'\x7f\xc2\x85\xe2\x80\xa8'],
+  'Unicode': [
+    'ＴＶ ß İ ﬁ e\u0301'.encode(),
+    '電動ドリル'.encode(),
+    '\u0301'.encode() * 1000,
+    '👨‍👩‍👧'.encode() * 50,
+    '\ufdfa'.encode() * 1000,
+    '\u202e'.encode(),
+  ],
+  'long': [b'drill \xff ' * 60_000 + '界'.encode() * (1 << 17), b'x' * (1 << 20)],  # 1 MB each.
 }
 _REFUSED = {
-    'scalar': (b'a', b'b'),
-    'rank 2': ([[b'a', b'b']], [[b'a', b'b']]),
-    'unequal lengths': ([b'a', b'b'], [b'a', b'b', b'c']),
-    'one for many': ([b'a'], [b'a', b'b', b'c']),
+  'scalar': (b'a', b'b'),
+  'rank 2': ([[b'a', b'b']], [[b'a', b'b']]),
+  'unequal lengths': ([b'a', b'b'], [b'a', b'b', b'c']),
+  'one for many': ([b'a'], [b'a', b'b', b'c']),
 }
 
 
@@ -82,8 +86,7 @@ class _Child:
 
   def __init__(self, connection, folder: str):
     self._connection = connection
-    session_config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+    session_config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
     session_config.experimental.executor_type = 'SINGLE_THREADED_EXECUTOR'
     self._session = tf.compat.v1.Session(graph=tf.Graph(), config=session_config)
     with self._session.graph.as_default():
@@ -97,7 +100,7 @@ class _Child:
       feed = [signature.inputs[key].name for key in sorted(signature.inputs)]
       fetch = [info.name for key, info in sorted(signature.outputs.items()) if key != 'classes']
       # Not Session.run: in Python it checks shapes, which the C++ server does not.
-      make = self._session._make_callable_from_options  # pylint: disable=protected-access
+      make = self._session._make_callable_from_options
       self._callables[name] = make(config_pb2.CallableOptions(feed=feed, fetch=fetch))
     return self._callables[name](*(np.array(value, dtype=object) for value in inputs))
 
@@ -154,11 +157,13 @@ def _run(connection, folder, names) -> None:
 
 def _memory_growth_mb(child: _Child) -> float:
   """Growth over 20 rounds of long texts, after the allocator has seen a few."""
+
   def rounds(number):
     for _ in range(number):
       child.attempt('whitespace_lower', 'again', _TEXTS['long'], _TEXTS['long'])
       child.attempt('whitespace_lower', 'refused again', [b'a'], [b'b', b'c'])
     return _resident_mb()
+
   return -rounds(5) + rounds(20)
 
 
@@ -168,7 +173,6 @@ def _example(query: bytes, title: bytes) -> bytes:
 
 
 class HostileRequestsTest(absltest.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -177,8 +181,7 @@ class HostileRequestsTest(absltest.TestCase):
     cls.names = _save(folder)
     context = multiprocessing.get_context('spawn')
     connection, childs_end = context.Pipe()
-    process = context.Process(
-        target=_run, args=(childs_end, os.path.join(folder, 'model'), cls.names))
+    process = context.Process(target=_run, args=(childs_end, os.path.join(folder, 'model'), cls.names))
     process.start()
     childs_end.close()
     cls.outcomes = {}

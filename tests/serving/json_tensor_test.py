@@ -20,10 +20,9 @@ def _answer(rows=False, **outputs):
 
 
 class JsonTensorTest(parameterized.TestCase):
-
   @parameterized.parameters(
-      ([1, 2.5, float("nan")], tf.float32), ([[1], [2]], tf.int64), ([True, False], tf.bool),
-      (3, tf.int32))
+    ([1, 2.5, float('nan')], tf.float32), ([[1], [2]], tf.int64), ([True, False], tf.bool), (3, tf.int32)
+  )
   def test_values(self, values, dtype):
     np.testing.assert_array_equal(_fill(values, dtype), np.array(values, dtype.as_numpy_dtype))
 
@@ -32,10 +31,16 @@ class JsonTensorTest(parameterized.TestCase):
     self.assertEqual(str(document['inputs']), '[nan, -inf]')
 
   @parameterized.parameters(
-      ([True], tf.int32), ([1.5], tf.int32), ([1 << 31], tf.int32), ([1], tf.bool),
-      (['1'], tf.float32),
-      ([{'b64': 'YQ=='}], tf.float32), ([[1], [2, 3]], tf.int64), ([1, [2]], tf.int64),
-      ([1], tf.complex64))
+    ([True], tf.int32),
+    ([1.5], tf.int32),
+    ([1 << 31], tf.int32),
+    ([1], tf.bool),
+    (['1'], tf.float32),
+    ([{'b64': 'YQ=='}], tf.float32),
+    ([[1], [2, 3]], tf.int64),
+    ([1, [2]], tf.int64),
+    ([1], tf.complex64),
+  )
   def test_refused(self, values, dtype):
     with self.assertRaises(status.StatusError):
       _fill(values, dtype)
@@ -45,10 +50,11 @@ class JsonTensorTest(parameterized.TestCase):
       _fill(['\ud800'], tf.string)
 
   @parameterized.parameters(
-      (np.float32([0.2, 1, np.nan, np.inf, -np.inf, 1e-7]),
-       '{"outputs": [0.2, 1.0, NaN, Infinity, -Infinity, 1e-07]}'),
-      (np.int64([[1, 2]]), '{"outputs": [[1, 2]]}'), (np.array(7), '{"outputs": 7}'),
-      (np.array(['ü'.encode()], object), '{"outputs": ["ü"]}'))
+    (np.float32([0.2, 1, np.nan, np.inf, -np.inf, 1e-7]), '{"outputs": [0.2, 1.0, NaN, Infinity, -Infinity, 1e-07]}'),
+    (np.int64([[1, 2]]), '{"outputs": [[1, 2]]}'),
+    (np.array(7), '{"outputs": 7}'),
+    (np.array(['ü'.encode()], object), '{"outputs": ["ü"]}'),
+  )
   def test_one_output_goes_without_its_name(self, value, expected):
     self.assertEqual(_answer(y=value), expected)
 
@@ -56,8 +62,9 @@ class JsonTensorTest(parameterized.TestCase):
     self.assertEqual(_answer(y_bytes=np.array([b'a'], object)), '{"outputs": [{"b64": "YQ=="}]}')
 
   def test_rows_need_a_common_size(self):
-    self.assertEqual(_answer(True, a=np.array([1, 2]), b=np.array([3, 4])),
-                     '{"predictions": [{"a": 1, "b": 3}, {"a": 2, "b": 4}]}')
+    self.assertEqual(
+      _answer(True, a=np.array([1, 2]), b=np.array([3, 4])), '{"predictions": [{"a": 1, "b": 3}, {"a": 2, "b": 4}]}'
+    )
     with self.assertRaisesRegex(status.StatusError, 'inconsistent'):
       _answer(True, a=np.array([1, 2]), b=np.array([3]))
 

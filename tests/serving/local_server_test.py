@@ -49,10 +49,18 @@ def setUpModule():
   monitoring = os.path.join(folder, 'monitoring.config')
   pathlib.Path(monitoring).write_text(f'prometheus_config {{ enable: true, path: "{_METRICS}" }}')
   _server = local_server.LocalServer(
-      ['--model_name=pair', f'--model_base_path={folder}/pair', f'--reload_root={folder}',
-       f'--monitoring_config_file={monitoring}', f'--max_body_bytes={_MAX_BODY_BYTES}',
-       '--client_timeout_secs=2', '--file_system_poll_wait_seconds=0.2', f'--max_concurrent_requests={_MOST_CALLS}'],
-      os.path.join(folder, 'log'))
+    [
+      '--model_name=pair',
+      f'--model_base_path={folder}/pair',
+      f'--reload_root={folder}',
+      f'--monitoring_config_file={monitoring}',
+      f'--max_body_bytes={_MAX_BODY_BYTES}',
+      '--client_timeout_secs=2',
+      '--file_system_poll_wait_seconds=0.2',
+      f'--max_concurrent_requests={_MOST_CALLS}',
+    ],
+    os.path.join(folder, 'log'),
+  )
   unittest.addModuleCleanup(_server.stop)
 
 
@@ -65,11 +73,10 @@ def _wait(condition, seconds=300):
   while not condition():
     if time.monotonic() > deadline:
       raise TimeoutError('the condition did not come true')
-    time.sleep(.1)
+    time.sleep(0.1)
 
 
 class LocalServerCase(absltest.TestCase):
-
   def setUp(self):
     super().setUp()
     self.folder = os.path.dirname(_server.log_path)
@@ -102,16 +109,18 @@ class LocalServerCase(absltest.TestCase):
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = model
     state = get_model_status_pb2.ModelVersionStatus.State
-    return {version.version: (state.Name(version.state), version.status.error_message)
-            for version in self.models.GetModelStatus(request).model_version_status}
+    return {
+      version.version: (state.Name(version.state), version.status.error_message)
+      for version in self.models.GetModelStatus(request).model_version_status
+    }
 
   def reload(self, *models, labels=None, base_path=None):
     """Serves `pair`, with these labels, and the other models."""
     request = model_management_pb2.ReloadConfigRequest()
     for name in ('pair', *models):
       config = request.config.model_config_list.config.add(
-          name=name, model_platform='tensorflow',
-          base_path=base_path or os.path.join(self.folder, name))
+        name=name, model_platform='tensorflow', base_path=base_path or os.path.join(self.folder, name)
+      )
       if name == 'pair':
         config.version_labels.update(labels or {})
     return self.models.HandleReloadConfigRequest(request, timeout=60)
@@ -125,15 +134,16 @@ class LocalServerCase(absltest.TestCase):
 
 
 class VersionsTest(LocalServerCase):
-
   def test_a_new_version_replaces_the_old_one_without_a_failed_call(self):
     served_models.save(os.path.join(self.folder, 'changing'))
     self.reload('changing')
     self.addCleanup(self.reload)
     done, answers = threading.Event(), set()
+
     def call():
       while not done.is_set():
         answers.update(self.logit('changing'))
+
     with futures.ThreadPoolExecutor(4) as clients:
       calls = [clients.submit(call) for _ in range(4)]
       _wait(lambda: answers)
@@ -182,27 +192,27 @@ class VersionsTest(LocalServerCase):
 
 
 class CrashTest(LocalServerCase):
-
   def test_the_model_process_is_started_again_with_the_last_configuration(self):
     self.reload(labels={'canary': 1})
     self.addCleanup(self.reload)
-    child, = _server.children()
+    (child,) = _server.children()
     os.kill(child, signal.SIGKILL)
     with self.assert_rpc_error(grpc.StatusCode.UNAVAILABLE):
       for _ in range(1000):
         self.predict()
+
     def answers():
       try:
         return self.logit('pair') == [_LOGIT + 1]
       except grpc.RpcError:
         return False
+
     _wait(answers)
     self.assertNotEqual(_server.children(), [child])
     self.assertEqual(self.predict(label='canary').model_spec.version.value, 1)
 
 
 class LimitsTest(LocalServerCase):
-
   def test_oversize_bodies(self):
     text = 'a' * _MAX_BODY_BYTES
     body = json.dumps({'inputs': {'query': [text], 'title': ['']}}).encode()
@@ -240,9 +250,11 @@ class LimitsTest(LocalServerCase):
           sockets += [connection] if port == _server.rest_port else []
     stop = threading.Event()
     self.addCleanup(stop.set)
+
     def no_message():
       stop.wait()
       yield from ()
+
     stalled = self.channel.stream_unary('/tensorflow.serving.PredictionService/Predict')
     calls = [stalled.future(no_message()) for _ in range(150)]
     started = time.monotonic()
@@ -256,15 +268,17 @@ class LimitsTest(LocalServerCase):
       call.cancel()
 
   def test_one_request_too_many_is_unavailable(self):
-    child, = _server.children()
+    (child,) = _server.children()
     os.kill(child, signal.SIGSTOP)
     with futures.ThreadPoolExecutor(_MOST_CALLS) as clients:
       try:
         calls = [clients.submit(self.predict) for _ in range(_MOST_CALLS)]
+
         def refused():
           body = json.dumps({'inputs': {'query': [_QUERY], 'title': [_TITLE]}})
           with contextlib.suppress(TimeoutError):  # It was one of the first: they wait.
             return self.post(body, timeout=1)[0] == 503
+
         _wait(refused)
         with self.assert_rpc_error(grpc.StatusCode.UNAVAILABLE, 'queue to which this task was submitted is full'):
           self.predict()
@@ -283,9 +297,12 @@ class LimitsTest(LocalServerCase):
     self.assertEmpty(calls.mock_calls)
 
   def test_only_loopback_listens(self):
-    listening = [line.split()[1][-13:] for file in ('tcp', 'tcp6')
-                 for line in pathlib.Path(f'/proc/net/{file}').read_text().splitlines()[1:]
-                 if line.split()[3] == '0A']
+    listening = [
+      line.split()[1][-13:]
+      for file in ('tcp', 'tcp6')
+      for line in pathlib.Path(f'/proc/net/{file}').read_text().splitlines()[1:]
+      if line.split()[3] == '0A'
+    ]
     for port in (_server.rest_port, _server.grpc_port):
       addresses = [address for address in listening if address.endswith(f':{port:04X}')]
       self.assertEqual(addresses, [f'0100007F:{port:04X}'])
@@ -299,7 +316,6 @@ class LimitsTest(LocalServerCase):
 
 
 class MetricsTest(LocalServerCase):
-
   def test_counts_and_latencies(self):
     self.predict()
     with self.assert_rpc_error(grpc.StatusCode.NOT_FOUND):
@@ -308,24 +324,25 @@ class MetricsTest(LocalServerCase):
     connection.request('GET', _METRICS)
     page = connection.getresponse().read().decode()
     connection.close()
+    self.assertRegex(page, r'(?m)^:tensorflow:serving:request_count\{model_name="pair",status="OK"\} \d+$')
     self.assertRegex(
-        page, r'(?m)^:tensorflow:serving:request_count\{model_name="pair",status="OK"\} \d+$')
-    self.assertRegex(
-        page, r'request_latency_bucket\{model_name="pair",API="Predict",entrypoint="GRPC",'
-              r'le="10"\} \d+')
+      page,
+      r'request_latency_bucket\{model_name="pair",API="Predict",entrypoint="GRPC",'
+      r'le="10"\} \d+',
+    )
     self.assertNotIn('made-up', page)
 
 
 class ClientTest(LocalServerCase):
-
   def test_rank(self):
     titles = ['', 'a', 'abcdef', 'abc']
     expected = ['abcdef', 'abc', 'a', '']
     by_rest = client.rank('ab', titles, model_name='pair', address=_server.rest)
     by_grpc = client.rank('ab', titles, model_name='pair', address=_server.grpc, grpc=True)
     self.assertEqual([item.text for item in by_rest], expected)
-    np.testing.assert_allclose([item.probability for item in by_grpc],
-                               [item.probability for item in by_rest], rtol=1e-6)
+    np.testing.assert_allclose(
+      [item.probability for item in by_grpc], [item.probability for item in by_rest], rtol=1e-6
+    )
     self.assertEqual(by_rest[0].logit, served_models.pair_logit('ab', 'abcdef'))
 
   def test_errors(self):
@@ -338,8 +355,9 @@ class ClientTest(LocalServerCase):
       client.rank('a', ['b'], address='a:b')
 
   def test_importing_the_client_imports_nothing_more(self):
-    program = ('import sys; from serving import client; '
-               'assert not {"tensorflow", "grpc", "numpy", "absl"} & set(sys.modules)')
+    program = (
+      'import sys; from serving import client; assert not {"tensorflow", "grpc", "numpy", "absl"} & set(sys.modules)'
+    )
     subprocess.run([sys.executable, '-c', program], check=True, cwd=_ROOT)
 
   def test_query(self):
@@ -354,17 +372,23 @@ class ClientTest(LocalServerCase):
 
   def test_slips_are_one_line(self):
     for arguments, line in (
-        (('query', '--query=a'), 'error: set --query and --titles, or --texts alone'),
-        (('query', '--query=a', '--titles=b', '--model_name=x'), 'error: x: HTTP 404: Servable not found'),
-        (('load', '--rows=0'), 'error: --rows=0: expected numbers from 1')):
+      (('query', '--query=a'), 'error: set --query and --titles, or --texts alone'),
+      (('query', '--query=a', '--titles=b', '--model_name=x'), 'error: x: HTTP 404: Servable not found'),
+      (('load', '--rows=0'), 'error: --rows=0: expected numbers from 1'),
+    ):
       result = self.binary(*arguments)
       self.assertEqual((result.returncode, result.stdout.count('\n'), result.stderr.count('\n')), (1, 0, 1), result)
       self.assertStartsWith(result.stderr, line)
 
   def binary(self, name, *arguments):
     return subprocess.run(
-        [sys.executable, '-m', f'serving.{name}', f'--address={_server.rest}', '--model_name=pair', *arguments],
-        capture_output=True, text=True, timeout=300, cwd=_ROOT, check=False)
+      [sys.executable, '-m', f'serving.{name}', f'--address={_server.rest}', '--model_name=pair', *arguments],
+      capture_output=True,
+      text=True,
+      timeout=300,
+      cwd=_ROOT,
+      check=False,
+    )
 
 
 if __name__ == '__main__':

@@ -32,15 +32,26 @@ class Browser:
 
   def __init__(self, folder):
     port = local_server.free_port()
-    self._driver = subprocess.Popen([_DRIVER, f'--port={port}'], stdout=subprocess.DEVNULL,
-                                    stderr=subprocess.DEVNULL)
+    self._driver = subprocess.Popen([_DRIVER, f'--port={port}'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     self._url = f'http://127.0.0.1:{port}/session'
-    arguments = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-                 '--disable-background-networking', '--disable-component-update', '--disable-sync',
-                 '--disable-dev-shm-usage', f'--user-data-dir={folder}']
-    capabilities = {'alwaysMatch': {
+    arguments = [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--disable-dev-shm-usage',
+      f'--user-data-dir={folder}',
+    ]
+    capabilities = {
+      'alwaysMatch': {
         'goog:chromeOptions': {'binary': _BROWSER, 'args': arguments},
-        'goog:loggingPrefs': {'browser': 'ALL', 'performance': 'ALL'}}}
+        'goog:loggingPrefs': {'browser': 'ALL', 'performance': 'ALL'},
+      }
+    }
     deadline = time.monotonic() + 90
     while True:
       try:
@@ -49,13 +60,12 @@ class Browser:
       except urllib.error.URLError:
         if time.monotonic() > deadline:
           raise
-        time.sleep(.2)
+        time.sleep(0.2)
     self._url += '/' + session['sessionId']
 
   def _call(self, path, body=None, method='POST'):
     data = json.dumps(body or {}).encode() if method == 'POST' else None
-    request = urllib.request.Request(
-        self._url + path, data, {'Content-Type': 'application/json'}, method=method)
+    request = urllib.request.Request(self._url + path, data, {'Content-Type': 'application/json'}, method=method)
     with urllib.request.urlopen(request, timeout=90) as response:
       return json.loads(response.read())['value']
 
@@ -76,10 +86,8 @@ class Browser:
 
   def requested_urls(self):
     """What the browser asked the network for since the last call."""
-    entries = [json.loads(entry['message'])['message']
-               for entry in self._call('/se/log', {'type': 'performance'})]
-    return [entry['params']['request']['url'] for entry in entries
-            if entry['method'] == 'Network.requestWillBeSent']
+    entries = [json.loads(entry['message'])['message'] for entry in self._call('/se/log', {'type': 'performance'})]
+    return [entry['params']['request']['url'] for entry in entries if entry['method'] == 'Network.requestWillBeSent']
 
   def close(self):
     self._call('', method='DELETE')
@@ -89,7 +97,6 @@ class Browser:
 
 @unittest.skipUnless(_BROWSER and _DRIVER, 'needs chromium and chromedriver in PATH')
 class PageTest(absltest.TestCase):
-
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
@@ -99,8 +106,7 @@ class PageTest(absltest.TestCase):
     served_models.save(os.path.join(folder, 'teacher'), 2)
     config = pathlib.Path(folder, 'models.config')
     config.write_text(_CONFIG % {'folder': folder})
-    cls.server = local_server.LocalServer(
-        [f'--model_config_file={config}'], os.path.join(folder, 'log'))
+    cls.server = local_server.LocalServer([f'--model_config_file={config}'], os.path.join(folder, 'log'))
     cls.addClassCleanup(cls.server.stop)
     cls.browser = Browser(os.path.join(folder, 'profile'))
     cls.addClassCleanup(cls.browser.close)
@@ -114,14 +120,16 @@ class PageTest(absltest.TestCase):
     self.browser.type('#query', query)
     self.browser.type('#texts', '\n'.join(titles))
     self.browser.click('button')
-    shown = ('return [[...document.querySelectorAll("tr")].map(row => [...row.cells].map('
-             'cell => cell.textContent)), document.getElementById("problem").textContent]')
+    shown = (
+      'return [[...document.querySelectorAll("tr")].map(row => [...row.cells].map('
+      'cell => cell.textContent)), document.getElementById("problem").textContent]'
+    )
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
       table, problem = self.browser.run(shown)
       if problem or len(table) == len([title for title in titles if title]) + 1:
         return table, problem
-      time.sleep(.1)
+      time.sleep(0.1)
     raise TimeoutError(f'nothing was ranked: {table}')
 
   def test_ranks_by_the_student_beside_the_teacher(self):
@@ -158,8 +166,9 @@ class PageTest(absltest.TestCase):
       policy = response.headers['Content-Security-Policy']
     self.assertIn("default-src 'none'", policy)
     ran = self.browser.run(
-        'const script = document.createElement("script"); script.textContent = "window.ran = 1";'
-        'document.body.append(script); return window.ran === undefined')
+      'const script = document.createElement("script"); script.textContent = "window.ran = 1";'
+      'document.body.append(script); return window.ran === undefined'
+    )
     self.assertTrue(ran)
 
 
