@@ -33,45 +33,8 @@ venv: .venv/installed
 data:
 	@test -d "$(B2D_DATA_DIR)" || { echo 'error: set B2D_DATA_DIR to the folder of the data sets'; exit 1; }
 
-sst2: F := --flagfile=flags/recipes/sst2
-sst2: DATA = $(B2D_DATA_DIR)/sst2
-sst2: RUN := runs/sst2
-sst2: venv data
-	$(B2D) -m b2d.finetune $(F)/schema.flags $(F)/finetune.flags --train_files=$(DATA)/train.tsv.gz \
-	  --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/teacher
-	$(B2D) -m b2d.label $(F)/label.flags --teacher_dir=$(RUN)/teacher --output_dir=$(RUN)/soft_labels \
-	  --input_files=$(DATA)/train.tsv.gz,$(DATA)/rt_critics_quotes.txt.gz,$(B2D_DATA_DIR)/imdb/imdb_sentences.txt.gz
-	$(B2D) -m b2d.label $(F)/phrases.flags --teacher_dir=$(RUN)/teacher --output_dir=$(RUN)/phrases \
-	  --input_files=$(DATA)/rt_critics_quotes.txt.gz
-	$(B2D) -m b2d.distill $(F)/schema.flags $(F)/distill.flags --soft_labels=$(RUN)/soft_labels,$(RUN)/phrases \
-	  --tokenizer_vocab=$(RUN)/teacher/vocab.txt --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/student
-	$(B2D) -m b2d.distill $(F)/schema.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
-	  --tokenizer_vocab=$(RUN)/teacher/vocab.txt --valid_files=$(DATA)/dev.tsv.gz --output_dir=$(RUN)/baseline
-	$(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/dev.tsv.gz
-	$(B2D) -m b2d.evaluate $(F)/schema.flags --files=$(DATA)/dev.tsv.gz --reference=teacher \
-	  --models=teacher=$(RUN)/teacher,student=$(RUN)/student,baseline=$(RUN)/baseline --output_dir=$(RUN)/evaluation
-
-# Pairs: the same steps for any shop. Queries come from its labelled rows, titles from its catalogue.
-homedepot: SHOP := homedepot
-homedepot: TITLES = $(B2D_DATA_DIR)/homedepot/unlabeled_pool.tsv.gz
-crowdflower: SHOP := crowdflower
-crowdflower: TITLES = $(B2D_DATA_DIR)/crowdflower/train.tsv.gz
-homedepot crowdflower: F = --flagfile=flags/recipes/$(SHOP)
-homedepot crowdflower: DATA = $(B2D_DATA_DIR)/$(SHOP)
-homedepot crowdflower: RUN = runs/$(SHOP)
-homedepot crowdflower: venv data
-	$(B2D) -m b2d.finetune $(F)/schema.flags $(F)/finetune.flags --train_files=$(DATA)/train.tsv.gz \
-	  --valid_files=$(DATA)/valid.tsv.gz --output_dir=$(RUN)/teacher
-	$(B2D) -m b2d.pair_up $(F)/pair_up.flags --queries=$(DATA)/train.tsv.gz --titles=$(TITLES) --output_dir=$(RUN)/pairs
-	$(B2D) -m b2d.label $(F)/label.flags --input_files=$(DATA)/train.tsv.gz,$(RUN)/pairs/part-*.parquet \
-	  --teacher_dir=$(RUN)/teacher --output_dir=$(RUN)/soft_labels
-	$(B2D) -m b2d.distill $(F)/schema.flags $(F)/distill.flags --soft_labels=$(RUN)/soft_labels \
-	  --valid_files=$(DATA)/valid.tsv.gz --output_dir=$(RUN)/student
-	$(B2D) -m b2d.distill $(F)/schema.flags $(F)/baseline.flags --train_files=$(DATA)/train.tsv.gz \
-	  --valid_files=$(DATA)/valid.tsv.gz --output_dir=$(RUN)/baseline
-	$(B2D) -m export --model=$(RUN)/student --output_dir=$(RUN)/export --valid_files=$(DATA)/valid.tsv.gz
-	$(B2D) -m b2d.evaluate $(F)/schema.flags --files=$(DATA)/valid.tsv.gz --reference=teacher --bootstrap=1000 \
-	  --models=teacher=$(RUN)/teacher,student=$(RUN)/student,baseline=$(RUN)/baseline --output_dir=$(RUN)/evaluation
+sst2 homedepot crowdflower: venv data
+	$(B2D) -m b2d.recipe --name=$@ --data_dir=$(B2D_DATA_DIR) --output_dir=runs/$@
 
 # Microseconds of an exported student against BERT and other baselines, in an environment of the benchmark's own.
 # Let the machine do nothing else. BENCH_FLAGS: see docs/benchmark.md.

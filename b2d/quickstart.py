@@ -2,101 +2,28 @@
 
     python -m b2d.quickstart --output_dir=runs/quickstart
 
-Each step is one of the binaries, run with a flagfile of flags/recipes/quickstart/ and the paths of the shop; the
-command is printed, so that it can be repeated by hand. What is finished is not run again.
+The steps are those of flags/recipes/quickstart/; the command of each is printed, so that it can be repeated by hand.
+What is finished is not run again.
 """
 
 import json
 import os
 import shlex
-import subprocess
-import sys
 
 from absl import flags
 import tensorflow as tf
 
+from b2d import recipes
 from b2d import runs
 from b2d.data import synthetic
 from b2d.models import scoring
 from flags import quickstart_flags
+from flags import recipe_flags
 
 flags.adopt_module_key_flags(quickstart_flags)
 
-_RECIPE = 'flags/recipes/quickstart'
 _SHOWN_QUERIES = 3
 _TITLES_SHOWN = 3
-
-
-def steps(shop: dict[str, str], folder: str) -> list[list[str]]:
-  """The command line of every step, in order.
-
-  Args:
-    shop: paths by name, from `synthetic.write_shop`.
-    folder: of the runs.
-  """
-  run = {
-    name: os.path.join(folder, name)
-    for name in ('teacher', 'soft_labels', 'student', 'baseline', 'evaluation', 'export')
-  }
-  rows = f'--flagfile={_RECIPE}/schema.flags'
-  held_out = f'--valid_files={shop["valid"]}'
-  return [
-    [
-      'b2d.finetune',
-      rows,
-      f'--flagfile={_RECIPE}/finetune.flags',
-      f'--train_files={shop["train"]}',
-      held_out,
-      f'--output_dir={run["teacher"]}',
-    ],
-    [
-      'b2d.label',
-      f'--input_files={shop["unlabeled"]}',
-      '--text_columns=query,title',
-      f'--teacher_dir={run["teacher"]}',
-      f'--output_dir={run["soft_labels"]}',
-    ],
-    [
-      'b2d.distill',
-      rows,
-      f'--flagfile={_RECIPE}/distill.flags',
-      f'--soft_labels={run["soft_labels"]}',
-      held_out,
-      f'--output_dir={run["student"]}',
-    ],
-    [
-      'b2d.distill',
-      rows,
-      f'--flagfile={_RECIPE}/baseline.flags',
-      f'--train_files={shop["train"]}',
-      held_out,
-      f'--output_dir={run["baseline"]}',
-    ],
-    ['export', f'--model={run["student"]}', f'--output_dir={run["export"]}'],
-    [
-      'b2d.evaluate',
-      rows,
-      f'--files={shop["test"]}',
-      '--reference=teacher',
-      '--models=' + ','.join(f'{name}={run[name]}' for name in ('teacher', 'student', 'baseline')),
-      f'--output_dir={run["evaluation"]}',
-    ],
-  ]
-
-
-def run_step(arguments: list[str]) -> None:
-  """Prints and runs `python -m <step> <flags>`; its summary goes to stderr with its progress.
-
-  Raises:
-    ValueError: the step failed (it has said why).
-  """
-  module, *step_flags = arguments
-  print(f'\n$ python -m {module} ' + ' \\\n    '.join(step_flags), file=sys.stderr, flush=True)
-  status = subprocess.run([sys.executable, '-m', *arguments], stdout=sys.stderr, check=False).returncode
-  if status:
-    raise ValueError(
-      f'python -m {module} ended with exit code {status}; mend what it says and repeat: finished steps are kept'
-    )
 
 
 def table(evaluation: str) -> str:
@@ -136,8 +63,7 @@ def score_some(export: str, titles_of_query: dict[str, list[str]]) -> str:
 
 def next_commands(folder: str, query: str, titles: list[str]) -> str:
   """What can be done with the runs in `folder`: commands to paste in the folder that this runs in."""
-  python = os.path.relpath(sys.executable)
-  python = sys.executable if python.startswith(os.pardir) else python
+  python = recipes.python()
   rows = json.dumps({'instances': [{'query': query, 'title': title} for title in titles]})
   flags_of_query = ' '.join(map(shlex.quote, (f'--query={query}', *(f'--titles={title}' for title in titles))))
   return f"""watch how they trained:
@@ -159,8 +85,8 @@ def main(argv: list[str]) -> None:
   folder = quickstart_flags.OUTPUT_DIR.value
   shop = synthetic.write_shop(os.path.join(folder, 'shop'), synthetic.ShopConfig())
   export = os.path.join(folder, 'export')
-  for arguments in steps(shop, folder):
-    run_step(arguments)
+  for arguments in recipes.steps(recipe_flags.folder('quickstart'), os.path.join(folder, 'shop'), folder):
+    recipes.run(arguments)
   print('\nA few queries of the test split, which no step has seen, ranked by the exported SavedModel:\n')
   titles_of_query = unseen_titles(shop['test'])
   print(score_some(export, titles_of_query))

@@ -17,6 +17,7 @@ from b2d.config.groups import Teacher
 from b2d.config.groups import Training
 from b2d.config.measure_speed import MeasureSpeed
 from b2d.config.pair_up import PairUp
+from b2d.config.recipe import Recipe
 from b2d.config.steps import Distill
 from b2d.config.steps import Evaluate
 from b2d.config.steps import Export
@@ -34,6 +35,7 @@ __all__ = (
   'Label',
   'MeasureSpeed',
   'PairUp',
+  'Recipe',
   'Schema',
   'Stack',
   'Student',

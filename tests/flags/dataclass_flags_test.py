@@ -16,6 +16,7 @@ from flags import export_flags
 from flags import finetune_flags
 from flags import label_flags
 from flags import pair_up_flags
+from flags import recipe_flags
 from flags import stack_flags
 from flags import sweep_flags
 
@@ -105,6 +106,12 @@ class StepsTest(parameterized.TestCase):
     ),
     (label_flags, config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
     (pair_up_flags, config.PairUp, [], {}),
+    (
+      recipe_flags,
+      config.Recipe,
+      ['--name=a', '--data_dir=b', '--output_dir=c'],
+      {'name': 'a', 'data_dir': 'b', 'output_dir': 'c'},
+    ),
     (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}),
     (
       sweep_flags,

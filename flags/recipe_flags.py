@@ -1,0 +1,17 @@
+"""The flags of b2d.recipe: one for each field of `config.Recipe`; and where the recipes lie."""
+
+import os
+
+from b2d import config
+from flags import dataclass_flags
+
+parse = dataclass_flags.define(config.Recipe)
+
+
+def folder(name: str) -> str:
+  """The folder of a recipe: below flags/recipes by its name alone, or the path `name`, relative to this folder."""
+  if os.path.dirname(name):
+    return name
+  shipped = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes', name)
+  relative = os.path.relpath(shipped)
+  return shipped if relative.startswith(os.pardir) else relative
