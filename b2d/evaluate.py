@@ -98,7 +98,8 @@ def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
 def _score(scorers, files, schema):
   """Of the labelled rows: labels [n], query numbers [n] or None; logits and seconds by model."""
   targets, queries = [], []
-  logits, seconds = {name: [] for name in scorers}, dict.fromkeys(scorers, 0.0)
+  logits: dict[str, list[np.ndarray]] = {name: [] for name in scorers}
+  seconds = dict.fromkeys(scorers, 0.0)
   total = rows.count(files, schema)
   with tqdm.tqdm(total=total, unit='row', desc='evaluate') as progress:
     for batch in rows.read(files, schema):

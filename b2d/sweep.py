@@ -68,13 +68,13 @@ def combine(
     For each combination, the best first: name, seeds (their number), and by measure the mean and, of several seeds,
     the standard deviation (of the sample).
   """
-  seeds = {}
+  seeds: dict[str, list] = {}
   for name, result in results.items():
     combination = name.removesuffix(f'-seed{planned[name].training.seed}')
     seeds.setdefault(combination, []).append(result)
   combinations = []
   for combination, measured in seeds.items():
-    found = {'name': combination, 'seeds': len(measured)}
+    found: dict[str, Any] = {'name': combination, 'seeds': len(measured)}
     for measure in _MEASURES:
       if measure in measured[0]:
         values = [result[measure] for result in measured]

@@ -53,7 +53,8 @@ def measure(
   deadline = time.monotonic() + seconds
 
   def run_client(offset):
-    call, latencies = connect(), []
+    call = connect()
+    latencies: list[float] = []
     for columns in itertools.cycle(columns_of_request[offset:] + columns_of_request[:offset]):
       started = time.monotonic()
       if started > deadline:

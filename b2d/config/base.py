@@ -18,6 +18,7 @@ def require(condition: bool, message: str) -> None:
     raise ValueError(message)
 
 
+@dataclasses.dataclass(frozen=True)
 class Config:
   """What the configurations share: choices are checked, JSON in and out."""
 
@@ -61,5 +62,5 @@ def to_flat(config: Config) -> dict[str, Any]:
   flat = {}
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
-    flat.update(to_flat(value) if dataclasses.is_dataclass(value) else {field.name: value})
+    flat.update(to_flat(value) if isinstance(value, Config) else {field.name: value})
   return flat

@@ -41,7 +41,7 @@ class Sweep(steps.Distill):
 
     At temperature 1 the rules are the same one: only the first of them is run.
     """
-    sets = {}
+    sets: dict[str, tuple[str, ...]] = {}
     for item in self.soft_labels_sets:
       name, _, folder = item.partition('=')
       sets[name] = sets.get(name, ()) + (folder,)

@@ -119,7 +119,7 @@ def _join_partition(folders, temporary, partition, manifests) -> rows.Batch:
     _read_partition(_path(os.path.join(temporary, str(i)), partition), folder, manifests[i])
     for i, folder in enumerate(folders)
   )
-  places = [pd.Index(other['id']).get_indexer(first['id']) for other in others]
+  places = [pd.Index(other['id']).get_indexer(pd.Index(first['id'])) for other in others]
   common = np.flatnonzero(np.all([place >= 0 for place in places], axis=0))
   joined = rows.take(first, common)
   logits = [joined['logits']]

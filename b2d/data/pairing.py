@@ -96,7 +96,7 @@ def _singular(word: str) -> str:
 
 def unique(texts: Iterable[str]) -> list[str]:
   """The texts in order, runs of spaces made one; without empty ones and repetitions in any case."""
-  kept = {}
+  kept: dict[str, str] = {}
   for text in texts:
     text = ' '.join(text.split())
     if text:
@@ -241,7 +241,7 @@ def _check_inputs(inputs: Inputs, folder: str) -> dict[str, int | str]:
   for text in (*(query.text for query in inputs.queries), *inputs.titles):
     digest.update(text.encode('utf-8') + b'\n')
   num_pseudo = sum(query.own_title is not None for query in inputs.queries)
-  found = {
+  found: dict[str, int | str] = {
     'num_titles': len(inputs.titles),
     'num_queries': len(inputs.queries) - num_pseudo,
     'num_pseudo_queries': num_pseudo,
@@ -277,7 +277,7 @@ def _pairs(
   progress: tqdm.tqdm,
 ) -> rows.Batch:
   """The rows of one shard: 'query', 'title' and 'source', object [n]."""
-  found = []
+  found: list[tuple[str, str, str]] = []
   for query in queries:
     chosen = pair(query, index, len(titles), settings, generator)
     found.extend((query.text, titles[title], source) for title, source in chosen.items())

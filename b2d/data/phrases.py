@@ -53,7 +53,7 @@ class Ngrams:
 
   def __init__(self, max_counted: int = _MAX_COUNTED):
     self._max_counted = max_counted
-    self._counts = collections.Counter()
+    self._counts: collections.Counter[bytes] = collections.Counter()
 
   def add(self, texts: Iterable[bytes]) -> None:
     """Counts the words, parted by white space, of some texts."""

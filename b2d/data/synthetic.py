@@ -155,9 +155,9 @@ class _Shop:
   def draw_pairs(self, rng: np.random.Generator, wish: _Item, num_titles: int) -> list[tuple[str, float]]:
     """Returns up to `num_titles` different (title, relevance): hits, near misses, random ones."""
     pools = self._pools[wish.type_id]
-    hits = [i for i in pools[0] if self._relevance(wish, self._products[i]) == 3.0]
+    hits = np.array([i for i in pools[0] if self._relevance(wish, self._products[i]) == 3.0], int)
     pools = [hits, *pools]
-    chosen = []
+    chosen: list[int] = []
     for pool in rng.choice(len(pools), size=4 * num_titles, p=(0.35, 0.2, 0.2, 0.1, 0.15)):
       if len(chosen) < num_titles and len(pools[pool]):
         index = int(rng.choice(pools[pool]))
@@ -208,7 +208,7 @@ def _draw_splits(shop: _Shop, config: ShopConfig) -> Iterator[tuple[str, list[st
       _SPLITS, (config.num_test_queries, config.num_valid_queries, config.num_labeled_queries, config.num_log_queries)
     )
   )
-  taken = set()
+  taken: set[str] = set()
   for stream, split in enumerate(_SPLITS):
     # A stream of its own, so that a split's size changes none that comes before it.
     rng = np.random.default_rng([config.seed, stream])

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import os
+from typing import Any
 
 from absl import logging
 import numpy as np
@@ -65,7 +66,7 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
     word_vectors.start(model, encoder, _rows(run_config, settings.seed))
   if run_config.student.tokenizer == 'wordpiece':
     tf.io.gfile.copy(run_config.student.tokenizer_vocab, student.vocab_path(folder), overwrite=True)
-  chosen = {}
+  chosen: dict[str, Any] = {}
   if run_config.temperature == 'auto':
     chosen = {'temperature': _choose_temperature(run_config, folder)}
     run_config = dataclasses.replace(run_config, **chosen)
@@ -129,7 +130,7 @@ def _choose_temperature(run_config: config.Distill, folder: str) -> float:
   if tf.io.gfile.exists(trials):
     tf.io.gfile.rmtree(trials)
   reached = runs.read_json(path)
-  best = (min if metric in training.LOWER_IS_BETTER else max)(reached, key=reached.get)
+  best = (min if metric in training.LOWER_IS_BETTER else max)(reached, key=reached.__getitem__)
   logging.info(
     '%s: temperature %s, by %s of a short run: %s',
     folder,
@@ -192,11 +193,9 @@ def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.
   )
   if 'logits' not in batch:
     return tf.reduce_mean(hard)
+  temperature = float(run_config.temperature)
   soft = losses.cross_entropy(
-    logits,
-    losses.soft_targets(batch['logits'], run_config.temperature),
-    temperature=run_config.temperature,
-    rule=run_config.rule,
+    logits, losses.soft_targets(batch['logits'], temperature), temperature=temperature, rule=run_config.rule
   )
   share = run_config.hard_label_share * tf.cast(known, tf.float32)
   loss = tf.reduce_mean((1 - share) * soft + share * hard)

@@ -71,11 +71,12 @@ class _Pool:
   def __init__(self, work, make_state, num_workers, context):
     self._arguments = (work, make_state, num_workers)
     self._context = context
-    self._workers = {}  # Pipe → (process, number of the worker, task).
+    self._workers: dict[Any, tuple] = {}  # Pipe → (process, number of the worker, task).
 
   def run(self, tasks: Sequence[Any]) -> Iterator[int]:
     waiting = collections.deque(tasks)
-    deaths = collections.Counter()
+    pipe: Any
+    deaths: collections.Counter = collections.Counter()
     for number in range(min(self._arguments[2], len(tasks))):
       self._start(number, waiting.popleft())
     while self._workers:

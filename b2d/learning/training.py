@@ -10,6 +10,7 @@ already seen are skipped. Models, losses, optimisers and metrics are the caller'
 """
 
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
@@ -159,7 +160,7 @@ class _Run:
   """State of a run: the counters, the checkpoints, the best weights so far."""
 
   def __init__(self, model, optimizer, evaluate, best_metric, folder):
-    self.counters = dict.fromkeys(_COUNTERS, 0)
+    self.counters: dict[str, Any] = dict.fromkeys(_COUNTERS, 0)
     self.events = tf.summary.create_file_writer(os.path.join(folder, 'events'))
     self._model, self._optimizer, self._folder = model, optimizer, folder
     self._evaluate, self._best_metric = evaluate, best_metric
@@ -303,9 +304,9 @@ def _remaining(batches, prepare, counters, steps):
     epoch, seen = epoch + 1, 0
 
 
-def _prefetch(items: Iterator) -> Iterator:
+def _prefetch(items: Iterator) -> Generator:
   """Yields `items`, made a few ahead by a thread; an exception there is raised here."""
-  ready = queue.Queue(_PREFETCHED_BATCHES)
+  ready: queue.Queue = queue.Queue(_PREFETCHED_BATCHES)
   stopped = threading.Event()
 
   def put(entry):

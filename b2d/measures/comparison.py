@@ -101,7 +101,7 @@ def _against(logits, reference_logits, measures, reference_measures, schema) -> 
 def _intervals(name, reference, result, replicates) -> dict[str, Any]:
   """'interval' and, against the reference, 'difference'; recovered ratios have intervals too."""
   drawn = replicates[name]
-  found = {'interval': {key: bootstrap.interval(values) for key, values in drawn.items()}}
+  found: dict[str, Any] = {'interval': {key: bootstrap.interval(values) for key, values in drawn.items()}}
   if reference and name != reference:
     against = replicates[reference]
     found['interval'] |= {

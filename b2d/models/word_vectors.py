@@ -69,7 +69,8 @@ def start(model: student.StudentModel, encoder: teacher.TeacherModel, batches: I
 
 def frequent_words(batches: Iterable[rows.Batch], fields: Iterable[str], settings: config.Student) -> list[bytes]:
   """The words that the student's tokenizer finds, their suffixes still on; the most frequent first."""
-  counts, seen = collections.Counter(), 0
+  counts: collections.Counter[bytes] = collections.Counter()
+  seen = 0
   for batch in batches:
     for field in fields:
       tokens, _ = text.split(

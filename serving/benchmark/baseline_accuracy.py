@@ -140,7 +140,7 @@ def bm25(titles: Sequence[str], valid: pd.DataFrame) -> tuple[np.ndarray, np.nda
   scores, best = np.zeros(len(valid)), np.ones(len(valid))
   positions = valid.reset_index(drop=True).groupby('query').groups
   for query, at in positions.items():
-    known = [token for token in tokens(query) if token in index.vocab_dict]
+    known = [token for token in tokens(str(query)) if token in index.vocab_dict]
     if known:
       found = index.get_scores(known)
       scores[at] = found[[place[title] for title in valid['title'].iloc[at]]]

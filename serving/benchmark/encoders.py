@@ -131,7 +131,8 @@ def build_onnx(encoder: Encoder, size: Size, vocab_file: str, onnx_dir: str) -> 
 def onnx_graph(encoder: Encoder, size: Size) -> onnx.ModelProto:
   """Returns the float ONNX model: ids, types, mask: int32 [batch, length] → logit [batch, 1]."""
   weights = iter(encoder.encoder.get_weights() + encoder.head.get_weights())
-  nodes, initializers = [], []
+  nodes: list[onnx.NodeProto] = []
+  initializers: list[onnx.TensorProto] = []
 
   def constant(array):
     initializers.append(numpy_helper.from_array(array, f'w{len(initializers)}'))

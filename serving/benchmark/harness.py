@@ -69,7 +69,7 @@ def op_libraries(model_dir: str) -> list[str]:
   ops = saved_model.meta_graphs[0].meta_info_def.stripped_op_list.op
   missing = [op.name.encode() for op in ops if not hasattr(tf.raw_ops, op.name)]
   spec = importlib.util.find_spec('tensorflow_text')
-  if not missing or spec is None:
+  if not missing or spec is None or spec.origin is None:
     return []
   libraries = pathlib.Path(spec.origin).parent.glob('python/ops/*.so')
   return sorted(str(path) for path in libraries if any(name in path.read_bytes() for name in missing))

@@ -72,7 +72,7 @@ def profile(
 
 
 def _micros_by_op(step_stats, op_of) -> collections.Counter:
-  micros = collections.Counter()
+  micros: collections.Counter[str] = collections.Counter()
   for device in step_stats.dev_stats:
     for node in device.node_stats:
       nanos = node.op_end_rel_nanos - node.op_start_rel_nanos

@@ -90,11 +90,12 @@ def plot(results: Sequence[dict], auc_of: dict[str, float], path: str) -> None:
   """Plots AUC against the batch-1 median in microseconds, for the models whose AUC is known."""
   drawn = figure.Figure(figsize=(8, 5), layout='constrained')
   axes = drawn.subplots()
-  known = [result for result in results if result['name'] in auc_of]
-  for number, result in enumerate(known):
+  medians = [(result, cell(result, '1', 1, 'median_us')) for result in results if result['name'] in auc_of]
+  known = [(result, median_us) for result, median_us in medians if median_us is not None]
+  for number, (result, median_us) in enumerate(known):
     tokens = f', {result["tokens"]} tokens' if result['tokens'] else ''
     axes.scatter(
-      cell(result, '1', 1, 'median_us'),
+      median_us,
       auc_of[result['name']],
       marker='osD^'[number // 10 % 4],  # ten colours, then the next marker
       label=f'{result["name"]} ({result["runtime"]}{tokens})',

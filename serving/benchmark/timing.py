@@ -68,7 +68,7 @@ def rows_of(workload: str) -> int:
 
 def call_for(call: Call, stream: Iterator[Columns], seconds: float) -> list[float]:
   """Calls for `seconds`, at least once; returns the seconds that each call took."""
-  latencies = []
+  latencies: list[float] = []
   deadline = time.perf_counter() + seconds
   while not latencies or time.perf_counter() < deadline:
     request = next(stream)
@@ -136,4 +136,4 @@ def profile(
 def _memory_mb(field: str) -> float:
   # Not resource.ru_maxrss: that starts from the peak of the process that forked this one.
   with open('/proc/self/status', encoding='utf-8') as file:
-    return int(re.search(rf'{field}:\s+(\d+)', file.read())[1]) / 1024
+    return int(re.findall(rf'{field}:\s+(\d+)', file.read())[0]) / 1024

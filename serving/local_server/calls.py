@@ -59,9 +59,9 @@ class Calls:
     with self._counted(_spec(request).name, api, 'GRPC'):
       return self._answer(api, request).SerializeToString()
 
-  def rest(self, api: str, spec: bytes, body: bytes) -> bytes:
+  def rest(self, api: str, serialized_spec: bytes, body: bytes) -> bytes:
     """A REST call: its name as in gRPC, a serialised ModelSpec and the body → the answer's body."""
-    spec = model_pb2.ModelSpec.FromString(spec)
+    spec = model_pb2.ModelSpec.FromString(serialized_spec)
     with self._counted(spec.name, api, 'REST'):
       if api == 'GetModelStatus':
         return json.dumps(_to_json(self._manager.status(spec))).encode()

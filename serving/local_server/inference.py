@@ -53,7 +53,7 @@ def run(
   signature = servable.signatures[signature_name]
   _check_input_names(signature, inputs)
   tensor_names = {alias: signature.inputs[alias].name for alias in inputs}
-  feeds = {tensor_names[alias]: inputs[alias] for alias in sorted(inputs, key=tensor_names.get)}
+  feeds = {tensor_names[alias]: inputs[alias] for alias in sorted(inputs, key=tensor_names.__getitem__)}
   _check_inputs(servable, signature, feeds)
   aliases = _output_aliases(signature, output_filter)
   return dict(zip(aliases, servable.run(feeds, tuple(signature.outputs[alias].name for alias in aliases))))

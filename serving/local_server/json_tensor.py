@@ -17,7 +17,7 @@ from tensorflow_serving.apis import regression_pb2
 
 from serving.local_server import status
 
-_TYPES = {
+_TYPES: dict[tf.DType, type | tuple[type, ...]] = {
   tf.float32: (int, float),
   tf.float64: (int, float),
   tf.int32: int,
@@ -134,7 +134,7 @@ def _rows_to_columns(instances, infos):
       'instances is a plain list, but expecting list of objects as multiple input tensors '
       'required as per tensorinfo_map'
     )
-  columns = {name: [] for name in infos}
+  columns: dict[str, list] = {name: [] for name in infos}
   for index, row in enumerate(instances):
     if objects != _is_row_object(row):
       found = 'object but got list' if objects else 'value/list but got object'

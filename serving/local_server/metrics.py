@@ -16,9 +16,11 @@ class Metrics:
 
   def __init__(self):
     self._lock = threading.Lock()
-    self._counts = collections.Counter()  # (model, status name)
-    self._buckets = collections.defaultdict(lambda: [0] * (len(_BUCKETS) + 1))
-    self._sums = collections.Counter()  # (model, API, entrypoint), µs
+    self._counts: collections.Counter[tuple[str, str]] = collections.Counter()  # (model, status name)
+    self._buckets: dict[tuple[str, str, str], list[int]] = collections.defaultdict(lambda: [0] * (len(_BUCKETS) + 1))
+    self._sums: collections.defaultdict[tuple[str, str, str], float] = collections.defaultdict(
+      float
+    )  # (model, API, entrypoint), µs
 
   def record(self, model_name: str, api: str, entrypoint: str, status: str, latency_us: float) -> None:
     """Counts one request; only successful ones have a latency."""

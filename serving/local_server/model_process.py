@@ -41,7 +41,7 @@ class ModelProcess:
     self._threads = futures.ThreadPoolExecutor(max_concurrent, 'call')
     self._call_ids = itertools.count()
     self._lock = threading.Lock()  # guards the pipe's sending end, _pending and _ready
-    self._pending = {}
+    self._pending: dict[int, futures.Future] = {}
     self._ready = False
     self._closing = False
     try:
@@ -88,7 +88,7 @@ class ModelProcess:
     self._process.terminate()
 
   def _call(self, method, arguments, deadline):
-    future = futures.Future()
+    future: futures.Future = futures.Future()
     call_id = next(self._call_ids)
     with self._lock:
       if not self._ready:

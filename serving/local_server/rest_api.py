@@ -64,7 +64,7 @@ class _Front:
     self._max_body_bytes = max_body_bytes
     self._body_timeout_secs = body_timeout_secs
     self._page = _PAGE_FILE.read_text(encoding='utf-8')
-    script = re.search('<script>(.*)</script>', self._page, re.DOTALL).group(1)
+    script = re.findall('<script>(.*)</script>', self._page, re.DOTALL)[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     self._page_policy = (
       f"default-src 'none'; connect-src 'self'; script-src 'sha256-{digest}'; "

@@ -1,5 +1,7 @@
 """One loaded version of a model: a `tf.compat.v1.Session` over its SavedModel, as in the C++ server."""
 
+from typing import Any
+
 from google.protobuf import text_format
 import numpy as np
 import tensorflow as tf
@@ -33,7 +35,7 @@ class Servable:
       loaded = tf.compat.v1.saved_model.loader.load(self._session, ['serve'], path)
     self.signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=loaded.signature_def).signature_def
     self._run_options = config_pb2.RunOptions(timeout_in_ms=int(options.timeout_secs * 1000))
-    self._callables = {}
+    self._callables: dict[tuple, Any] = {}
 
   def run(self, feeds: dict[str, np.ndarray], fetches: tuple[str, ...]) -> list[np.ndarray]:
     """Runs the graph.

@@ -44,7 +44,7 @@ def from_exception(error: Exception) -> StatusError:
   """The error of an exception: a tf.errors.OpError keeps its code, what is unknown is INTERNAL."""
   if isinstance(error, StatusError):
     return error
-  if hasattr(error, 'error_code'):
+  if hasattr(error, 'error_code') and hasattr(error, 'message'):
     return from_number(error.error_code, error.message)
   return StatusError(grpc.StatusCode.INTERNAL, f'{type(error).__name__}: {error}')
 

@@ -7,6 +7,7 @@ goes, and a version that cannot be loaded or warmed up leaves the old one servin
 import os
 import threading
 import time
+from typing import Any
 
 from absl import logging
 import grpc
@@ -33,10 +34,10 @@ class Manager:
   def __init__(self, options: options_lib.Options):
     self._options = options
     self._changing = threading.Lock()
-    self._configs = {}  # name → ModelConfig
-    self._labels = {}  # name → label → version
-    self._serving = {}  # name → version → Servable, replaced and never changed
-    self._statuses = {}  # name → version → ModelVersionStatus
+    self._configs: dict[str, Any] = {}  # name → ModelConfig
+    self._labels: dict[str, dict[str, int]] = {}  # name → label → version
+    self._serving: dict[str, dict[int, Any]] = {}  # name → version → Servable, replaced and never changed
+    self._statuses: dict[str, dict[int, Any]] = {}  # name → version → ModelVersionStatus
 
   def names(self) -> list[str]:
     """The names of the configured models, in the configuration's order."""
