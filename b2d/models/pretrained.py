@@ -1,6 +1,6 @@
-"""Pretrained BERT weights → the encoder of tf-models-official.
+"""Pretrained BERT or MPNet weights → an encoder of tf-models-official's layers.
 
-Reads a Hugging Face folder (config.json, model.safetensors, vocab.txt), a TF1 checkpoint of
+Reads a Hugging Face folder (config.json, model.safetensors, vocab.txt) and, of BERT, a TF1 checkpoint of
 google-research/bert and a TF2 checkpoint of tf-models-official (both: a prefix beside
 bert_config.json and vocab.txt). One name table says which of their tensors is which variable; every
 shape is checked.
@@ -16,8 +16,11 @@ from official.nlp.modeling import networks
 import safetensors
 from safetensors import numpy as safetensors_numpy
 import tensorflow as tf
+import tf_keras
 
 from b2d import runs
+from b2d.models import mpnet
+from b2d.models import text
 
 # Layer of the encoder → module of BERT, by TF1's names. Hugging Face has '.' for '/' and 'layer.0'
 # for 'layer_0'.
@@ -36,7 +39,24 @@ _NAMES = {
   'output_layer_norm': 'output/LayerNorm',
   'pooler_transform': 'pooler/dense',
 }
-_HUGGING_FACE_LEAVES = {'embeddings': 'weight', 'kernel': 'weight', 'gamma': 'weight', 'beta': 'bias', 'bias': 'bias'}
+# Where MPNet's names differ.
+_MPNET_NAMES = {
+  'relative_positions': 'encoder/relative_attention_bias',
+  'self_attention/query': 'attention/attn/q',
+  'self_attention/key': 'attention/attn/k',
+  'self_attention/value': 'attention/attn/v',
+  'self_attention/attention_output': 'attention/attn/o',
+  'self_attention_layer_norm': 'attention/LayerNorm',
+}
+_HUGGING_FACE_LEAVES = {
+  'embeddings': 'weight',
+  'rel_embedding': 'weight',
+  'kernel': 'weight',
+  'gamma': 'weight',
+  'beta': 'bias',
+  'bias': 'bias',
+}
+_MPNET_FIRST_POSITION = 2  # The rows before are never looked up.
 _EXACT_GELU, _TANH_GELU = 'gelu', 'gelu_new'
 _CONFIG_KEYS = {  # Field of Architecture → key of bert_config.json.
   'vocab_size': 'vocab_size',
@@ -47,11 +67,16 @@ _CONFIG_KEYS = {  # Field of Architecture → key of bert_config.json.
   'max_positions': 'max_position_embeddings',
   'type_vocab_size': 'type_vocab_size',
 }
+# Keys of the configuration whose value must be this one, if they are there: nothing else is computed here.
+_FIXED = {
+  'bert': {'layer_norm_eps': 1e-12, 'position_embedding_type': 'absolute', 'is_decoder': False},
+  'mpnet': {'layer_norm_eps': mpnet.NORM_EPSILON, 'relative_attention_num_buckets': mpnet.NUM_BUCKETS},
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """The sizes of a BERT encoder; activation 'gelu' is exact (erf), 'gelu_new' the tanh form."""
+  """Kind and sizes of an encoder; activation 'gelu' is exact (erf), 'gelu_new' the tanh form."""
 
   vocab_size: int
   hidden_size: int
@@ -61,11 +86,22 @@ class Architecture:
   max_positions: int = 512
   type_vocab_size: int = 2
   activation: str = _EXACT_GELU
+  model_type: str = 'bert'
+
+  @property
+  def max_length(self) -> int:
+    """Word pieces of the longest row."""
+    return self.max_positions - (_MPNET_FIRST_POSITION if self.model_type == 'mpnet' else 0)
+
+  @property
+  def marks(self) -> text.Marks:
+    """The pieces around and between the texts of a row."""
+    return text.MPNET_MARKS if self.model_type == 'mpnet' else text.BERT_MARKS
 
   def to_json(self) -> str:
     """The architecture in the form of BERT's own bert_config.json."""
     values = {key: getattr(self, name) for name, key in _CONFIG_KEYS.items()}
-    return json.dumps({**values, 'hidden_act': self.activation}, indent=2) + '\n'
+    return json.dumps({'model_type': self.model_type, **values, 'hidden_act': self.activation}, indent=2) + '\n'
 
 
 def resolve(init_checkpoint: str) -> str:
@@ -100,29 +136,34 @@ def read_architecture(path: str) -> Architecture:
   """The architecture of the checkpoint (a path from `resolve`) or teacher run at `path`.
 
   Raises:
-    ValueError: its configuration is missing, incomplete, or not of a BERT.
+    ValueError: its configuration is missing, incomplete, or not of a BERT or MPNet.
   """
   config_file = beside(path, 'bert_config.json')
   if tf.io.gfile.isdir(path) and not tf.io.gfile.exists(config_file):
     config_file = beside(path, 'config.json')
   values = runs.read_json(config_file)
-  missing = [key for key in _CONFIG_KEYS.values() if key not in values]
   model_type = values.get('model_type', 'bert')
-  if missing or model_type != 'bert':
+  if model_type == 'mpnet':
+    values = {'type_vocab_size': 0, **values}
+  missing = [key for key in _CONFIG_KEYS.values() if key not in values]
+  if missing or model_type not in _FIXED:
     raise ValueError(
-      f'{config_file}: expected the configuration of a BERT, found model_type {model_type!r}'
+      f'{config_file}: expected the configuration of a BERT or MPNet, found model_type {model_type!r}'
       + (f' without {", ".join(missing)}' if missing else '')
     )
+  for key, expected in _FIXED[model_type].items():
+    if values.get(key, expected) != expected:
+      raise ValueError(f'{config_file}: {key} {values[key]!r}: expected {expected!r}, as in the published {model_type}')
   activation = values.get('hidden_act', _EXACT_GELU)
   if activation == _EXACT_GELU and not tf.io.gfile.isdir(path):
     activation = _TANH_GELU  # What google-research/bert and tf-models-official call gelu.
   if activation not in (_EXACT_GELU, _TANH_GELU):
     raise ValueError(f'{config_file}: hidden_act {activation!r}: expected gelu or gelu_new')
   sizes = {name: values[key] for name, key in _CONFIG_KEYS.items()}
-  return Architecture(activation=activation, **sizes)
+  return Architecture(activation=activation, model_type=model_type, **sizes)
 
 
-def load_weights(encoder: networks.BertEncoderV2, path: str, architecture: Architecture) -> None:
+def load_weights(encoder: tf_keras.layers.Layer, path: str, architecture: Architecture) -> None:
   """Sets every variable of `encoder` from the checkpoint at `path`.
 
   Args:
@@ -135,7 +176,7 @@ def load_weights(encoder: networks.BertEncoderV2, path: str, architecture: Archi
   """
   if tf.io.gfile.isdir(path):
     source = beside(path, 'model.safetensors')
-    read = _hugging_face(source)
+    read = _hugging_face(source, architecture.model_type)
   elif any('.ATTRIBUTES/' in name for name, _ in tf.train.list_variables(path)):
     source, read = path, _tf2(path, architecture)
   else:
@@ -166,15 +207,16 @@ def _shapes(layer: str, leaf: str, shape: list[int]) -> list[list[int]]:
   return [joined, shape]
 
 
-def _module(layer: str) -> str:
-  """BERT's name of a layer: 'transformer/layer_0/output' → 'encoder/layer_0/output/dense'."""
+def _module(layer: str, model_type: str = 'bert') -> str:
+  """The checkpoint's name of a layer: 'transformer/layer_0/output' → 'encoder/layer_0/output/dense'."""
+  names = {**_NAMES, **_MPNET_NAMES} if model_type == 'mpnet' else _NAMES
   parts = layer.split('/', 2)
   if parts[0] != 'transformer':
-    return _NAMES[layer]
-  return f'encoder/{parts[1]}/{_NAMES[parts[2]]}'
+    return names[layer]
+  return f'encoder/{parts[1]}/{names[parts[2]]}'
 
 
-def _hugging_face(file: str):
+def _hugging_face(file: str, model_type: str):
   """Reader of model.safetensors: (layer, leaf) → (tensor's name, array or None)."""
   if not tf.io.gfile.exists(file):
     raise ValueError(f'{file}: no such file; save the model with save_pretrained(..., safe_serialization=True)')
@@ -189,12 +231,14 @@ def _hugging_face(file: str):
       ) from error
 
   def read(layer, leaf):
-    module = _module(layer).replace('layer_', 'layer.').replace('/', '.')
+    module = _module(layer, model_type).replace('layer_', 'layer.').replace('/', '.')
     # Old folders have LayerNorm.gamma.
     for name in (f'{module}.{_HUGGING_FACE_LEAVES[leaf]}', f'{module}.{leaf}'):
-      for prefix in ('', 'bert.'):
+      for prefix in ('', f'{model_type}.'):
         if prefix + name in tensors:
           value = tensors[prefix + name].astype(np.float32)
+          if layer == 'position_embedding' and model_type == 'mpnet':
+            value = value[_MPNET_FIRST_POSITION:]
           return prefix + name, value.T if leaf == 'kernel' else value
     return f'{module}.{_HUGGING_FACE_LEAVES[leaf]}', None
 
@@ -255,8 +299,25 @@ def make_encoder(
     architecture: the sizes.
     encoder_class: `networks.BertEncoderV2`, or the functional one of older checkpoints.
     dropout: dropout rate everywhere.
-    first_position_only: the last layer computes [CLS] alone.
+    first_position_only: the last layer computes the first position alone.
   """
+  activation = _tanh_gelu if architecture.activation == _TANH_GELU else _exact_gelu
+  ids = tf.zeros([1, 2], tf.int32)
+  inputs = {'input_word_ids': ids, 'input_mask': ids + 1, 'input_type_ids': ids}
+  if architecture.model_type == 'mpnet':
+    encoder = mpnet.Encoder(
+      vocab_size=architecture.vocab_size,
+      hidden_size=architecture.hidden_size,
+      num_layers=architecture.num_layers,
+      num_attention_heads=architecture.num_attention_heads,
+      intermediate_size=architecture.intermediate_size,
+      max_length=architecture.max_length,
+      inner_activation=activation,
+      dropout=dropout,
+      first_position_only=first_position_only,
+    )
+    encoder(inputs)
+    return encoder
   encoder = encoder_class(
     vocab_size=architecture.vocab_size,
     hidden_size=architecture.hidden_size,
@@ -265,11 +326,10 @@ def make_encoder(
     max_sequence_length=architecture.max_positions,
     type_vocab_size=architecture.type_vocab_size,
     inner_dim=architecture.intermediate_size,
-    inner_activation=_tanh_gelu if architecture.activation == _TANH_GELU else _exact_gelu,
+    inner_activation=activation,
     output_dropout=dropout,
     attention_dropout=dropout,
     output_range=1 if first_position_only else None,
   )
-  ids = tf.zeros([1, 2], tf.int32)
-  encoder({'input_word_ids': ids, 'input_mask': ids + 1, 'input_type_ids': ids})
+  encoder(inputs)
   return encoder

@@ -1,8 +1,8 @@
-"""The teacher: a BERT encoder of tf-models-official with a head, strings in, logits out.
+"""The teacher: a BERT or MPNet encoder with a head, strings in, logits out.
 
-A row is packed as `[CLS] text [SEP]` or `[CLS] query [SEP] title [SEP]`, with ops that model
-servers since 2.15 know. Rows are batched by length, so that little is spent on padding. Weights come from
-`pretrained`, the training loop is `training`'s.
+A row is packed as `[CLS] text [SEP]` or `[CLS] query [SEP] title [SEP]` (MPNet: `<s> query </s></s> title </s>`), with
+ops that model servers since 2.15 know. Rows are batched by length, so that little is spent on padding. Weights come
+from `pretrained`, the training loop is `training`'s.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,8 @@ class TeacherModel(tf_keras.Model):
     self.architecture = architecture
     self._settings = settings
     self._vocab_file = vocab_file
-    self.tokenizer = text.WordPiece(vocab_file)
+    self._marks = architecture.marks
+    self.tokenizer = text.WordPiece(vocab_file, self._marks)
     self.encoder = pretrained.make_encoder(
       architecture, dropout=settings.dropout, first_position_only=settings.pooling == 'cls'
     )
@@ -75,24 +76,24 @@ class TeacherModel(tf_keras.Model):
     return self.classify(self.pack(inputs).to_tensor(self.tokenizer.pad_id), training)
 
   def pack(self, inputs: Mapping[str, tf.Tensor]) -> tf.RaggedTensor:
-    """Strings [n] for each field → int32 ids [n, None], `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
+    """Strings [n] for each field → int32 ids [n, None], with the encoder's marks around and between them.
 
     At most `max_seq_length` ids. Of two texts too long together the longer one is cut, and neither
     below half.
     """
     pieces = [self.tokenizer(inputs[name]) for name in self.fields]
-    room = self._settings.max_seq_length - 1 - len(pieces)
+    between = [self.tokenizer.end_id] * self._marks.ends_between
+    room = self._settings.max_seq_length - 2 - len(between) * (len(pieces) - 1)
     if len(pieces) == 1:
       pieces = [pieces[0][:, :room]]
     else:
       query, title = (piece.row_lengths() for piece in pieces)
       title_room = tf.maximum(room - query, room // 2)
       pieces = [_truncate(pieces[0], room - tf.minimum(title, title_room)), _truncate(pieces[1], title_room)]
-    column = tf.ones([pieces[0].nrows(), 1], tf.int32)
-    parts = [column * self.tokenizer.cls_id]
-    for piece in pieces:
-      parts += [piece, column * self.tokenizer.sep_id]
-    return tf.concat(parts, axis=1)
+    parts = [_repeated([self.tokenizer.start_id], pieces[0]), pieces[0]]
+    for piece in pieces[1:]:
+      parts += [_repeated(between, piece), piece]
+    return tf.concat([*parts, _repeated([self.tokenizer.end_id], pieces[0])], axis=1)
 
   def dense(self, ids: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
     """Those rows of packed ids, padded to the longest: int32 [len(rows), longest]."""
@@ -105,7 +106,7 @@ class TeacherModel(tf_keras.Model):
   def pool(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
     """Packed and padded int32 ids [n, length] → what the head reads, float32 [n, hidden_size]."""
     mask = tf.cast(ids != self.tokenizer.pad_id, tf.int32)
-    separators = tf.cumsum(tf.cast(ids == self.tokenizer.sep_id, tf.int32), axis=1, exclusive=True)
+    separators = tf.cumsum(tf.cast(ids == self.tokenizer.end_id, tf.int32), axis=1, exclusive=True)
     outputs = self.encoder(
       {'input_word_ids': ids, 'input_mask': mask, 'input_type_ids': mask * tf.minimum(separators, 1)}, training=training
     )
@@ -246,16 +247,21 @@ def adamw(settings: config.Training, steps: int):
 
 def _check(settings, architecture, vocab_file, path):
   """Raises ValueError where vocabulary, flags and checkpoint contradict each other."""
-  vocab_size = len(text.read_vocab(vocab_file))
+  vocab_size = len(text.read_vocab(vocab_file, architecture.marks))
   if vocab_size != architecture.vocab_size:
     raise ValueError(
       f'{vocab_file}: expected the {architecture.vocab_size} word pieces of {path}, '
       f'found {vocab_size}; set --vocab_file to the vocabulary that it was trained with'
     )
-  if settings.max_seq_length > architecture.max_positions:
-    raise ValueError(f'--max_seq_length={settings.max_seq_length}: {path} has {architecture.max_positions} positions')
+  if settings.max_seq_length > architecture.max_length:
+    raise ValueError(f'--max_seq_length={settings.max_seq_length}: {path} has {architecture.max_length} positions')
   if settings.num_layers > architecture.num_layers:
     raise ValueError(f'--num_layers={settings.num_layers}: {path} has {architecture.num_layers} layers')
+
+
+def _repeated(ids: list[int], pieces: tf.RaggedTensor) -> tf.Tensor:
+  """The same ids for each row of `pieces`: int32 [n, len(ids)]."""
+  return tf.tile(tf.constant([ids], tf.int32), [pieces.nrows(out_type=tf.int32), 1])
 
 
 def _truncate(pieces: tf.RaggedTensor, limits: tf.Tensor) -> tf.RaggedTensor:

@@ -6,6 +6,7 @@ used. Hashing and n-grams are the student's (`ngrams.py`); packing for BERT is t
 (`teacher.py`).
 """
 
+import dataclasses
 import os
 
 import tensorflow as tf
@@ -13,6 +14,20 @@ import tensorflow_text as tf_text
 
 WHITESPACE = ' \t\n\r\v\f'
 MARK = '\x02'  # 'Start of text': stands before every text.
+
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+  """The pieces with which a kind of encoder packs a row: `start a end`, or `start a end b end`."""
+
+  pad: str
+  start: str
+  end: str
+  ends_between: int  # How often `end` stands between the texts of a pair.
+
+
+BERT_MARKS = Marks('[PAD]', '[CLS]', '[SEP]', 1)
+MPNET_MARKS = Marks('<pad>', '<s>', '</s>', 2)
 _ACCENTS_AND_CONTROLS = r'\p{Mn}|[\x00-\x08\x0e-\x1f\x7f]'
 
 
@@ -120,11 +135,11 @@ def _before_a_delimiter(strip_suffix: str, delimiters: str) -> str:
   return f'(?:{strip_suffix})[{one_of}]'
 
 
-def read_vocab(vocab_file: str) -> list[str]:
+def read_vocab(vocab_file: str, marks: Marks = BERT_MARKS) -> list[str]:
   """Reads a WordPiece vocabulary, one piece a line.
 
   Raises:
-    ValueError: the file is missing, is not UTF-8, or lacks one of the pieces that BERT needs.
+    ValueError: the file is missing, is not UTF-8, or lacks [UNK] or one of the marks.
   """
   if not tf.io.gfile.exists(vocab_file):
     raise ValueError(f'{vocab_file}: no such vocabulary file; set --vocab_file')
@@ -133,7 +148,7 @@ def read_vocab(vocab_file: str) -> list[str]:
       vocab = [line.rstrip('\n') for line in file]
     except UnicodeDecodeError as error:
       raise ValueError(f'{vocab_file}: expected a BERT vocabulary in UTF-8, found other bytes ({error})') from error
-  missing = [piece for piece in ('[PAD]', '[UNK]', '[CLS]', '[SEP]') if piece not in vocab]
+  missing = [piece for piece in (marks.pad, '[UNK]', marks.start, marks.end) if piece not in vocab]
   if missing:
     raise ValueError(f'{vocab_file}: lacks {", ".join(missing)}; expected a BERT vocabulary, one piece a line')
   return vocab
@@ -147,12 +162,13 @@ class WordPiece:
 
   Args of the constructor:
     vocab_file: path of the vocabulary, one piece a line.
+    marks: those of the encoder.
   """
 
-  def __init__(self, vocab_file: str):
-    self.vocab = read_vocab(os.fspath(vocab_file))
+  def __init__(self, vocab_file: str, marks: Marks = BERT_MARKS):
+    self.vocab = read_vocab(os.fspath(vocab_file), marks)
     self.vocab_size = len(self.vocab)
-    self.pad_id, self.cls_id, self.sep_id = (self.vocab.index(piece) for piece in ('[PAD]', '[CLS]', '[SEP]'))
+    self.pad_id, self.start_id, self.end_id = (self.vocab.index(piece) for piece in (marks.pad, marks.start, marks.end))
     self._tokenizer = tf_text.FastWordpieceTokenizer(
       self.vocab, suffix_indicator='##', unknown_token='[UNK]', token_out_type=tf.int32
     )
@@ -164,7 +180,7 @@ class WordPiece:
       strings: string [N].
 
     Returns:
-      int32 [N, None], without [CLS] and [SEP].
+      int32 [N, None], without marks.
     """
     folded = tf_text.case_fold_utf8(_valid_utf8(strings))
     bare = tf.strings.regex_replace(tf_text.normalize_utf8(folded, 'NFD'), _ACCENTS_AND_CONTROLS, '')

@@ -19,30 +19,46 @@ _IDS = np.array([[2, 5, 7, 3, 8, 3], [2, 6, 3, 0, 0, 0]], np.int32)
 _TYPES = np.array([[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]], np.int32)
 
 
-def _numpy_bert(weights, ids, types, gelu):
-  """Reference: sequence [n, length, hidden] and pooled output [n, hidden] of BERT."""
+def _bucket(distance):
+  """T5's bucket of key position - query position: 16 a side, exact up to 7, then in logarithms up to 128."""
+  size = abs(distance)
+  if size >= 8:
+    size = min(15, 8 + int(np.log(size / 8) / np.log(128 / 8) * 8))
+  return size + (16 if distance > 0 else 0)
+
+
+def _numpy_bert(weights, ids, types, gelu, epsilon=1e-12, pad_id=0):
+  """Reference: sequence [n, length, hidden] and pooled output [n, hidden] of BERT, or of MPNet (types None)."""
+  is_mpnet = types is None
+  names = ('attn.q', 'attn.k', 'attn.v') if is_mpnet else ('self.query', 'self.key', 'self.value')
+  output, output_norm = ('attn.o', 'LayerNorm') if is_mpnet else ('output.dense', 'output.LayerNorm')
+  length = ids.shape[1]
 
   def dense(x, name):
     return x @ weights[f'{name}.weight'].T + weights[f'{name}.bias']
 
   def norm(x, name):
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-12)
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
     return x * weights[f'{name}.weight'] + weights[f'{name}.bias']
 
   def heads(x):
     return x.reshape(*x.shape[:2], tiny_bert.HEADS, -1).transpose(0, 2, 1, 3)
 
-  words, positions, kinds = (
-    weights[f'embeddings.{name}_embeddings.weight'] for name in ('word', 'position', 'token_type')
-  )
-  x = norm(words[ids] + positions[: ids.shape[1]] + kinds[types], 'embeddings.LayerNorm')
-  hidden = np.where(ids == 0, -1e9, 0)[:, np.newaxis, np.newaxis, :]
+  words, positions = (weights[f'embeddings.{name}_embeddings.weight'] for name in ('word', 'position'))
+  biases = np.where(ids == pad_id, -1e9, 0)[:, np.newaxis, np.newaxis, :]
+  if is_mpnet:
+    x = words[ids] + positions[2 : 2 + length]
+    buckets = [[_bucket(key - query) for key in range(length)] for query in range(length)]
+    biases = biases + weights['encoder.relative_attention_bias.weight'][buckets].transpose(2, 0, 1)
+  else:
+    x = words[ids] + positions[:length] + weights['embeddings.token_type_embeddings.weight'][types]
+  x = norm(x, 'embeddings.LayerNorm')
   for layer in range(tiny_bert.LAYERS):
     prefix = f'encoder.layer.{layer}'
-    query, key, value = (heads(dense(x, f'{prefix}.attention.self.{name}')) for name in ('query', 'key', 'value'))
-    attention = special.softmax(query @ key.swapaxes(2, 3) / np.sqrt(query.shape[-1]) + hidden, axis=-1)
+    query, key, value = (heads(dense(x, f'{prefix}.attention.{name}')) for name in names)
+    attention = special.softmax(query @ key.swapaxes(2, 3) / np.sqrt(query.shape[-1]) + biases, axis=-1)
     mixed = (attention @ value).transpose(0, 2, 1, 3).reshape(x.shape)
-    x = norm(x + dense(mixed, f'{prefix}.attention.output.dense'), f'{prefix}.attention.output.LayerNorm')
+    x = norm(x + dense(mixed, f'{prefix}.attention.{output}'), f'{prefix}.attention.{output_norm}')
     inner = gelu(dense(x, f'{prefix}.intermediate.dense'))
     x = norm(x + dense(inner, f'{prefix}.output.dense'), f'{prefix}.output.LayerNorm')
   return x, np.tanh(dense(x[:, 0], 'pooler.dense'))
@@ -56,10 +72,10 @@ def _tanh_gelu(x):
   return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-def _load(init_checkpoint):
+def _load(init_checkpoint, **settings):
   path = pretrained.resolve(init_checkpoint)
   architecture = pretrained.read_architecture(path)
-  encoder = pretrained.make_encoder(architecture)
+  encoder = pretrained.make_encoder(architecture, **settings)
   pretrained.load_weights(encoder, path, architecture)
   return encoder
 
@@ -115,6 +131,26 @@ class PretrainedTest(parameterized.TestCase):
     }
     self._assert_is_bert(_load(tiny_bert.write_hugging_face(self._folder(), renamed)), weights, _exact_gelu)
 
+  @parameterized.parameters('', 'mpnet.')
+  def test_mpnet_agrees_with_numpy(self, prefix):
+    weights = tiny_bert.mpnet_tensors()
+    folder = tiny_bert.write_mpnet(self._folder(), {prefix + name: value for name, value in weights.items()})
+    ids = np.array([[0] + [5, 9, 7, 12, 6] * 6 + [2], [0, 8, 2] + 29 * [1]], np.int32)  # Beyond the exact buckets.
+    sequence, pooled = _numpy_bert(weights, ids, None, _exact_gelu, epsilon=1e-5, pad_id=1)
+    inputs = {'input_word_ids': ids, 'input_mask': (ids != 1).astype(np.int32)}
+    outputs = _load(folder)(inputs)
+    np.testing.assert_allclose(outputs['sequence_output'].numpy()[ids != 1], sequence[ids != 1], atol=2e-5)
+    np.testing.assert_allclose(outputs['pooled_output'], pooled, atol=2e-5)
+    np.testing.assert_allclose(_load(folder, first_position_only=True)(inputs)['pooled_output'], pooled, atol=2e-5)
+
+  @parameterized.parameters(
+    ({'relative_attention_num_buckets': 64}, 'relative_attention_num_buckets 64: expected 32'),
+    ({'layer_norm_eps': 1e-12}, 'layer_norm_eps 1e-12: expected 1e-05'),
+  )
+  def test_another_mpnet(self, changes, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _load(tiny_bert.write_mpnet(self._folder(), **changes))
+
   def test_tf1_agrees_with_numpy(self):
     weights = tiny_bert.tensors()
     self._assert_is_bert(_load(self._write_tf1(weights)), weights, _tanh_gelu)
@@ -148,8 +184,9 @@ class PretrainedTest(parameterized.TestCase):
     pretrained.load_weights(encoder, path, whole)
     self.assertLen(encoder.transformer_layers, 1)
 
-  def test_architecture_round_trip(self):
-    whole = pretrained.read_architecture(tiny_bert.write_hugging_face(self._folder(), hidden_act='gelu_new'))
+  @parameterized.parameters(tiny_bert.write_hugging_face, tiny_bert.write_mpnet)
+  def test_architecture_round_trip(self, write):
+    whole = pretrained.read_architecture(write(self._folder(), hidden_act='gelu_new'))
     folder = self._folder()
     with open(os.path.join(folder, 'bert_config.json'), 'w', encoding='utf-8') as file:
       file.write(whole.to_json())
@@ -176,6 +213,9 @@ class PretrainedTest(parameterized.TestCase):
       ({'model_type': 'roberta'}, "model_type 'roberta'"),
       ({'hidden_act': 'relu'}, "'relu'"),
       ({'vocab_size': None}, 'without vocab_size'),
+      ({'position_embedding_type': 'relative_key'}, "position_embedding_type 'relative_key': expected 'absolute'"),
+      ({'is_decoder': True}, 'is_decoder True: expected False'),
+      ({'layer_norm_eps': 1e-5}, 'layer_norm_eps 1e-05: expected 1e-12'),
     ):
       values = {'model_type': 'bert', **tiny_bert.bert_config(), **changes}
       with open(os.path.join(folder, 'config.json'), 'w', encoding='utf-8') as file:

@@ -1,5 +1,6 @@
 """Packing, batches by length, precision, and what `build` and `load` refuse."""
 
+import itertools
 import os
 import tempfile
 
@@ -15,6 +16,7 @@ from b2d.models import teacher
 from tests import tiny_bert
 
 _PIECE = {piece: index for index, piece in enumerate(tiny_bert.VOCAB)}
+_ALL_MPNET = os.path.join(os.path.dirname(__file__), '../../runs/all-mpnet-base-v2')
 _TEXTS = [b'', b'good film', b'not very funny .', b'dull', b'the film was not good , it was ' + b'very ' * 9 + b'bad']
 
 
@@ -56,6 +58,27 @@ class TeacherTest(parameterized.TestCase):
   def test_packs_a_pair(self, query, title, expected):
     self.assertEqual(self._pack(self.of_pairs, query=query, title=title), _ids(expected))
 
+  def test_packs_as_mpnet(self):
+    checkpoint = tiny_bert.write_mpnet(self.create_tempdir().full_path)
+    piece = {piece: index for index, piece in enumerate(tiny_bert.MPNET_VOCAB)}
+    model = teacher.build(self._settings(init_checkpoint=checkpoint), 2, ('query', 'title'))
+    for query, title, expected in (
+      ('red shoe', 'blue shoe', '<s> red shoe </s> </s> blue shoe </s>'),
+      ('red ' * 99, 'blue ' * 99, '<s> ' + 'red ' * 4 + '</s> </s> ' + 'blue ' * 4 + '</s>'),
+    ):
+      self.assertEqual(self._pack(model, query=query, title=title), [piece[mark] for mark in expected.split()])
+    single = teacher.build(self._settings(init_checkpoint=checkpoint), 2)
+    self.assertEqual(self._pack(single, text='red shoe'), [piece[mark] for mark in '<s> red shoe </s>'.split()])
+
+  def test_all_mpnet_base_v2(self):
+    if not os.path.isdir(_ALL_MPNET):
+      self.skipTest(f'{_ALL_MPNET}: no such folder; run make base_teacher')
+    model = teacher.build(config.Teacher(init_checkpoint=_ALL_MPNET, pooling='mean'), 2)
+    texts = [b'A man is eating food.', b'A man eats something.', b'The girl is carrying a baby.']
+    states = model.embed(_batch(texts))
+    states /= np.linalg.norm(states, axis=1, keepdims=True)
+    np.testing.assert_allclose(states[1:] @ states[0], [0.9360, -0.0559], atol=1e-3)  # The publisher's own.
+
   def test_segments(self):
     model = teacher.build(self._settings(), 2, ('query', 'title'))
     seen = []
@@ -91,8 +114,9 @@ class TeacherTest(parameterized.TestCase):
     np.testing.assert_array_equal(batches[0]['label'], again[0]['label'])
 
   def test_only_used_variables_are_trained(self):
-    for pooling in config.groups.POOLINGS:
-      model = teacher.build(self._settings(pooling=pooling), 2)
+    mpnet = tiny_bert.write_mpnet(self.create_tempdir().full_path)
+    for pooling, checkpoint in itertools.product(config.groups.POOLINGS, (self.checkpoint, mpnet)):
+      model = teacher.build(self._settings(pooling=pooling, init_checkpoint=checkpoint), 2)
       with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model({'text': tf.constant(['good film'])}, training=True) ** 2)
       self.assertNotIn(None, tape.gradient(loss, model.trainable_variables))
@@ -118,9 +142,12 @@ class TeacherTest(parameterized.TestCase):
     tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), 1).save()
     return folder, model
 
-  @parameterized.parameters({'pooling': 'cls', 'num_layers': 1}, {'pooling': 'mean', 'num_layers': 0})
-  def test_load_equals_saved(self, **changes):
-    folder, model = self._run(**changes)
+  @parameterized.product(
+    changes=({'pooling': 'cls', 'num_layers': 1}, {'pooling': 'mean', 'num_layers': 0}),
+    write=(tiny_bert.write_hugging_face, tiny_bert.write_mpnet),
+  )
+  def test_load_equals_saved(self, changes, write):
+    folder, model = self._run(**changes, init_checkpoint=write(self.create_tempdir().full_path))
     self.assertLen(model.encoder.transformer_layers, changes['num_layers'] or 2)
     loaded = teacher.load(folder)
     np.testing.assert_array_equal(loaded.predict_logits(_batch(_TEXTS)), model.predict_logits(_batch(_TEXTS)))

@@ -116,7 +116,7 @@ class WordPieceTest(absltest.TestCase):
 
   def test_ids_as_berts(self):
     tokenizer = text.WordPiece(tiny_bert.write_vocab(self.folder))
-    self.assertEqual((tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id), (0, 2, 3))
+    self.assertEqual((tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id), (0, 2, 3))
     self.assertEqual(tokenizer.vocab_size, len(tiny_bert.VOCAB))
     found = tokenizer(tf.constant(['A  Fílm!', 'sh\x00oe\u0301s good\tbad', '', 'x' * 500]))
     self.assertEqual(found.to_list(), [[9, 7, 38], [23, 18, 5, 6], [], [1]])
