@@ -92,7 +92,7 @@ class Teacher(base.Config):
 
   init_checkpoint: str = base.option(
     '',
-    'Folder of a Hugging Face BERT (config.json, model.safetensors, vocab.txt), or prefix of a TF1 or '
+    'Folder of a Hugging Face BERT or MPNet (config.json, model.safetensors, vocab.txt), or prefix of a TF1 or '
     'TF2 BERT checkpoint beside its bert_config.json and vocab.txt. Empty: from scratch.',
   )
   vocab_file: str = base.option('', 'WordPiece vocabulary; empty: vocab.txt beside the checkpoint.')
