@@ -5,11 +5,13 @@ r"""Fine-tunes a BERT teacher on labelled rows.
         --output_dir=runs/mine/teacher
 
 Single texts or pairs; classes, or grades with --label_range. A killed run goes on where it was when
-the command is repeated. The run folder holds the best weights (best/), vocabulary, configuration,
-metrics.json, and TensorBoard events (events/).
+the command is repeated, in the precision that it was begun in. The run folder holds the best weights (best/),
+vocabulary, configuration, metrics.json, and TensorBoard events (events/).
 """
 
 import functools
+import json
+import os
 
 from absl import logging
 import tensorflow as tf
@@ -19,6 +21,7 @@ from b2d import config
 from b2d import runs
 from b2d.data import rows
 from b2d.learning import losses
+from b2d.learning import precision
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import teacher
@@ -29,7 +32,7 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
   """Runs the whole step, or what is left of it.
 
   Returns:
-    The best held-out metrics and the training's speed; also in metrics.json.
+    The best held-out metrics, the training's speed and precision; also in metrics.json.
 
   Raises:
     ValueError: rows, checkpoint, or run folder are not what the configuration says.
@@ -47,14 +50,14 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
   held_out = rows.read_labelled(run_config.valid_files, run_config.schema)
   if held_out:
     metrics.require_measurable(held_out['label'], run_config.schema)
-  tf_keras.utils.set_random_seed(settings.seed)
-  model = teacher.build(
-    run_config.teacher, run_config.schema.num_classes, run_config.schema.fields, run_config.precision
-  )
+  model = _build(run_config, 'float32')  # A wrong checkpoint leaves no folder behind.
   folder = runs.start(run_config, 'finetune')
   model.save_description(folder)
+  arithmetic = _precision(run_config, next(rows.read(train_files, run_config.schema, settings.train_batch_size)))
+  precision.warn_if_slow(arithmetic)
+  model = _build(run_config, arithmetic)
   logging.info('%s: %d rows, %d steps', folder, num_rows, training.num_steps(settings, num_rows))
-  return training.fit(
+  result = training.fit(
     model=model,
     optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
     loss=functools.partial(_loss, model, run_config.schema),
@@ -66,6 +69,39 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
     settings=settings,
     folder=folder,
   )
+  return {**result, 'precision': arithmetic}
+
+
+def _build(run_config, arithmetic):
+  """The teacher before its training, the same one each time."""
+  tf_keras.utils.set_random_seed(run_config.training.seed)
+  return teacher.build(run_config.teacher, run_config.schema.num_classes, run_config.schema.fields, arithmetic)
+
+
+def _precision(run_config, batch) -> str:
+  """'float32' or 'bfloat16': the one that the run was begun in, else by a few steps on the rows of `batch`."""
+  if run_config.precision != 'auto':
+    return run_config.precision
+  path = os.path.join(run_config.output_dir, 'precision.json')
+  if tf.io.gfile.exists(path):
+    return runs.read_json(path)['precision']
+  chosen = precision.choose(lambda: {name: _step(run_config, name, batch) for name in config.groups.PRECISIONS})
+  runs.write_text(path, json.dumps({'precision': chosen}) + '\n')
+  return chosen
+
+
+def _step(run_config, arithmetic, batch):
+  """() → the gradients' norm on the rows of `batch`, of a model of few layers."""
+  model = teacher.shallow(run_config.output_dir, arithmetic)
+  batch = next(model.train_batches(iter([batch]), rows.size(batch), seed=0))
+
+  @tf.function
+  def gradients():
+    with tf.GradientTape() as tape:
+      value = _loss(model, run_config.schema, batch)
+    return tf.linalg.global_norm(tape.gradient(value, model.trainable_variables))
+
+  return lambda: gradients().numpy()
 
 
 def _loss(model, schema, batch):

@@ -1,4 +1,4 @@
-"""The whole method on a generated shop, in minutes: teacher, soft labels, student, baseline, SavedModel.
+"""The whole method on a generated shop: teacher, soft labels, student, baseline, SavedModel.
 
     python -m b2d.quickstart --output_dir=runs/quickstart
 

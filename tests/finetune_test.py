@@ -11,6 +11,7 @@ import tensorflow as tf
 from b2d import config
 from b2d import finetune
 from b2d import runs
+from b2d.learning import precision
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import teacher
@@ -61,6 +62,7 @@ class FinetuneTest(absltest.TestCase):
       output_dir=changes['output_dir'],
       schema=config.Schema(**{'label_column': 'label', **(schema or {})}),
       teacher=config.Teacher(**{**tiny, **(teacher_settings or {})}),
+      precision=changes.get('precision', 'float32'),
       training=config.Training(
         train_batch_size=16,
         learning_rate=changes.get('learning_rate', 1e-2),
@@ -110,6 +112,24 @@ class FinetuneTest(absltest.TestCase):
     for name in ('step', 'auc', 'log_loss'):
       self.assertAlmostEqual(resumed[name], self.whole[name], places=5)
 
+  def test_auto_is_on_record_and_kept(self):
+    # A run that was begun in bfloat16 goes on so, wherever that may be.
+    with absltest.mock.patch.object(precision, 'choose', return_value='bfloat16') as choose:
+      with absltest.mock.patch.object(training, 'fit', side_effect=KeyboardInterrupt):
+        with self.assertRaises(KeyboardInterrupt):
+          finetune.finetune(self._config(output_dir=self.new_dir, precision='auto'))
+      with absltest.mock.patch.object(teacher, 'build', wraps=teacher.build) as build:
+        result = finetune.finetune(self._config(output_dir=self.new_dir, precision='auto'))
+    self.assertEqual(choose.call_count, 1)
+    self.assertEqual(build.call_args.args[-1], 'bfloat16')
+    self.assertEqual(result['precision'], 'bfloat16')
+
+  def test_auto_times_the_steps_of_both(self):
+    with absltest.mock.patch.object(precision, '_layer_ratio', return_value=1.0), self.assertLogs(level='INFO') as logs:
+      result = finetune.finetune(self._config(output_dir=self.new_dir, precision='auto', epochs=1))
+    self.assertIn(result['precision'], config.groups.PRECISIONS)
+    self.assertIn(f'--precision=auto: {result["precision"]}; a small batch takes', '\n'.join(logs.output))
+
   def test_graded_pairs(self):
     lines = [('red shoe', f'red shoe {i}', 1 + i % 3 * 0.75) for i in range(40)]
     path = self._write('pairs.tsv', lines, ('query', 'title', 'grade'))
@@ -129,7 +149,7 @@ class FinetuneTest(absltest.TestCase):
     result = finetune.finetune(
       self._config({'num_classes': 3}, train=path, valid=(), epochs=1, output_dir=self.new_dir)
     )
-    self.assertEqual(set(result), {'step', 'seconds', 'rows_per_sec'})
+    self.assertEqual(set(result), {'step', 'seconds', 'rows_per_sec', 'precision'})
     self.assertEqual(teacher.load(self.new_dir).num_classes, 3)
 
   def _assert_refused(self, message, schema=None, **changes):

@@ -22,8 +22,8 @@ from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.data import synthetic
 from b2d.learning import training
-from b2d.models import scoring
 from b2d.models import student
+from b2d.models import teacher
 from export import __main__ as export
 from flags import distill_flags
 from flags import evaluate_flags
@@ -101,7 +101,6 @@ class PipelineTest(absltest.TestCase):
           'num_workers': 1,
           'input_files': [shop['unlabeled']],
           'rows_per_shard': 100,
-          'precision': 'float32',
         },
       ),
       'student': (distill, distill_flags.parse, {**valid, **_STUDENT, 'soft_labels': [dirs['soft_labels']]}),
@@ -153,8 +152,10 @@ class PipelineTest(absltest.TestCase):
     self.assertEqual(
       [(query.decode(), title.decode()) for query, title in zip(found['query'], found['title'])], expected
     )
-    logits = scoring.load(self.dirs['teacher']).predict_logits(found)
-    np.testing.assert_allclose(found['logits'][:, 0], logits, atol=1e-4)
+    arithmetic = runs.read_json(os.path.join(self.dirs['soft_labels'], 'metrics.json'))['precision']
+    logits = teacher.load(self.dirs['teacher'], arithmetic).predict_logits(found)
+    tolerance = {'float32': 1e-4, 'bfloat16': 0.05}[arithmetic]
+    np.testing.assert_allclose(found['logits'][:, 0], logits, atol=tolerance)
     self.assertGreater(np.ptp(logits[:, 1] - logits[:, 0]), 1e-3)
 
   def test_evaluation_of_all_models(self):

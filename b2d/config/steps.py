@@ -16,7 +16,9 @@ class Finetune(base.Config):
   schema: groups.Schema = groups.Schema()
   teacher: groups.Teacher = groups.Teacher()
   precision: str = base.option(
-    'float32', 'Arithmetic of the matrix products in training; weights stay float32.', groups.PRECISIONS
+    'auto',
+    'Arithmetic of the matrix products in training; weights stay float32. auto: whichever is faster on this processor.',
+    ('auto', *groups.PRECISIONS),
   )
   training: groups.Training = groups.Training(weight_decay=0.01)
 
@@ -45,7 +47,11 @@ class Label(base.Config):
   rows_per_shard: int = base.option(8192, 'Rows a shard: what a killed worker loses at most.')
   label_batch_tokens: int = base.option(4096, 'Word pieces a batch; rows are batched by length.')
   num_workers: int = base.option(0, 'Local worker processes; 0: one for each core.')
-  precision: str = base.option('bfloat16', 'Arithmetic of the matrix products.', groups.PRECISIONS)
+  precision: str = base.option(
+    'auto',
+    'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',
+    ('auto', *groups.PRECISIONS),
+  )
   phrases_per_row: int = base.option(
     0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled too: cheap transfer rows.'
   )

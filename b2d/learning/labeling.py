@@ -1,7 +1,7 @@
 """Labelling: rows → soft labels, one task a shard; a killed run costs at most the shards in flight.
 
 1. plan: the input files are streamed once into `inputs/part-*.parquet`; `plan.json`, written last,
-   records their rows and what they were made from.
+   records their rows, what they were made from, and the precision.
 2. one task a shard: read inputs/part-k, score it, write part-k under a temporary name, rename. A
    shard that is there is finished, so a rerun labels only what is missing.
 3. when all shards are there: `manifest.json`, checked against the plan, and inputs/ goes.
@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import time
 from typing import Any
@@ -30,10 +31,13 @@ from b2d.data import phrases
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import engines
+from b2d.learning import precision
 from b2d.models import student
 from b2d.models import teacher
 
-Scorer = Callable[[rows.Batch], np.ndarray]  # Batch of n rows → logits float32 [n, num_classes].
+# Batch of n rows → logits float32 [n, num_classes]; reports rows as they are done.
+Scorer = Callable[[rows.Batch, engines.Report], np.ndarray]
+_TIMED_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,7 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
     make_scorer: picklable; called once in every worker. None: as the configuration says.
 
   Returns:
-    rows of the folder; seconds and rows_per_sec of this run.
+    rows of the folder; seconds and rows_per_sec of this run; the precision.
 
   Raises:
     ValueError: bad input, or inputs or teacher changed since the labelling began.
@@ -74,21 +78,27 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
   fingerprint = _fingerprint(label_config, files)
   started = time.time()
   _remove_temporary(folder)
-  shards = _plan(label_config, files, fingerprint)
+  plan = _plan(label_config, files, fingerprint)
+  shards = plan['shards']
   tasks = [ShardTask(index, num_rows, num_classes, folder) for index, num_rows in enumerate(shards.values())]
   missing = [task for task in tasks if not tf.io.gfile.exists(task.output_path)]
   if not tf.io.gfile.exists(os.path.join(folder, 'manifest.json')):
-    _run(label_config, make_scorer, missing, sum(shards.values()))
+    _run(dataclasses.replace(label_config, precision=plan['precision']), make_scorer, missing, sum(shards.values()))
     name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
     soft_labels.write_manifest(folder, soft_labels.Manifest((name,), num_classes, label_config.schema.fields, shards))
   if tf.io.gfile.exists(os.path.join(folder, 'inputs')):
     tf.io.gfile.rmtree(os.path.join(folder, 'inputs'))
   seconds = time.time() - started
   labelled = sum(task.num_rows for task in missing)
-  return {'rows': sum(shards.values()), 'seconds': seconds, 'rows_per_sec': labelled / seconds}
+  return {
+    'rows': sum(shards.values()),
+    'seconds': seconds,
+    'rows_per_sec': labelled / seconds,
+    'precision': plan['precision'],
+  }
 
 
-def label_shard(task: ShardTask, score: Scorer) -> int:
+def label_shard(task: ShardTask, score: Scorer, report: engines.Report) -> int:
   """Scores one shard and writes it under its final name.
 
   Returns:
@@ -103,7 +113,7 @@ def label_shard(task: ShardTask, score: Scorer) -> int:
       f'{task.input_path}: expected {task.num_rows} rows, found {rows.size(batch)}; '
       f'remove {task.output_dir} and label again'
     )
-  logits = score(batch)
+  logits = score(batch, report)
   if logits.shape != (task.num_rows, task.num_classes) or not np.isfinite(logits).all():
     raise ValueError(
       f'{task.input_path}: expected finite logits [{task.num_rows}, '
@@ -187,8 +197,8 @@ def _remove_temporary(folder: str) -> None:
     tf.io.gfile.remove(path)
 
 
-def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, Any]) -> dict[str, int]:
-  """Writes the shards of inputs, or takes up a plan that is there: {shard: rows}."""
+def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, Any]) -> dict[str, Any]:
+  """Writes the shards of inputs, or takes up a plan that is there: 'shards' {shard: rows}, 'precision'."""
   folder = label_config.output_dir
   path = os.path.join(folder, 'plan.json')
   if tf.io.gfile.exists(path):
@@ -198,7 +208,7 @@ def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, A
         raise ValueError(
           f'{name}: has changed since {folder} was begun; remove that folder or choose another --output_dir'
         )
-    return plan['shards']
+    return plan
   inputs = os.path.join(folder, 'inputs')
   if tf.io.gfile.exists(inputs):
     tf.io.gfile.rmtree(inputs)
@@ -208,12 +218,30 @@ def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, A
   batches = rows.rebatch(_inputs(label_config, files), label_config.rows_per_shard)
   for index, batch in enumerate(batches):
     shards[soft_labels.shard_name(index)] = soft_labels.write_shard(inputs, index, batch)
-  runs.write_text(path, json.dumps({'made_from': fingerprint, 'shards': shards}, indent=1) + '\n')
+  plan = {'made_from': fingerprint, 'shards': shards, 'precision': _precision(label_config, inputs)}
+  runs.write_text(path, json.dumps(plan, indent=1) + '\n')
   num_rows = sum(shards.values())
   logging.info(
     '%s: planned %d rows in %d shards, %.0f rows/s', folder, num_rows, len(shards), num_rows / (time.time() - started)
   )
-  return shards
+  return plan
+
+
+def _precision(label_config: config.Label, inputs: str) -> str:
+  """'float32' or 'bfloat16': what was asked for, or the faster one on rows of `inputs`. Only a BERT has a choice."""
+  teacher_dir = label_config.teacher_dir
+  if not teacher_dir or runs.step_of(teacher_dir) != 'finetune':
+    return 'float32'
+  if label_config.precision != 'auto':
+    return label_config.precision
+  batch = soft_labels.read_shard(os.path.join(inputs, soft_labels.shard_name(0)), 1, label_config.schema.num_classes)
+  batch = rows.take(batch, slice(None, None, math.ceil(rows.size(batch) / _TIMED_ROWS)))
+
+  def calls():
+    models = {name: teacher.shallow(teacher_dir, name) for name in config.groups.PRECISIONS}
+    return {name: functools.partial(model.predict_logits, batch) for name, model in models.items()}
+
+  return precision.choose(calls)
 
 
 def _inputs(label_config: config.Label, files: list[str]) -> Iterator[rows.Batch]:
@@ -244,22 +272,31 @@ def _run(
   if make_scorer is None and label_config.scores_columns:
     make_scorer, num_workers = _imported_scorer, 1
   elif make_scorer is None:
+    precision.warn_if_slow(label_config.precision)
     make_scorer = functools.partial(
       _teacher_scorer, label_config.teacher_dir, label_config.precision, label_config.label_batch_tokens
     )
   done = num_rows - sum(task.num_rows for task in missing)
-  results = engines.run_tasks(missing, label_shard, make_scorer, num_workers)
   with tqdm.tqdm(total=num_rows, initial=done, unit='row', unit_scale=True, desc='label') as progress:
-    for labelled in results:
-      progress.update(labelled)
+    for _ in engines.run_tasks(missing, label_shard, make_scorer, num_workers, progress.update):
+      pass  # A shard is done; its rows were reported.
 
 
 def _imported_scorer() -> Scorer:
-  return lambda batch: batch['logits'][:, 0, :]
+  return _at_once(lambda batch: batch['logits'][:, 0, :])
 
 
-def _teacher_scorer(folder: str, precision: str, max_tokens: int) -> Scorer:
+def _teacher_scorer(folder: str, arithmetic: str, max_tokens: int) -> Scorer:
   if runs.step_of(folder) == 'distill':
-    return student.load(folder).predict_logits
-  model = teacher.load(folder, precision)
-  return functools.partial(model.predict_logits, max_tokens=max_tokens)
+    return _at_once(student.load(folder).predict_logits)
+  model = teacher.load(folder, arithmetic)
+  return lambda batch, report: model.predict_logits(batch, max_tokens, report)
+
+
+def _at_once(predict: Callable[[rows.Batch], np.ndarray]) -> Scorer:
+  def score(batch, report):
+    logits = predict(batch)
+    report(len(logits))
+    return logits
+
+  return score

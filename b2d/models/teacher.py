@@ -5,6 +5,7 @@ ops that model servers since 2.15 know. Rows are batched by length, so that litt
 from `pretrained`, the training loop is `training`'s.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
@@ -116,23 +117,26 @@ class TeacherModel(tf_keras.Model):
     states = tf.cast(outputs['sequence_output'], tf.float32)
     return tf.reduce_sum(states * weights, axis=1) / tf.reduce_sum(weights, axis=1)
 
-  def predict_logits(self, batch: Mapping[str, np.ndarray], max_tokens: int = 4096) -> np.ndarray:
+  def predict_logits(
+    self, batch: Mapping[str, np.ndarray], max_tokens: int = 4096, report: Callable[[int], Any] = lambda num_rows: None
+  ) -> np.ndarray:
     """Logits of every row, computed in batches of rows of like length.
 
     Args:
       batch: bytes [n] for each field.
       max_tokens: padded word pieces a batch.
+      report: told the number of rows of each batch that is done.
 
     Returns:
       float32 [n, num_classes].
     """
-    return self._in_batches(self._classify_some, self.num_classes, batch, max_tokens)
+    return self._in_batches(self._classify_some, self.num_classes, batch, max_tokens, report)
 
   def embed(self, batch: Mapping[str, np.ndarray], max_tokens: int = 4096) -> np.ndarray:
     """What the head reads of every row, float32 [n, hidden_size]; arguments as in `predict_logits`."""
-    return self._in_batches(self._pool_some, self.architecture.hidden_size, batch, max_tokens)
+    return self._in_batches(self._pool_some, self.architecture.hidden_size, batch, max_tokens, lambda num_rows: None)
 
-  def _in_batches(self, function, width, batch, max_tokens):
+  def _in_batches(self, function, width, batch, max_tokens, report):
     """`function` of every row, float32 [n, width], called with rows of like length."""
     ids = self._pack_strings({name: tf.convert_to_tensor(batch[name], tf.string) for name in self.fields})
     lengths = ids.row_lengths().numpy()
@@ -140,6 +144,7 @@ class TeacherModel(tf_keras.Model):
     values = np.empty([len(order), width], np.float32)
     for rows in _cut_by_tokens(order, lengths, max_tokens):
       values[rows] = function(ids, rows).numpy()
+      report(len(rows))
     return values
 
   def train_batches(
@@ -220,18 +225,25 @@ def load(folder: str, precision: str = 'float32') -> TeacherModel:
   Raises:
     ValueError: the folder holds no trained teacher.
   """
-  run_config = runs.load_config(folder, config.Finetune, 'finetune')
-  architecture = pretrained.read_architecture(folder)
-  with _dtype_policy(precision):
-    model = TeacherModel(
-      run_config.teacher,
-      architecture,
-      os.path.join(folder, 'vocab.txt'),
-      run_config.schema.num_classes,
-      run_config.schema.fields,
-    )
+  model = _untrained(folder, pretrained.read_architecture(folder), precision)
   training.restore_best(model, folder)
   return model
+
+
+def shallow(folder: str, precision: str) -> TeacherModel:
+  """The teacher of `folder` with two layers and fresh weights: its layers' time can be told in a moment."""
+  architecture = pretrained.read_architecture(folder)
+  # Not one: with --pooling=cls the last one computes the first position alone.
+  return _untrained(folder, dataclasses.replace(architecture, num_layers=min(2, architecture.num_layers)), precision)
+
+
+def _untrained(folder: str, architecture: pretrained.Architecture, precision: str) -> TeacherModel:
+  run_config = runs.load_config(folder, config.Finetune, 'finetune')
+  vocab_file = os.path.join(folder, 'vocab.txt')
+  with _dtype_policy(precision):
+    return TeacherModel(
+      run_config.teacher, architecture, vocab_file, run_config.schema.num_classes, run_config.schema.fields
+    )
 
 
 def adamw(settings: config.Training, steps: int):

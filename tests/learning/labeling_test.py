@@ -16,6 +16,7 @@ from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import labeling
+from b2d.learning import precision
 
 _NUM_ROWS = 50
 _CONTEXT = multiprocessing.get_context('forkserver')  # TensorFlow is imported once for all workers.
@@ -23,7 +24,7 @@ _CONTEXT.set_forkserver_preload(['b2d.learning.labeling'])
 _RUN_TASKS = functools.partial(engines.run_tasks, start_method='forkserver')
 
 
-def _score(journal, deadly, batch):
+def _score(journal, deadly, batch, report):
   """Logits [0, number of the row]; notes the shard in the journal; dies at the text `deadly`."""
   if deadly in batch['text'].tolist() and not os.path.exists(f'{journal}.died'):
     if not deadly.endswith(b'!'):  # Else it dies each time.
@@ -31,6 +32,7 @@ def _score(journal, deadly, batch):
     os._exit(9)
   with open(journal, 'ab') as file:
     file.write(b'%b\n' % batch['text'][0])
+  report(rows.size(batch))
   margins = np.array([float(text.strip(b'!')) for text in batch['text']], np.float32)
   return np.stack([np.zeros_like(margins), margins], axis=1)
 
@@ -41,9 +43,18 @@ def _make_scorer(journal, deadly=b'none'):
 
 def _make_slow_scorer(journal):
 
-  def score(batch):
+  def score(batch, report):
     time.sleep(0.05)
-    return _score(journal, b'none', batch)
+    return _score(journal, b'none', batch, report)
+
+  return score
+
+
+def _make_batch_scorer(journal):
+  def score(batch, report):
+    for start in range(0, rows.size(batch), 10):
+      part = _score(journal, b'none', rows.take(batch, slice(start, start + 10)), report)
+    return np.zeros([rows.size(batch), 2], np.float32) + part[0]
 
   return score
 
@@ -64,7 +75,12 @@ class LabelingTest(absltest.TestCase):
     )
     runs.write_metrics(teacher, {'step': 7})
     self.config = config.Label(
-      input_files=(self.input,), teacher_dir=teacher, output_dir=self._path('out'), rows_per_shard=8, num_workers=1
+      input_files=(self.input,),
+      teacher_dir=teacher,
+      output_dir=self._path('out'),
+      rows_per_shard=8,
+      num_workers=1,
+      precision='float32',
     )
     self.journal = self._path('journal')
     os.makedirs(self._path('out'))
@@ -96,6 +112,14 @@ class LabelingTest(absltest.TestCase):
     done = [name for name in os.listdir(self._path('out')) if name.endswith('.parquet')]
     with open(self.journal, 'w') as file:
       file.write(''.join(f'{int(name[5:10]) * 8}\n' for name in done))
+
+  def test_progress_moves_with_batches_not_shards(self):
+    done = []
+    with mock.patch.object(labeling.tqdm, 'tqdm') as bar:
+      bar.return_value.__enter__.return_value.update = done.append
+      make_scorer = functools.partial(_make_batch_scorer, self.journal)
+      labeling.label(dataclasses.replace(self.config, rows_per_shard=_NUM_ROWS), make_scorer)
+    self.assertEqual(done, [10] * 5)
 
   def test_labels_every_row(self):
     result = self._label()
@@ -142,6 +166,25 @@ class LabelingTest(absltest.TestCase):
     self._label()
     self._assert_all_labelled_once()
 
+  def test_a_resumed_run_keeps_its_precision(self):
+    made_with = []
+
+    def make_teacher(folder, arithmetic, max_tokens):
+      del folder, max_tokens
+      made_with.append(arithmetic)
+      raise KeyboardInterrupt
+
+    automatic = dataclasses.replace(self.config, precision='auto')
+    with (
+      mock.patch.object(precision, 'choose', side_effect=['bfloat16', 'float32']),
+      mock.patch.object(labeling, '_teacher_scorer', make_teacher),
+    ):
+      for _ in range(2):
+        with self.assertRaises(KeyboardInterrupt):
+          labeling.label(automatic)
+    self.assertEqual(made_with, ['bfloat16', 'bfloat16'])
+    self.assertEqual(self._label(precision='auto')['precision'], 'bfloat16')
+
   def test_refuses_inputs_or_a_teacher_that_changed(self):
     self._label()
     self._write_input(_NUM_ROWS + 1)
@@ -174,14 +217,14 @@ class LabelingTest(absltest.TestCase):
       (np.zeros([8, 3]), r'found 0 NaN in \[8, 3\]'),
     ):
       with self.assertRaisesRegex(ValueError, message):
-        labeling.label(self.config, lambda logits=logits: lambda batch: logits)
+        labeling.label(self.config, lambda logits=logits: lambda batch, report: logits)
 
   def test_phrases_are_labelled_too(self):
     with open(self.input, 'w') as file:
       file.write('1 2 3 4\n5 6\n')
     journal = self.journal
     label_config = dataclasses.replace(self.config, phrases_per_row=3)
-    labeling.label(label_config, lambda: lambda batch: np.zeros([rows.size(batch), 2], np.float32))
+    labeling.label(label_config, lambda: lambda batch, report: np.zeros([rows.size(batch), 2], np.float32))
     found = rows.concatenate(list(soft_labels.read([self._path('out')])))
     self.assertEqual(found['id'][:3].tolist(), [b'in.txt:1', b'in.txt:2', b'in.txt:1#0'])
     self.assertFalse(os.path.exists(journal))
@@ -190,7 +233,7 @@ class LabelingTest(absltest.TestCase):
     with open(self.input, 'w') as file:
       file.write('a good film\na good book\na bad film\n')
     label_config = dataclasses.replace(self.config, frequent_ngrams=2)
-    labeling.label(label_config, lambda: lambda batch: np.zeros([rows.size(batch), 2], np.float32))
+    labeling.label(label_config, lambda: lambda batch, report: np.zeros([rows.size(batch), 2], np.float32))
     found = rows.concatenate(list(soft_labels.read([self._path('out')])))
     self.assertEqual(found['id'][:3].tolist(), [b'in.txt:1', b'in.txt:2', b'in.txt:3'])
     self.assertCountEqual(found['text'][3:], [b'a', b'good', b'film', b'a good'])
@@ -237,7 +280,9 @@ class ImportTest(absltest.TestCase):
       config.Label()
 
 
-def _double(task, state):
+def _double(task, state, report):
+  report(1)
+  report(task - 1)
   if task < 0:
     raise ValueError(f'task {task}: expected a positive number')
   if task == 0:
@@ -245,22 +290,40 @@ def _double(task, state):
   return task * state
 
 
+def _die_once(task, state, report):
+  count, marker = task
+  report(3)
+  if not os.path.exists(marker):
+    open(marker, 'w').close()
+    os._exit(9)
+  report(count - 3)
+  return count
+
+
 def _two():
   return 2
 
 
 class EnginesTest(absltest.TestCase):
-  def test_one_result_a_task(self):
+  def test_one_result_a_task_and_each_report(self):
     for num_workers in (1, 3):
-      found = _RUN_TASKS(range(1, 20), _double, _two, num_workers)
+      reported = []
+      found = _RUN_TASKS(range(1, 20), _double, _two, num_workers, reported.append)
       self.assertCountEqual(found, range(2, 40, 2))
-    self.assertEmpty(list(_RUN_TASKS([], _double, _two, 2)))
+      self.assertCountEqual(reported, [1] * 19 + list(range(19)))
+    self.assertEmpty(list(_RUN_TASKS([], _double, _two, 2, print)))
+
+  def test_reports_of_a_worker_that_died_are_taken_back(self):
+    reported = []
+    marker = os.path.join(self.create_tempdir().full_path, 'died')
+    self.assertEqual(list(_RUN_TASKS([(5, marker)], _die_once, _two, 2, reported.append)), [5])
+    self.assertEqual(reported, [3, -3, 3, 2])
 
   def test_errors_of_workers_come_back(self):
     with self.assertRaisesRegex(ValueError, 'task -1: expected a positive'):
-      list(_RUN_TASKS([1, -1, 2], _double, _two, 2))
+      list(_RUN_TASKS([1, -1, 2], _double, _two, 2, print))
     with self.assertRaisesRegex(ChildProcessError, 'failed: KeyError'):
-      list(_RUN_TASKS([1, 0, 2], _double, _two, 2))
+      list(_RUN_TASKS([1, 0, 2], _double, _two, 2, print))
 
 
 if __name__ == '__main__':
