@@ -47,6 +47,7 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
   train_files = rows.expand(run_config.train_files)
   # Reading every row, not counting lines: a bad one is found before the training.
   num_rows = sum(map(rows.size, rows.read(train_files, run_config.schema)))
+  num_steps = training.num_steps(settings, num_rows)
   held_out = rows.read_labelled(run_config.valid_files, run_config.schema)
   if held_out:
     metrics.require_measurable(held_out['label'], run_config.schema)
@@ -56,10 +57,10 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
   arithmetic = _precision(run_config, next(rows.read(train_files, run_config.schema, settings.train_batch_size)))
   precision.warn_if_slow(arithmetic)
   model = _build(run_config, arithmetic)
-  logging.info('%s: %d rows, %d steps', folder, num_rows, training.num_steps(settings, num_rows))
+  logging.info('%s: %d rows, %d steps', folder, num_rows, num_steps)
   result = training.fit(
     model=model,
-    optimizer=teacher.adamw(settings, training.num_steps(settings, num_rows)),
+    optimizer=teacher.adamw(settings, num_steps),
     loss=functools.partial(_loss, model, run_config.schema),
     batches=functools.partial(_train_batches, model, train_files, run_config),
     num_rows=num_rows,
