@@ -4,7 +4,7 @@ import dataclasses
 
 from b2d.config import base
 
-TOKENIZERS = ('whitespace', 'unicode_script', 'wordpiece', 'characters')
+TOKENIZERS = ('whitespace', 'words', 'unicode_script', 'wordpiece', 'characters')
 NORMALIZATIONS = ('none', 'lower_ascii', 'lower', 'casefold_nfkc')
 POOLINGS = ('cls', 'mean')
 RULES = ('paper', 'hinton')
@@ -118,8 +118,15 @@ class Student(base.Config):
     "'casefold_nfkc' Unicode case folding and NFKC (TF Text).",
     NORMALIZATIONS,
   )
-  tokenizer: str = base.option('whitespace', 'What a token is.', TOKENIZERS)
-  delimiters: str = base.option('', 'Characters that part the tokens of --tokenizer=whitespace, besides white space.')
+  tokenizer: str = base.option(
+    'whitespace',
+    "What a token is: 'whitespace' what stands between Unicode's white space; 'words' the same, and where a script has "
+    "no spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) each sign of it; 'unicode_script' what is of one script.",
+    TOKENIZERS,
+  )
+  delimiters: str = base.option(
+    '', 'Characters that part the tokens of --tokenizer=whitespace and words, besides white space.'
+  )
   strip_suffix: str = base.option(
     '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular."
   )

@@ -10,7 +10,7 @@ titles. Which pair is relevant is left to the teacher.
     manifest.json        the same, with shards: {name: rows}; written last
 
 The queries are in random order over the shards, so the first shards are a fair sample of the whole.
-Tokens are words between spaces and punctuation: scripts without spaces need segmenting first.
+Tokens are words between spaces and punctuation, and each sign of a script without spaces; see `words`.
 """
 
 import collections
@@ -32,10 +32,10 @@ from b2d import config
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
+from b2d.data import words
 
 SOURCES = ('neighbor', 'lower', 'random', 'pseudo_self', 'pseudo_neighbor', 'pseudo_random')
 
-_TOKEN = r'\d+(?:[./]\d+)+|\w+'  # '3/4' and '1.5' stay whole.
 _WORD_EDGES = '.,;:()[]{}|'
 _ATTEMPTS = 4  # Cuts tried for each pseudo-query that is asked for, since short ones repeat.
 
@@ -63,7 +63,7 @@ class TitleIndex:
   """
 
   def __init__(self, titles: list[str]):
-    self._tokenizer = tokenization.Tokenizer(splitter=_TOKEN, stopwords=None, stemmer=_singular)
+    self._tokenizer = tokenization.Tokenizer(splitter=words.split_without_punctuation, stopwords=None, stemmer=_singular)
     ids = self._tokenizer.tokenize(titles, update_vocab=True, allow_empty=False)
     self._bm25 = bm25s.BM25()
     self._bm25.index((ids, self._tokenizer.get_vocab_dict()), create_empty_token=False)
@@ -127,15 +127,21 @@ def cut_pseudo_queries(titles: list[str], logged: list[str], settings: config.Pa
 
 def _cut(title: str, max_words: int, generator: random.Random) -> str:
   """One to `max_words` words in the title's order, adjacent or (as often) scattered."""
-  words = [word.strip(_WORD_EDGES) for word in title.lower().split()]
-  words = [word for word in words if any(character.isalnum() for character in word)]
-  if not words:
+  parts = [_without_edges(word) for word in words.split(title.lower())]
+  parts = [part for part in parts if any(character.isalnum() for character in part)]
+  if not parts:
     return ''
-  count = generator.randint(1, min(max_words, len(words)))
+  count = generator.randint(1, min(max_words, len(parts)))
   if generator.random() < 0.5:
-    start = generator.randint(0, len(words) - count)
-    return ' '.join(words[start : start + count])
-  return ' '.join(words[i] for i in sorted(generator.sample(range(len(words)), count)))
+    start = generator.randint(0, len(parts) - count)
+    return ''.join(parts[start : start + count]).strip()
+  return ' '.join(parts[i].strip() for i in sorted(generator.sample(range(len(parts)), count)))
+
+
+def _without_edges(word: str) -> str:
+  """The word without punctuation around it, the space before it kept."""
+  bare = word.strip()
+  return word[: len(word) - len(bare)] + bare.strip(_WORD_EDGES)
 
 
 def pair(

@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 
 from b2d.data import rows
+from b2d.data import words
 
 _MAX_COUNTED = 3_000_000  # About half a gigabyte.
 _BATCH_ROWS = 8192
@@ -30,17 +31,17 @@ def cut(batch: rows.Batch, phrases_per_row: int) -> rows.Batch:
   """
   ids, texts = [], []
   for row_id, text in zip(batch['id'], batch['text']):
-    words = text.split()
-    if len(words) < 3:
+    split = _split(text)
+    if len(split) < 3:
       continue
     generator = random.Random(zlib.crc32(row_id))
     spans = set()
     for _ in range(phrases_per_row):
-      length = generator.randint(2, min(12, len(words) - 1))
-      spans.add((generator.randint(0, len(words) - length), length))
+      length = generator.randint(2, min(12, len(split) - 1))
+      spans.add((generator.randint(0, len(split) - length), length))
     for number, (start, length) in enumerate(sorted(spans)):
       ids.append(b'%b#%d' % (row_id, number))
-      texts.append(b' '.join(words[start : start + length]))
+      texts.append(b''.join(split[start : start + length]).strip())
   return _batch(ids, texts)
 
 
@@ -56,11 +57,11 @@ class Ngrams:
     self._counts: collections.Counter[bytes] = collections.Counter()
 
   def add(self, texts: Iterable[bytes]) -> None:
-    """Counts the words, parted by white space, of some texts."""
+    """Counts the words of some texts."""
     for text in texts:
-      words = text.split()
-      self._counts.update(words)
-      self._counts.update(map(b' '.join, zip(words, words[1:])))
+      split = _split(text)
+      self._counts.update(word.strip() for word in split)
+      self._counts.update((first + second).strip() for first, second in zip(split, split[1:]))
     rare = 1
     while len(self._counts) > self._max_counted:
       self._counts = collections.Counter({ngram: count for ngram, count in self._counts.items() if count > rare})
@@ -72,6 +73,12 @@ class Ngrams:
     for start in range(0, len(texts), _BATCH_ROWS):
       part = texts[start : start + _BATCH_ROWS]
       yield _batch([b'ngram:' + ngram for ngram in part], part)
+
+
+def _split(text: bytes) -> list[bytes]:
+  """As `words.split`; what is no UTF-8 stays as it is."""
+  split = words.split(text.decode('utf-8', 'surrogateescape'))
+  return [word.encode('utf-8', 'surrogateescape') for word in split]
 
 
 def _batch(ids: list[bytes], texts: list[bytes]) -> rows.Batch:

@@ -12,7 +12,8 @@ import os
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-WHITESPACE = ' \t\n\r\v\f'
+from b2d.data import words
+
 MARK = '\x02'  # 'Start of text': stands before every text.
 
 
@@ -74,12 +75,13 @@ def split(
 
   Args:
     strings: string [N].
-    tokenizer: 'whitespace' (one core op, parts at white space and `delimiters`), 'unicode_script'
-      (also where the script changes; digits and punctuation count as one), 'characters' (for
-      Chinese and Japanese) or 'wordpiece' (ids of the vocabulary, as decimal strings).
+    tokenizer: 'whitespace' (core ops, parts at Unicode's white space and `delimiters`), 'words' (the same, and each
+      sign of a script without spaces apart; see `b2d.data.words`), 'unicode_script' (also where the script changes;
+      digits and punctuation count as one), 'characters' (all one by one) or 'wordpiece' (ids of the vocabulary, as
+      decimal strings).
     marks: how many `MARK` tokens are put before each text, so that n-grams see where it starts.
-    delimiters: characters (one byte each) that part tokens of 'whitespace', besides white space.
-    strip_suffix: RE2 expression dropped where it stands before a delimiter of 'whitespace'; see `check_suffix`.
+    delimiters: characters (one byte each) that part tokens of 'whitespace' and 'words', besides white space.
+    strip_suffix: RE2 expression dropped where it stands before a delimiter of these two; see `check_suffix`.
     vocab_file: vocabulary of 'wordpiece'.
 
   Returns:
@@ -89,25 +91,26 @@ def split(
   Raises:
     ValueError: an unknown tokenizer.
   """
-  if tokenizer == 'whitespace':
-    parting = WHITESPACE + delimiters
+  if tokenizer in ('whitespace', 'words'):
     if marks or strip_suffix:
-      strings = tf.strings.join([f'{MARK} ' * marks, strings, ' '])
-    if strip_suffix:
-      strings = tf.strings.regex_replace(strings, _before_a_delimiter(strip_suffix, parting), ' ')
-    # The first generation of the op takes a *set* of delimiters: no regular expression is needed.
-    indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=parting, skip_empty=True)
+      strings = tf.strings.join([f'{MARK} ' * marks, strings, *([' '] if strip_suffix else [])])
+    if tokenizer == 'words':
+      strings = tf.strings.regex_replace(strings, words.SIGN, r' \0 ')  # Without groups, which take ten times as long.
+    strings = tf.strings.regex_replace(strings, _spaces(strip_suffix, delimiters), ' ')
+    # The first generation of the op takes a *set* of delimiters, and is the faster if it is a single one.
+    indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=' ' + delimiters, skip_empty=True)
     return tokens, tf.unstack(indices, num=2, axis=1)[0]  # Half the time of indices[:, 0] at one row.
-  if tokenizer == 'unicode_script':
-    words = tf.strings.split(_valid_utf8(strings))  # The op would read '12 34' as '1234'.
-    ragged = tf_text.UnicodeScriptTokenizer().tokenize(words).merge_dims(1, 2)
-  elif tokenizer == 'characters':
-    ragged = tf.strings.unicode_split(strings, 'UTF-8')
-    ragged = tf.ragged.boolean_mask(ragged, tf.strings.strip(ragged) != '')
-  elif tokenizer == 'wordpiece':
+  if tokenizer == 'wordpiece':
     ragged = tf.strings.as_string(WordPiece(vocab_file)(strings))
+  elif tokenizer == 'unicode_script':
+    spaced = tf.strings.regex_replace(_valid_utf8(strings), _spaces(), ' ')
+    # The op would read '12 34' as '1234'.
+    ragged = tf_text.UnicodeScriptTokenizer().tokenize(tf.strings.split(spaced)).merge_dims(1, 2)
+  elif tokenizer == 'characters':
+    ragged = tf.strings.unicode_split(tf.strings.regex_replace(strings, _spaces(), ' '), 'UTF-8')
+    ragged = tf.ragged.boolean_mask(ragged, tf.strings.strip(ragged) != '')
   else:
-    raise ValueError(f'tokenizer {tokenizer!r}: expected whitespace, unicode_script, characters or wordpiece')
+    raise ValueError(f'tokenizer {tokenizer!r}: expected whitespace, words, unicode_script, characters or wordpiece')
   ragged = tf.concat([tf.fill([tf.size(strings), marks], MARK), ragged], axis=1)
   return ragged.flat_values, ragged.value_rowids()
 
@@ -120,7 +123,7 @@ def check_suffix(strip_suffix: str) -> None:
   """
   marks = f'{MARK} {MARK} '
   try:
-    kept = tf.strings.regex_replace(marks, _before_a_delimiter(strip_suffix, WHITESPACE), ' ') == marks
+    kept = tf.strings.regex_replace(marks, _spaces(strip_suffix), ' ') == marks
   except tf.errors.InvalidArgumentError as error:
     raise ValueError(f'--strip_suffix={strip_suffix}: expected an RE2 expression') from error
   if not kept:
@@ -130,9 +133,13 @@ def check_suffix(strip_suffix: str) -> None:
     )
 
 
-def _before_a_delimiter(strip_suffix: str, delimiters: str) -> str:
-  one_of = ''.join(f'\\x{ord(char):02x}' for char in delimiters)
-  return f'(?:{strip_suffix})[{one_of}]'
+def _spaces(strip_suffix: str = '', delimiters: str = '') -> str:
+  """RE2 expression of what becomes a space: white space that is none, and delimiters with a suffix before them."""
+  rare = f'[{words.RARE_SPACES}]'
+  if not strip_suffix:
+    return rare
+  one_of = ''.join(f'\\x{ord(char):02x}' for char in ' ' + delimiters)
+  return f'(?:{strip_suffix})[{one_of}{words.RARE_SPACES}]|{rare}'
 
 
 def read_vocab(vocab_file: str, marks: Marks = BERT_MARKS) -> list[str]:
