@@ -3,7 +3,9 @@
 import dataclasses
 import os
 import tempfile
+from unittest import mock
 
+from absl import logging
 from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
@@ -101,6 +103,17 @@ class DistillTest(absltest.TestCase):
 
   def _distill(self, schema=None, **changes):
     return distillation.distill(self._config(schema, **{'output_dir': self.run_dir, **changes}))
+
+  def test_texts_without_spaces_call_for_another_tokenizer(self):
+    path = os.path.join(self.create_tempdir().full_path, 'train.tsv')
+    with open(path, 'w', encoding='utf-8') as file:
+      file.write('text\tlabel\n' + ''.join(f'这家店的面条很好吃{i}\t{i % 2}\n' for i in range(32)))
+    for tokenizer, expected in (('whitespace', 1), ('words', 0)):
+      with mock.patch.object(logging, 'log_first_n') as log:
+        self._distill(
+          train_files=(path,), student_settings={'tokenizer': tokenizer}, output_dir=f'{self.run_dir}-{tokenizer}'
+        )
+      self.assertEqual(sum('--tokenizer=words' in call.args[1] for call in log.call_args_list), expected)
 
   def test_follows_the_teacher_alone(self):
     self.assertEqual((self.whole['auc'], self.whole['accuracy']), (1, 1))

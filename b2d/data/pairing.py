@@ -63,7 +63,9 @@ class TitleIndex:
   """
 
   def __init__(self, titles: list[str]):
-    self._tokenizer = tokenization.Tokenizer(splitter=words.split_without_punctuation, stopwords=None, stemmer=_singular)
+    self._tokenizer = tokenization.Tokenizer(
+      splitter=words.split_without_punctuation, stopwords=None, stemmer=_singular
+    )
     ids = self._tokenizer.tokenize(titles, update_vocab=True, allow_empty=False)
     self._bm25 = bm25s.BM25()
     self._bm25.index((ids, self._tokenizer.get_vocab_dict()), create_empty_token=False)

@@ -1,15 +1,14 @@
 r"""What a word is, for the students' graphs, for phrases and for pairs alike.
 
 White space is all of Unicode's, and what is written without being seen at the edge of words (U+200B, U+FEFF, marks of
-direction). Where a script is written without spaces, each of its signs is a word: Han, Kana, Thai and the others that
-lines break in anywhere or by a dictionary (classes ID, CJ, SA of UAX #14), and their punctuation. A combining mark stays
-with what it stands on.
+direction). Where a script is written without spaces, each of its signs is a word: Han, Kana, Thai and the others in
+which lines break anywhere or by a dictionary (classes ID, CJ, SA of UAX #14), and their punctuation. A combining mark
+stays with what it stands on.
 
 The expressions mean the same to RE2 (TensorFlow's ops) and to the package `regex`.
 """
 
-from collections.abc import Iterable
-import itertools
+from collections.abc import Sequence
 
 import regex
 
@@ -42,7 +41,6 @@ def split_without_punctuation(text: str) -> list[str]:
   return _WITHOUT_PUNCTUATION.findall(text)
 
 
-def unspaced_share(texts: Iterable[bytes], max_texts: int) -> float:
-  """The share of the first texts that hold eight signs or more of a script without spaces in one go."""
-  found = [bool(_UNSPACED.search(text.decode('utf-8', 'replace'))) for text in itertools.islice(texts, max_texts)]
-  return sum(found) / max(1, len(found))
+def unspaced_share(texts: Sequence[bytes]) -> float:
+  """The share of texts that hold eight signs or more of a script without spaces in one go."""
+  return sum(bool(_UNSPACED.search(text.decode('utf-8', 'replace'))) for text in texts) / max(1, len(texts))

@@ -15,6 +15,7 @@ from b2d import config
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
+from b2d.data import words
 from b2d.learning import losses
 from b2d.learning import optimizers
 from b2d.learning import training
@@ -26,6 +27,8 @@ from b2d.models import word_vectors
 
 _TRIAL_TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 _TRIAL_ROWS = 200_000
+_SAMPLED_ROWS = 1024
+_UNSPACED_SHARE = 0.05
 
 
 def distill(run_config: config.Distill) -> dict[str, float]:
@@ -46,6 +49,7 @@ def distill(run_config: config.Distill) -> dict[str, float]:
 def _distill(run_config: config.Distill) -> dict[str, float]:
   settings = run_config.training
   num_rows = _count_rows(run_config)
+  _warn_of_unspaced_texts(run_config)
   held_out = rows.read_labelled(run_config.valid_files, run_config.schema)
   calibration_rows = rows.read_labelled(run_config.calibration_files, run_config.schema)
   for batch in filter(None, (held_out, calibration_rows)):
@@ -153,6 +157,23 @@ def _count_rows(run_config: config.Distill) -> int:
       )
   num_rows = soft_labels.num_rows(run_config.soft_labels)
   return min(num_rows, run_config.max_rows or num_rows)
+
+
+def _warn_of_unspaced_texts(run_config: config.Distill) -> None:
+  """Texts without spaces, each of them a token that no other text has, teach nothing."""
+  if run_config.student.tokenizer not in ('whitespace', 'unicode_script'):
+    return
+  first = next(iter(_rows(run_config, run_config.training.seed)))
+  share = max(words.unspaced_share(first[field][:_SAMPLED_ROWS]) for field in run_config.schema.fields)
+  if share > _UNSPACED_SHARE:
+    logging.log_first_n(  # Once, however many students a sweep trains.
+      logging.WARNING,
+      '%.0f %% of the first rows hold text in a script without spaces (Han, Kana, Thai, ...), which --tokenizer=%s '
+      'takes for single long tokens: set --tokenizer=words, which parts it sign by sign',
+      1,
+      100 * share,
+      run_config.student.tokenizer,
+    )
 
 
 def _train_batches(run_config: config.Distill, epoch: int) -> Iterator[rows.Batch]:

@@ -62,6 +62,18 @@ class TitleIndexTest(parameterized.TestCase):
   def test_ranks_titles_that_share_a_token(self, query, expected):
     self.assertEqual(self.index.rank(query, 10).tolist(), expected)
 
+  @parameterized.parameters(
+    ('हिन्दी', 'हिन्दी किताब'),
+    ('cafe\u0301', 'cafe\u0301 mug'),
+    ('手机', '苹果手机15'),
+    ('iphone', '红色iPhone'),
+    ('，', None),
+  )
+  def test_marks_stay_and_signs_are_words(self, query, expected):
+    titles = ['हिन्दी किताब', 'हाथी की दवा हरी', 'cafe\u0301 mug', 'cafe stool', '苹果手机15', '红色iPhone']
+    ranked = pairing.TitleIndex(titles).rank(query, 10).tolist()
+    self.assertEqual([titles[index] for index in ranked], [expected] if expected else [])
+
   def test_agrees_with_bm25s_and_breaks_ties_by_position(self):
     titles = _titles() + ['rug'] * 5
     index = pairing.TitleIndex(titles)
@@ -93,6 +105,11 @@ class PseudoQueriesTest(absltest.TestCase):
   def test_fewer_where_titles_hold_no_more(self):
     cut = pairing.cut_pseudo_queries(['Red Saw', '- -'], ['red'], _settings(num_pseudo_queries=50))
     self.assertCountEqual([query.text for query in cut], ['saw', 'red saw'])
+
+  def test_of_scripts_without_spaces(self):
+    cut = pairing.cut_pseudo_queries(['红色 iPhone，壳'], [], _settings(num_pseudo_queries=50, max_pseudo_words=2))
+    texts = {query.text for query in cut}
+    self.assertContainsSubset({'红', '红色', '色 iphone', 'iphone壳'}, texts)
 
 
 class PairTest(absltest.TestCase):

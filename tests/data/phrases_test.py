@@ -21,6 +21,24 @@ class CutTest(absltest.TestCase):
     alone = phrases.cut(rows.take(batch, slice(4, 5)), 4)
     self.assertEqual(alone['text'].tolist(), found['text'][-len(alone['text']) :].tolist())
 
+  def test_scripts_without_spaces(self):
+    batch = {'id': np.array([b'r'], dtype=object), 'text': np.array(['我的iPhone\u3000很好'.encode()], dtype=object)}
+    phrases_of = {text.decode() for text in phrases.cut(batch, 100)['text']}
+    self.assertEqual(
+      phrases_of,
+      {
+        '我的',
+        '的iPhone',
+        'iPhone 很',
+        '很好',
+        '我的iPhone',
+        '的iPhone 很',
+        'iPhone 很好',
+        '我的iPhone 很',
+        '的iPhone 很好',
+      },
+    )
+
 
 class NgramsTest(absltest.TestCase):
   def _frequent(self, counted, min_count):
@@ -34,6 +52,14 @@ class NgramsTest(absltest.TestCase):
     self.assertCountEqual(self._frequent(counted, 3), [b'a', b'b', b'a b'])
     self.assertEqual([batch['id'].tolist() for batch in counted.frequent(3)], [[b'ngram:a', b'ngram:b', b'ngram:a b']])
     self.assertEmpty(self._frequent(counted, 5))
+
+  def test_scripts_without_spaces_and_other_bytes(self):
+    counted = phrases.Ngrams()
+    counted.add(['很好 TV'.encode(), 'TV 很  好'.encode(), b'\xff TV'])
+    self.assertCountEqual(
+      self._frequent(counted, 1),
+      [text.encode() for text in ('很', '好', 'TV', '很好', '好 TV', 'TV 很', '很 好')] + [b'\xff', b'\xff TV'],
+    )
 
   def test_memory_is_bounded_and_the_frequent_stay(self):
     counted = phrases.Ngrams(max_counted=50)

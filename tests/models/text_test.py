@@ -7,6 +7,7 @@ from absl.testing import parameterized
 import tensorflow as tf
 
 from b2d import config
+from b2d.data import words
 from b2d.models import text
 from tests import tiny_bert
 
@@ -59,8 +60,15 @@ class SplitTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ('whitespace', 'Red\tshoe,\n 18V', ['Red', 'shoe,', '18V']),
-    ('unicode_script', 'Red shoe, 12 34V日本', ['Red', 'shoe', ',', '12', '34', 'V', '日本']),
-    ('characters', 'a 日本\t!', ['a', '日', '本', '!']),
+    ('whitespace', '\u3000red\u00a0shoe\u200b我的\ufeff\u0085', ['red', 'shoe', '我的']),
+    ('words', '我的iPhone 15，很\u3000好!', ['我', '的', 'iPhone', '15', '，', '很', '好', '!']),
+    (
+      'words',
+      'ラーメン か\u3099ﾞ ฟ้าสวย हिन्दी 한국어',
+      ['ラ', 'ー', 'メ', 'ン', 'か\u3099ﾞ', 'ฟ้', 'า', 'ส', 'ว', 'ย', 'हिन्दी', '한국어'],
+    ),
+    ('unicode_script', 'Red shoe, 12\u00a034V日本', ['Red', 'shoe', ',', '12', '34', 'V', '日本']),
+    ('characters', 'a\u3000日本\t!', ['a', '日', '本', '!']),
     ('wordpiece', 'Red shoes, zebra', ['21', '23', '18', '37', '1']),
   )
   def test_tokens(self, tokenizer, given, expected):
@@ -78,6 +86,22 @@ class SplitTest(parameterized.TestCase):
       _tokens(texts, 'whitespace', delimiters='-/', strip_suffix=r'\Bs|\.', marks=1),
       [[text.MARK, 'cat', 'eye', 'shoe', 'boots'], [text.MARK, 's', 'bu', 'a.b']],
     )
+
+    for tokenizer in ('whitespace', 'words'):
+      self.assertEqual(
+        _tokens(['shoes\u3000boots\u00a0\u00a0a.b. c'], tokenizer, delimiters='/', strip_suffix=r'\Bs|\.'),
+        [['shoe', 'boot', 'a.b', 'c']],
+      )
+
+  @parameterized.parameters(
+    '我的iPhone 15，很好！\u3000“不错”',
+    'ラーメン か\u3099ﾞ\u200bฟ้าสวย',
+    ' red\u00a0 cafe\u0301\u2028हिन्दी\x1c한국어 ',
+    '\u0301 \U0001f469\u200d\U0001f467',
+    '',
+  )
+  def test_words_as_phrases_have_them(self, given):
+    self.assertEqual(_tokens([given], 'words'), [[word.strip(' ') for word in words.split(given)]])
 
   def test_suffixes_refused(self):
     with self.assertRaisesRegex(ValueError, r'strip_suffix=\\W\+: would drop'):
@@ -105,7 +129,7 @@ class SplitTest(parameterized.TestCase):
     self.assertEqual((tokens.shape, row_ids.shape), ((0,), (0,)))
 
   def test_unknown_tokenizer(self):
-    with self.assertRaisesRegex(ValueError, "'bpe': expected whitespace, unicode_script"):
+    with self.assertRaisesRegex(ValueError, "'bpe': expected whitespace, words, unicode_script"):
       text.split(tf.constant(['a']), 'bpe')
 
 
