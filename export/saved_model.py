@@ -17,6 +17,7 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
+import b2d
 from b2d import config
 from b2d import runs
 from b2d.data import rows
@@ -35,7 +36,7 @@ from export import warmup
 
 _WARMUP_ROWS = {'student': (1, 8, 64, 512), 'teacher': (1, 8, 32)}
 # What a version that need not be made again shares with the one that is asked for.
-_SAME = ('kind', 'export', 'run', 'metrics', 'tensorflow', 'git_revision')
+_SAME = ('kind', 'export', 'run', 'metrics', 'tensorflow', 'b2d', 'git_revision')
 _MEASURED = ('auc', 'accuracy', 'log_loss')
 
 
@@ -192,6 +193,7 @@ def _describe(settings: config.Export, source: _Source) -> dict[str, Any]:
     'run': dataclasses.asdict(source.run),
     'metrics': runs.read_json(trained) if tf.io.gfile.exists(trained) else None,
     'training_data': metadata.training_data(source.run),
+    'b2d': b2d.__version__,
     'git_revision': metadata.git_revision(),
     'tensorflow': tf.__version__,
   }

@@ -4,8 +4,8 @@
         --texts=valid.tsv.gz --text_columns=query,title --vocab=vocab.txt --output=benchmark
 
 Every model is measured alone, in a process of its own: SavedModels in the C++ harness, students
-from Python as well. Rivals are built once, into `--models`. It needs the environment of
-requirements.txt and a machine that does nothing else. docs/benchmark.md tells how to read it.
+from Python as well. Rivals are built once, into `--models`. It needs the extra
+`bench` and a machine that does nothing else. docs/benchmark.md tells how to read it.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Baselines are measured as b2d.evaluate measures; fastText and MiniLM need the benchmark's own environment."""
+"""Baselines are measured as b2d.evaluate measures; fastText and MiniLM need the extra bench."""
 
 import importlib.util
 import json
@@ -77,7 +77,7 @@ class LexicalTest(parameterized.TestCase):
       baseline_accuracy.read(path, text_columns, label_column)
 
 
-@absltest.skipUnless(_HAS_PEERS, 'serving/benchmark/requirements.txt is not installed')
+@absltest.skipUnless(_HAS_PEERS, 'the extra bench is not installed')
 class BaselinesTest(absltest.TestCase):
   def test_command_measures_peers_of_both_kinds_of_rows(self):
     folder = self.create_tempdir()

@@ -1,4 +1,4 @@
-"""Tests of serving.benchmark on a tiny SavedModel; rivals need the benchmark's own environment."""
+"""Tests of serving.benchmark on a tiny SavedModel; rivals need the extra bench."""
 
 import gzip
 import importlib.util
@@ -167,7 +167,7 @@ class BenchmarkTest(parameterized.TestCase):
     self.assertEqual(nodes.pop('all'), sum(nodes.values()))
 
 
-@absltest.skipUnless(_HAS_RIVALS, 'serving/benchmark/requirements.txt is not installed')
+@absltest.skipUnless(_HAS_RIVALS, 'the extra bench is not installed')
 class RivalsTest(absltest.TestCase):
   def test_onnx_graph_is_the_same_encoder(self):
     import onnxruntime
