@@ -21,6 +21,7 @@ import tqdm
 
 from b2d import config
 from b2d import runs
+from b2d.data import blocks
 from b2d.data import rows
 from b2d.measures import comparison
 from b2d.measures import metrics
@@ -59,7 +60,9 @@ def _evaluate(run_config: config.Evaluate) -> dict:
         f'have {", ".join(run_config.schema.fields)}; set --text_columns'
       )
   folder = runs.start(run_config, 'evaluate')
-  targets, queries, logits, seconds = _score(scorers, files, run_config.schema)
+  bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
+  targets, queries, logits, seconds = _score(scorers, files, run_config.schema, bad_rows)
+  bad_rows.write(folder)
   calibrations = {name: scorer.platt for name, scorer in scorers.items() if scorer.platt}
   compared = comparison.compare(
     targets,
@@ -72,7 +75,7 @@ def _evaluate(run_config: config.Evaluate) -> dict:
   )
   for name, scorer in scorers.items():
     compared[name] |= {'rows_per_sec': len(targets) / seconds[name], 'kind': scorer.name_kind}
-  result = {'rows': len(targets), 'models': compared}
+  result = {'rows': len(targets), 'models': compared} | bad_rows.counted()
   if queries is not None:
     result['queries'] = int(queries.max()) + 1
   if run_config.schema.num_classes == 2:
@@ -95,18 +98,15 @@ def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
   return folders
 
 
-def _score(scorers, files, schema):
+def _score(scorers, files, schema, bad_rows):
   """Of the labelled rows: labels [n], query numbers [n] or None; logits and seconds by model."""
   targets, queries = [], []
   logits: dict[str, list[np.ndarray]] = {name: [] for name in scorers}
   seconds = dict.fromkeys(scorers, 0.0)
   total = rows.count(files, schema)
   with tqdm.tqdm(total=total, unit='row', desc='evaluate') as progress:
-    for batch in rows.read(files, schema):
+    for batch in rows.read_labelled(files, schema, bad_rows):
       progress.update(rows.size(batch))
-      batch = rows.take(batch, np.flatnonzero(~np.isnan(batch['label'])))
-      if not rows.size(batch):
-        continue
       for name, scorer in scorers.items():
         if not logits[name]:
           scorer.predict_logits(rows.take(batch, slice(0, _WARM_UP_ROWS)))
@@ -116,15 +116,9 @@ def _score(scorers, files, schema):
       targets.append(batch['label'])
       if 'query' in batch:
         queries.append(pd.util.hash_array(batch['query']))
-  if not targets:
-    raise ValueError(
-      f'{", ".join(files)}: expected labelled rows, found no label in {total} rows; name files that have some'
-    )
   numbers = np.unique(np.concatenate(queries), return_inverse=True)[1] if queries else None
   labels = np.concatenate(targets)
-  logging.info(
-    '%d rows scored by %d models, %d without a label left out', len(labels), len(scorers), total - len(labels)
-  )
+  logging.info('%d rows scored by %d models', len(labels), len(scorers))
   return labels, numbers, {name: np.concatenate(parts) for name, parts in logits.items()}, seconds
 
 

@@ -19,6 +19,7 @@ import tf_keras
 
 from b2d import config
 from b2d import runs
+from b2d.data import blocks
 from b2d.data import rows
 from b2d.learning import losses
 from b2d.learning import precision
@@ -46,15 +47,18 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
   settings = run_config.training
   train_files = rows.expand(run_config.train_files)
   # Reading every row, not counting lines: a bad one is found before the training.
-  num_rows = sum(map(rows.size, rows.read(train_files, run_config.schema)))
+  bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
+  num_rows = sum(map(rows.size, rows.read_labelled(train_files, run_config.schema, bad_rows)))
+  held_out = rows.load_labelled(run_config.valid_files, run_config.schema, bad_rows)
   num_steps = training.num_steps(settings, num_rows)
-  held_out = rows.read_labelled(run_config.valid_files, run_config.schema)
   if held_out:
     metrics.require_measurable(held_out['label'], run_config.schema)
   model = _build(run_config, 'float32')  # A wrong checkpoint leaves no folder behind.
   folder = runs.start(run_config, 'finetune')
+  bad_rows.write(folder)
   model.save_description(folder)
-  arithmetic = _precision(run_config, next(rows.read(train_files, run_config.schema, settings.train_batch_size)))
+  first = rows.take(next(rows.read_labelled(train_files, run_config.schema)), slice(0, settings.train_batch_size))
+  arithmetic = _precision(run_config, first)
   precision.warn_if_slow(arithmetic)
   model = _build(run_config, arithmetic)
   logging.info('%s: %d rows, %d steps', folder, num_rows, num_steps)
@@ -70,7 +74,7 @@ def _finetune(run_config: config.Finetune) -> dict[str, float]:
     settings=settings,
     folder=folder,
   )
-  return {**result, 'precision': arithmetic}
+  return {**result, 'precision': arithmetic} | bad_rows.counted()
 
 
 def _build(run_config, arithmetic):
@@ -116,7 +120,7 @@ def _train_batches(model, train_files, run_config, epoch):
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
   windows = rows.shuffle(
-    rows.read(train_files, run_config.schema),
+    rows.read_labelled(train_files, run_config.schema),
     teacher.window_rows(settings.train_batch_size),
     settings.shuffle_rows,
     seed,

@@ -8,6 +8,7 @@ With --valid_soft_labels metrics.json also has the measures of each member and o
 labelled split (fitted weights are cross-fitted for it).
 """
 
+import dataclasses
 import tempfile
 
 from absl import logging
@@ -46,9 +47,7 @@ def _stack(run_config: config.Stack) -> dict:
   teachers = [name for manifest in manifests for name in manifest.teachers]
   soft_labels.write_manifest(
     folder,
-    soft_labels.Manifest(
-      (f'{run_config.combination} of {", ".join(teachers)}',), manifests[0].num_classes, manifests[0].fields, shards
-    ),
+    dataclasses.replace(manifests[0], teachers=(f'{run_config.combination} of {", ".join(teachers)}',), shards=shards),
   )
   num_rows = sum(shards.values())
   left_out = {name: manifest.num_rows - num_rows for name, manifest in zip(run_config.soft_labels, manifests)}
@@ -83,12 +82,13 @@ def _learn(run_config: config.Stack) -> tuple[dict, stacking.Weights | None]:
       f'{run_config.valid_soft_labels[0]}: expected labelled rows, found none that '
       'every teacher has; label that split again with --label_column'
     )
-  names = [name for folder in run_config.valid_soft_labels for name in soft_labels.read_manifest(folder).teachers]
+  manifests = [soft_labels.read_manifest(folder) for folder in run_config.valid_soft_labels]
+  names = [name for manifest in manifests for name in manifest.teachers]
+  relevant_target = manifests[0].relevant_target  # The labels are those of the first.
   measures = {
     'valid_rows': len(labels),
     'members': [
-      {'teacher': name} | metrics.by_kind(labels, logits[:, i], run_config.relevant_target)
-      for i, name in enumerate(names)
+      {'teacher': name} | metrics.by_kind(labels, logits[:, i], relevant_target) for i, name in enumerate(names)
     ],
   }
   if run_config.combination != 'weights':
@@ -96,7 +96,7 @@ def _learn(run_config: config.Stack) -> tuple[dict, stacking.Weights | None]:
   else:
     weights, combined = stacking.fit_weights(logits, labels), stacking.cross_fitted(logits, labels)
     measures['weights'] = {'coefficients': weights.coefficients.tolist(), 'intercepts': weights.intercepts.tolist()}
-  measures['stack'] = metrics.by_kind(labels, combined, run_config.relevant_target)
+  measures['stack'] = metrics.by_kind(labels, combined, relevant_target)
   return measures, weights
 
 

@@ -72,8 +72,10 @@ def _define(flag_values: flags.FlagValues, config_class: type, overrides: dict) 
     kind = hints[field.name]
     default = overrides.get(field.name, _default(field))
     if dataclasses.is_dataclass(kind):
+      plain = kind()
       values = {f.name: getattr(default, f.name) for f in dataclasses.fields(kind)}
-      _define(flag_values, kind, values)
+      # A value that the group fills in by itself is no default of the step's.
+      _define(flag_values, kind, {key: value for key, value in values.items() if value != getattr(plain, key)})
     else:
       _define_one(flag_values, field, kind, default)
 
@@ -86,7 +88,7 @@ def _define_one(flag_values: flags.FlagValues, field: dataclasses.Field, kind: t
     flags.DEFINE_bool(field.name, default, text, flag_values=flag_values)
   elif kind is int:
     flags.DEFINE_integer(field.name, default, text, flag_values=flag_values)
-  elif kind is float:
+  elif kind in (float, float | None):
     flags.DEFINE_float(field.name, default, text, flag_values=flag_values)
   elif kind is str:
     flags.DEFINE_string(field.name, default, text, flag_values=flag_values)
@@ -107,9 +109,22 @@ def _build(flag_values: flags.FlagValues, config_class: type) -> Any:
     value = flag_values[field.name].value
     if typing.get_origin(kind) is tuple:
       item = typing.get_args(kind)[0]
+      if field.metadata['from_file']:
+        value = _from_file(field.name, value)
       try:
         value = tuple(item(part) for part in value)
       except ValueError as error:
         raise ValueError(f'--{field.name}={",".join(value)}: expected {item.__name__}s, comma-separated') from error
     values[field.name] = value
   return config_class(**values)
+
+
+def _from_file(name: str, values: list[str]) -> list[str]:
+  """The lines of the file that '@FILE' names; other values as they are."""
+  if len(values) != 1 or not values[0].startswith('@'):
+    return values
+  try:
+    with open(values[0][1:], encoding='utf-8') as file:
+      return [line.strip() for line in file if line.strip()]
+  except (OSError, UnicodeDecodeError) as error:
+    raise ValueError(f'--{name}={values[0]}: expected a file of names, one a line, found: {error}') from error

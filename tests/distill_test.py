@@ -115,6 +115,14 @@ class DistillTest(absltest.TestCase):
         )
       self.assertEqual(sum('--tokenizer=words' in call.args[1] for call in log.call_args_list), expected)
 
+  def test_hard_labels_with_bad_and_unlabelled_rows(self):
+    path = self._write_rows('mixed.tsv', self.good)
+    with open(path, 'a', encoding='utf-8') as file:
+      file.write('unlabelled\t\nwrong\t7\n')
+    result = self._distill({'max_bad_rows': 1}, train_files=(path,), valid_files=(self.valid,))
+    self.assertEqual(result['bad_rows'], 1)
+    self.assertEqual(result['step'] % 4, 0)  # 64 rows are 4 steps an epoch.
+
   def test_follows_the_teacher_alone(self):
     self.assertEqual((self.whole['auc'], self.whole['accuracy']), (1, 1))
     good, bad = _margins(self.whole_dir)

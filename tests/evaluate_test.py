@@ -82,6 +82,15 @@ class EvaluateTest(absltest.TestCase):
     self.assertIn('auc − good', table)
     self.assertTrue(os.path.exists(os.path.join(output, 'reliability.png')))
 
+  def test_bad_and_unlabelled_rows(self):
+    self.file = self.create_tempfile('bad.tsv', _FILE + 'saw\tsaw\t\nsaw\tsaw\t9\nsaw\n').full_path
+    with self._flags(max_bad_rows=2), mock.patch('builtins.print'):
+      evaluate.main([])
+    output = os.path.join(self.folder, 'evaluation')
+    result = runs.read_json(os.path.join(output, 'metrics.json'))
+    self.assertEqual((result['rows'], result['bad_rows']), (7, 2))
+    self.assertTrue(os.path.exists(os.path.join(output, 'rejected.jsonl')))
+
   def test_measured_again_when_a_model_is_newer(self):
     output, run = os.path.join(self.folder, 'evaluation'), os.path.join(self.folder, 'good')
     with self._flags(), mock.patch('builtins.print'):

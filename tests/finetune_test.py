@@ -144,6 +144,15 @@ class FinetuneTest(absltest.TestCase):
     )
     self.assertEqual(teacher.load(self.new_dir).fields, ('query', 'title'))
 
+  def test_named_classes_and_bad_rows(self):
+    lines = [(text, ('Bad', 'good')[label]) for text, label in _rows(40, 3)]
+    path = self._write('named.tsv', [*lines, ('unlabelled', ''), ('wrong', 'gooood'), ('short',)])
+    schema = {'classes': ('bad', 'good'), 'max_bad_rows': 2}
+    result = finetune.finetune(self._config(schema, train=path, valid=(path,), epochs=1, output_dir=self.new_dir))
+    self.assertEqual(result['bad_rows'], 2)
+    self.assertTrue(os.path.exists(os.path.join(self.new_dir, 'rejected.jsonl')))
+    self.assertEqual(runs.read_json(os.path.join(self.new_dir, 'metrics.json')), result)
+
   def test_three_classes_without_held_out_rows(self):
     path = self._write('classes.tsv', [('good bad dull'.split()[i % 3], i % 3) for i in range(40)])
     result = finetune.finetune(

@@ -1,5 +1,6 @@
 """The binary b2d.label: an import from end to end, what it leaves in the folder, slips."""
 
+import json
 import os
 
 from absl import app
@@ -64,6 +65,17 @@ class LabelTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, r"1.csv: row 1: expected a column 'price'"):
       self._label(scores_columns=['price'])
     self.assertFalse(os.path.exists(self.output))
+
+  def test_bad_rows_are_skipped_counted_and_named(self):
+    with open(os.path.join(self.folder, '1.csv'), 'a') as file:
+      file.write('c,d,high\ne,f\ng,h,0\n')
+    self._label(max_bad_rows=2)
+    found = rows.concatenate(list(soft_labels.read([self.output])))
+    self.assertEqual(found['query'].tolist(), [b'shoe', b'g', b'a, b'])
+    result = runs.read_json(os.path.join(self.output, 'metrics.json'))
+    self.assertEqual((result['rows'], result['bad_rows']), (3, 2))
+    with open(os.path.join(self.output, 'rejected.jsonl'), encoding='utf-8') as file:
+      self.assertEqual([json.loads(line)['number'] for line in file], [3, 2])  # Cells are looked at a block later.
 
   def test_bad_rows_leave_no_result(self):
     with open(os.path.join(self.folder, '2.csv'), 'a') as file:

@@ -1,5 +1,6 @@
 """b2d.stack from flags to a folder of soft labels."""
 
+import dataclasses
 import os
 
 from absl import app
@@ -52,6 +53,16 @@ class StackTest(absltest.TestCase):
     np.testing.assert_allclose(batch['logits'], soft_label_folders.logits_of(numbers, 1.5))
     np.testing.assert_array_equal(batch['label'], numbers % 2)
     self.assertEqual(self._run(), result)  # Finished before.
+
+  def test_relevance_is_what_the_labels_were_made_with(self):
+    grades = np.arange(20) % 3 / 2
+    folders = [soft_label_folders.write(self._path(f'graded_{i}'), np.arange(20), i, labels=grades) for i in range(2)]
+    for folder in folders:
+      graded = dataclasses.replace(soft_labels.read_manifest(folder), label_range=(1.0, 3.0), relevant_from=3.0)
+      soft_labels.write_manifest(folder, graded)
+    result = self._run(soft_labels=folders, valid_soft_labels=folders)
+    self.assertAlmostEqual(result['stack']['accuracy'], np.mean(grades < 1))  # All margins are 0.1: below the target 1.
+    self.assertEqual(soft_labels.read_manifest(self._path('stack')).relevant_target, 1)
 
   def test_fitted_weights_and_measures_of_every_member(self):
     result = self._run(combination='weights', valid_soft_labels=self.valid)

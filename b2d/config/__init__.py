@@ -15,6 +15,7 @@ from b2d.config.groups import Schema
 from b2d.config.groups import Student
 from b2d.config.groups import Teacher
 from b2d.config.groups import Training
+from b2d.config.groups import relevant_target
 from b2d.config.measure_speed import MeasureSpeed
 from b2d.config.pair_up import PairUp
 from b2d.config.recipe import Recipe
@@ -43,6 +44,7 @@ __all__ = (
   'Teacher',
   'Training',
   'option',
+  'relevant_target',
   'require',
   'to_flat',
 )

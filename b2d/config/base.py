@@ -7,9 +7,9 @@ from typing import Any
 from typing import Self
 
 
-def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-  """A dataclass field with its help and, for an enumeration, its choices."""
-  return dataclasses.field(default=default, metadata={'help': help, 'choices': choices})
+def option(default: Any, help: str, choices: tuple[str, ...] = (), from_file: bool = False) -> Any:
+  """A dataclass field with its help, for an enumeration its choices, and whether its flag takes @FILE for a list."""
+  return dataclasses.field(default=default, metadata={'help': help, 'choices': choices, 'from_file': from_file})
 
 
 def require(condition: bool, message: str) -> None:
@@ -27,6 +27,11 @@ class Config:
       choices = field.metadata.get('choices')
       value = getattr(self, field.name)
       require(not choices or value in choices, f'--{field.name}={value!r}: expected one of {", ".join(choices or ())}')
+      # TensorFlow looks for checkpoints by pattern: it would not find those of such a folder.
+      require(
+        field.name != 'output_dir' or not set(value) & set('[]*?\\'),
+        f'--{field.name}={value}: expected a path without [, ], *, ? and \\, found some; choose another name',
+      )
     self.validate()
 
   def validate(self) -> None:

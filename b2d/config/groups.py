@@ -12,7 +12,15 @@ SCORES = ('probability', 'logit')
 PRECISIONS = ('float32', 'bfloat16')
 COMBINATIONS = ('logits', 'probabilities', 'weights')
 OPTIMIZERS = ('lazy_adam', 'adagrad')
+TSV_QUOTINGS = ('check', 'none', 'csv')
+NULL_TEXTS = ('error', 'empty')
 TABLE_DTYPES = ('bfloat16', 'float16', 'float32')
+
+
+def relevant_target(label_range: tuple[float, ...], relevant_from: float) -> float:
+  """A grade in the scale of the target, [0, 1]; without a range it is in that scale."""
+  low, high = label_range or (0.0, 1.0)
+  return (relevant_from - low) / (high - low)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,27 +34,81 @@ class Schema(base.Config):
   )
   id_column: str = base.option('', 'Column that identifies a row; empty: file name and line number.')
   label_column: str = base.option('', 'Column of the hard label; empty: the files have none.')
-  num_classes: int = base.option(2, 'Number of classes. A graded target uses 2.')
+  num_classes: int = base.option(0, 'Number of classes; 0: that of --classes, else 2. A graded target uses 2.')
+  classes: tuple[str, ...] = base.option(
+    (),
+    'Names of the classes in the label column, in the order of their indices, e.g. negative,positive; @FILE: one a '
+    'line. Empty: the labels are indices from 0, or True and False.',
+    from_file=True,
+  )
   label_range: tuple[float, ...] = base.option(
     (),
     'Lowest and highest grade, e.g. 1,3: the label is a grade, rescaled to a target in [0, 1]. '
-    'Empty: the label is an integer class.',
+    'Empty: the range of --grades, and without them the label is a class.',
   )
-  relevant_from: float = base.option(
-    0.0, 'Grade, in the scale of the file, from which a row counts as relevant in the evaluation.'
+  grades: tuple[str, ...] = base.option(
+    (),
+    'Names of the grades in the label column, e.g. Irrelevant:1,Partial:2,Exact:3; @FILE: one a line.',
+    from_file=True,
   )
+  relevant_from: float | None = base.option(
+    None,
+    'Grade, in the scale of the file, from which a row counts as relevant in the evaluation; unset: the middle '
+    'of the range.',
+  )
+  tsv_quoting: str = base.option(
+    'check',
+    "Quotes in .tsv files: 'none' takes them as text; 'csv' as in CSV, which is how csv.writer, pandas and R write; "
+    "'check' as text, and a cell that looks quoted is an error.",
+    TSV_QUOTINGS,
+  )
+  null_text: str = base.option('error', "What a null in a text column is: an error, or an 'empty' text.", NULL_TEXTS)
+  max_bad_rows: int = base.option(
+    0, 'Rows that cannot be read and are left out, at most; rejected.jsonl in the output names them and says why.'
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    # What follows from other settings is filled in, so that a run's record has it.
+    if not self.num_classes:
+      object.__setattr__(self, 'num_classes', len(self.classes) or 2)
+    if self.grades and not self.label_range:
+      grades = list(self.label_values.values())
+      object.__setattr__(self, 'label_range', (min(grades), max(grades)))
+    if self.relevant_from is None:
+      object.__setattr__(self, 'relevant_from', sum(self.label_range or (0.0, 1.0)) / 2)
 
   def validate(self) -> None:
     base.require(
       len(self.text_columns) in (1, 2), f'--text_columns={",".join(self.text_columns)}: expected one or two names'
     )
-    base.require(self.num_classes >= 2, f'--num_classes={self.num_classes}: expected at least 2')
+    names = len(self.classes)
+    base.require(names != 1, f'--classes={",".join(self.classes)}: expected two names or more, or @FILE')
+    base.require(
+      self.num_classes in (0, names) if names else self.num_classes != 1 and self.num_classes >= 0,
+      f'--num_classes={self.num_classes}: expected {f"{names} as --classes has" if names else "at least 2"}',
+    )
+    base.require(self.max_bad_rows >= 0, f'--max_bad_rows={self.max_bad_rows}: expected 0 or more')
+    base.require(not (self.classes and self.grades), 'set --classes or --grades, not both')
+    self._validate_grades()
+
+  def _validate_grades(self) -> None:
+    named = self.classes or self.grades
+    base.require(
+      len(self.label_values) == len(named),
+      f'--{"classes" if self.classes else "grades"}={",".join(named)}: expected different names, case apart',
+    )
     if self.label_range:
       base.require(
         len(self.label_range) == 2 and self.label_range[0] < self.label_range[1],
         f'--label_range={self.label_range}: expected lowest,highest',
       )
-      base.require(self.num_classes == 2, '--label_range goes with --num_classes=2')
+    base.require(
+      not self.grades or len(set(self.label_values.values())) > 1,
+      f'--grades={",".join(self.grades)}: expected two different grades at least',
+    )
+    if self.label_range or self.grades:
+      base.require(self.num_classes in (0, 2) and not self.classes, '--label_range goes with --num_classes=2')
 
   @property
   def fields(self) -> tuple[str, ...]:
@@ -54,12 +116,23 @@ class Schema(base.Config):
     return ('text',) if len(self.text_columns) == 1 else ('query', 'title')
 
   @property
+  def label_values(self) -> dict[str, float]:
+    """What the names of labels stand for: class index or grade, by the name in lower case; empty without names."""
+    if self.classes:
+      return {name.strip().casefold(): float(index) for index, name in enumerate(self.classes)}
+    values = {}
+    for item in self.grades:
+      name, _, grade = item.rpartition(':')
+      try:
+        values[name.strip().casefold()] = float(grade)
+      except ValueError as error:
+        raise ValueError(f'--grades={",".join(self.grades)}: expected name:number, found {item!r}') from error
+    return values
+
+  @property
   def relevant_target(self) -> float:
     """`relevant_from` in the scale of the target, [0, 1]."""
-    if not self.label_range:
-      return 0.5
-    low, high = self.label_range
-    return (self.relevant_from - low) / (high - low)
+    return relevant_target(self.label_range, self.relevant_from)
 
 
 @dataclasses.dataclass(frozen=True)

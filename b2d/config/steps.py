@@ -103,9 +103,6 @@ class Stack(base.Config):
     "Mean of the teachers' 'logits' or 'probabilities', or 'weights' fitted by a logistic regression.",
     groups.COMBINATIONS,
   )
-  relevant_target: float = base.option(
-    0.5, 'Target in [0, 1] from which a graded row counts as relevant when measured.'
-  )
 
   def validate(self) -> None:
     base.require(len(self.soft_labels) > 1, 'set --soft_labels: expected at least two folders, comma-separated')

@@ -2,36 +2,42 @@
 
 A batch is a dict of numpy arrays of one length n: the texts ('text', or 'query' and 'title';
 object arrays of UTF-8 bytes), 'id' (object, bytes), 'label' where a label column is set (float32: a
-class index, or a target in [0, 1]), and from soft labels 'logits' (float32 [n, num_teachers,
-num_classes]). How bytes become columns is in `file_formats`.
+class index, or a target in [0, 1]; NaN where it is blank), and from soft labels 'logits' (float32 [n, num_teachers,
+num_classes]). How bytes become cells is in `file_formats`, what a label means in `labels`.
 """
 
+import collections
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import os
+import functools
+import itertools
 
+from absl import logging
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from b2d import config
+from b2d.data import blocks
 from b2d.data import file_formats
+from b2d.data import labels
 
 Batch = dict[str, np.ndarray]
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
-  """Sorted files that the patterns name, each once.
+  """Sorted files that the patterns name, each once; a path that is there is that file, whatever signs it holds.
 
   Raises:
     ValueError: a file is missing, or a pattern matches nothing.
   """
   files = set()
   for pattern in patterns:
-    found = [path for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path)]
-    if not found and tf.io.gfile.exists(pattern):
+    exists = tf.io.gfile.exists(pattern)
+    if exists and tf.io.gfile.isdir(pattern):
       raise ValueError(f'{pattern}: expected a file, found a folder; name its files, e.g. {pattern.rstrip("/")}/*.tsv')
+    found = [pattern] if exists else [path for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path)]
     if not found:
       what = 'a pattern that matches no file' if set(pattern) & set('*?[') else 'no such file'
       raise ValueError(f'{pattern}: expected a file, found {what}; correct the path')
@@ -40,34 +46,70 @@ def expand(patterns: Sequence[str]) -> list[str]:
 
 
 def read(
-  paths: Sequence[str], schema: config.Schema, batch_size: int = 8192, scores_columns: Sequence[str] = ()
+  paths: Sequence[str],
+  schema: config.Schema,
+  batch_size: int = 8192,
+  scores_columns: Sequence[str] = (),
+  bad_rows: blocks.BadRows | None = None,
 ) -> Iterator[Batch]:
   """Streams the rows of the files in order, as full batches (the last one may be short).
 
-  'id' is the id column, or '<file name>:<line>' ('<file name>:<row>' in CSV, Parquet, TFRecord).
+  'id' is the id column, or '<file name>:<line>' ('<file name>:<row>' in CSV, Parquet, TFRecord); of files of one name
+  their folders too, as far as they differ.
   With `scores_columns` the batches have these numbers too, as 'scores', float64 [n, columns].
+
+  Args:
+    paths: of the files.
+    schema: what their columns are.
+    batch_size: rows of a batch.
+    scores_columns: columns of numbers.
+    bad_rows: takes those that cannot be read; None: up to `schema.max_bad_rows` are left out.
 
   Raises:
     ValueError: bad input, with file, line, expected, found and remedy; or there is not one row.
   """
   empty = True
-  for batch in rebatch(_read_blocks(paths, schema, scores_columns), batch_size):
+  if bad_rows is None:
+    bad_rows = blocks.BadRows(schema.max_bad_rows)
+  for batch in rebatch(_read_blocks(paths, schema, scores_columns, bad_rows), batch_size):
     empty = False
     yield batch
   if empty:
     raise ValueError(f'{", ".join(paths) or "no files"}: expected rows, found none; name files that have some')
 
 
-def read_labelled(patterns: Sequence[str], schema: config.Schema) -> Batch | None:
+def read_labelled(
+  paths: Sequence[str], schema: config.Schema, bad_rows: blocks.BadRows | None = None
+) -> Iterator[Batch]:
+  """As `read`, of the rows that have a label.
+
+  Raises:
+    ValueError: bad input, or there is not one label.
+  """
+  num_rows = num_labelled = 0
+  for batch in read(paths, schema, bad_rows=bad_rows):
+    num_rows += size(batch)
+    batch = take(batch, np.flatnonzero(~np.isnan(batch['label'])))
+    num_labelled += size(batch)
+    if size(batch):
+      yield batch
+  if not num_labelled:
+    raise ValueError(
+      f'{", ".join(paths)}: expected labelled rows, found no label in {num_rows} rows; name files that have some'
+    )
+  if num_labelled < num_rows:
+    logging.info('%s: %d rows, %d without a label left out', ', '.join(paths), num_rows, num_rows - num_labelled)
+
+
+def load_labelled(
+  patterns: Sequence[str], schema: config.Schema, bad_rows: blocks.BadRows | None = None
+) -> Batch | None:
   """The rows that have a label, all in memory: to measure on again and again. None without patterns.
 
   Raises:
-    ValueError: bad input, as `expand` and `read`.
+    ValueError: bad input, as `expand` and `read_labelled`.
   """
-  if not patterns:
-    return None
-  batch = concatenate(list(read(expand(patterns), schema)))
-  return take(batch, np.flatnonzero(~np.isnan(batch['label'])))
+  return concatenate(list(read_labelled(expand(patterns), schema, bad_rows))) if patterns else None
 
 
 def read_column(paths: Sequence[str], column: str | None) -> Iterator[str]:
@@ -79,14 +121,15 @@ def read_column(paths: Sequence[str], column: str | None) -> Iterator[str]:
   for path in paths:
     if column is None and not file_formats.is_plain_lines(path):
       raise ValueError(f'{path}: expected the name of a column to read, found none; set it')
-    for block in file_formats.read(path, [column or 'text']):
-      for value in block.columns[0]:
-        yield value.decode('utf-8') if isinstance(value, bytes) else str(value)
+    reject = functools.partial(blocks.BadRows().reject, path)
+    for block in file_formats.read(path, [column or 'text'], reject):
+      for value in _not_null(block.numbers, column or 'text', block.columns[0], reject):
+        yield value.decode('utf-8')
 
 
 def count(paths: Sequence[str], schema: config.Schema) -> int:
-  """Number of rows in the files."""
-  return sum(file_formats.num_rows(path, schema.text_columns[0]) for path in paths)
+  """Number of rows in the files, bad ones included: for a progress bar."""
+  return sum(file_formats.num_rows(path, schema.text_columns[0], schema.tsv_quoting) for path in paths)
 
 
 def size(batch: Batch) -> int:
@@ -145,93 +188,60 @@ def _permutation(window: Batch, generator: np.random.Generator, group: str) -> n
   return np.lexsort((generator.permutation(size(window)), group_order[codes]))
 
 
-def _read_blocks(paths, schema, scores_columns) -> Iterator[Batch]:
+def _read_blocks(paths, schema, scores_columns, bad_rows) -> Iterator[Batch]:
   columns = list(schema.text_columns)
   columns += [column for column in (schema.id_column, schema.label_column, *scores_columns) if column]
-  for path in paths:
-    name = os.path.basename(path).encode('utf-8')
-    for block in file_formats.read(path, columns):
+  for path, name in zip(paths, _id_names(paths)):
+    reject = functools.partial(bad_rows.reject, path)
+    for block in file_formats.read(path, columns, reject, schema.tsv_quoting):
       values = dict(zip(columns, block.columns))
       batch = {
-        field: _texts(path, block.first, column, values[column])
+        field: _texts(block.numbers, column, values[column], schema.null_text, reject)
         for field, column in zip(schema.fields, schema.text_columns)
       }
       if schema.id_column:
-        batch['id'] = _as_bytes(values[schema.id_column])
+        batch['id'] = _not_null(block.numbers, schema.id_column, values[schema.id_column], reject)
       else:
-        numbers = range(block.first, block.first + size(batch))
-        batch['id'] = np.array([b'%b:%d' % (name, number) for number in numbers], dtype=object)
+        batch['id'] = np.array([b'%b:%d' % (name, number) for number in block.numbers.tolist()], dtype=object)
       if schema.label_column:
-        batch['label'] = _targets(path, block.first, values[schema.label_column], schema)
+        batch['label'] = labels.targets(block.numbers, values[schema.label_column], schema, reject)
       if scores_columns:
-        batch['scores'] = np.stack(
-          [_scores(path, block.first, column, values[column]) for column in scores_columns], axis=1
-        )
-      yield batch
+        scores = [_scores(block.numbers, column, values[column], reject) for column in scores_columns]
+        batch['scores'] = np.stack(scores, axis=1)
+      yield take(batch, np.flatnonzero(bad_rows.is_good(path, block.numbers)))
 
 
-def _as_bytes(values: np.ndarray) -> np.ndarray:
-  """Identifiers may be numbers in the file."""
-  if values.dtype == object:
-    return values
-  return np.array([b'%d' % value if value == int(value) else b'%r' % float(value) for value in values], dtype=object)
+def _id_names(paths: Sequence[str]) -> list[bytes]:
+  """The files' names; those of several files are told apart by the folders in which they differ."""
+  parts = [path.split('/') for path in paths]
+  by_name = collections.defaultdict(list)
+  for each in parts:
+    by_name[each[-1]].append(each)
+  shared = {  # Leading folders that all files of the name have.
+    name: len(list(itertools.takewhile(lambda level: len(set(level)) == 1, zip(*alike)))) if len(alike) > 1 else -1
+    for name, alike in by_name.items()
+  }
+  return ['/'.join(each[shared[each[-1]] :]).encode('utf-8') for each in parts]
 
 
-def _texts(path: str, first: int, column: str, values: np.ndarray) -> np.ndarray:
-  if values.dtype != object:
-    raise ValueError(
-      f'{file_formats.where(path, first)}: expected a text in {column!r}, found the '
-      f'number {values[0]:g}; correct --text_columns'
-    )
+def _not_null(numbers: np.ndarray, column: str, values: np.ndarray, reject: blocks.Reject) -> np.ndarray:
+  for index in np.flatnonzero(values == None):  # noqa: E711, element by element.
+    reject(int(numbers[index]), f'expected a value in {column!r}, found null; fill it in or drop the row')
   return values
 
 
-def _targets(path: str, first: int, values: np.ndarray, schema: config.Schema) -> np.ndarray:
-  """Labels as float32: class indices, or grades rescaled to [0, 1]."""
-  low, high = schema.label_range or (0, schema.num_classes - 1)
-  numbers = _numbers(values)
-  wrong = ~((numbers >= low) & (numbers <= high))  # NaN is wrong too.
-  if not schema.label_range:
-    wrong |= numbers != np.floor(numbers)
-  if wrong.any():
-    index = int(wrong.argmax())
-    found = values[index].decode('utf-8') if values.dtype == object else f'{values[index]:g}'
-    expected, remedy = (
-      ('a grade', 'set --label_range')
-      if schema.label_range
-      else ('a class', 'set --num_classes, or --label_range if it is a grade')
+def _texts(numbers: np.ndarray, column: str, values: np.ndarray, null_text: str, reject: blocks.Reject) -> np.ndarray:
+  if null_text == 'empty':
+    return np.where(values == None, b'', values)  # noqa: E711, element by element.
+  return _not_null(numbers, column, values, reject)
+
+
+def _scores(numbers: np.ndarray, column: str, values: np.ndarray, reject: blocks.Reject) -> np.ndarray:
+  """float64 [n], finite where a row is not rejected."""
+  found = labels.numbers(values)
+  for index in np.flatnonzero(~np.isfinite(found)):
+    reject(
+      int(numbers[index]),
+      f'expected a number in {column!r}, found {labels.shown(values[index])}; correct it or --scores_columns',
     )
-    raise ValueError(
-      f'{file_formats.where(path, first + index)}: expected {expected} from {low:g} '
-      f'to {high:g} in {schema.label_column!r}, found {found!r}; correct it or '
-      f'{remedy}'
-    )
-  return ((numbers - low) / (high - low) if schema.label_range else numbers).astype(np.float32)
-
-
-def _scores(path: str, first: int, column: str, values: np.ndarray) -> np.ndarray:
-  numbers = _numbers(values)
-  if not np.isfinite(numbers).all():
-    index = int((~np.isfinite(numbers)).argmax())
-    raise ValueError(
-      f'{file_formats.where(path, first + index)}: expected a number in {column!r}, '
-      f'found {values[index]!r}; correct it or --scores_columns'
-    )
-  return numbers
-
-
-def _numbers(values: np.ndarray) -> np.ndarray:
-  """float64 [n]; NaN where a cell is no number."""
-  if values.dtype != object:
-    return values
-  try:
-    return values.astype(np.float64)
-  except ValueError:
-    return np.array([_number(value) for value in values])
-
-
-def _number(value: bytes) -> float:
-  try:
-    return float(value)
-  except ValueError:
-    return float('nan')
+  return found

@@ -2,7 +2,8 @@
 
     part-00000.parquet   id, the texts, label (float32, null if unknown),
                          logits (list of float32, [num_teachers, num_classes] flattened)
-    manifest.json        teachers, num_classes, fields, shards: {name: rows}; written last
+    manifest.json        teachers, num_classes, fields, shards: {name: rows}; written last. What the labels were
+                         before they became targets: label_range and relevant_from, where they are grades
 
 The logits of all classes are kept: a single number could not be re-tempered.
 """
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from b2d import config
 from b2d import runs
 from b2d.data import file_formats
 from b2d.data import rows
@@ -34,6 +36,13 @@ class Manifest:
   num_classes: int
   fields: tuple[str, ...]  # ('text',) or ('query', 'title').
   shards: dict[str, int]  # File name → rows.
+  label_range: tuple[float, ...] = ()  # As in `config.Schema`.
+  relevant_from: float = 0.5
+
+  @property
+  def relevant_target(self) -> float:
+    """See `config.Schema`."""
+    return config.relevant_target(self.label_range, self.relevant_from)
 
   @property
   def num_rows(self) -> int:
@@ -58,8 +67,10 @@ def read_manifest(folder: str) -> Manifest:
       int(values['num_classes']),
       tuple(values['fields']),
       {name: int(num_rows) for name, num_rows in values['shards'].items()},
+      tuple(values.get('label_range', ())),
+      float(values.get('relevant_from', 0.5)),
     )
-  except (KeyError, TypeError, AttributeError) as error:
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise ValueError(
       f'{path}: expected teachers, num_classes, fields and shards, found '
       f'{", ".join(values)}; name a folder that b2d.label or b2d.stack '

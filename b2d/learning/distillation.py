@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from b2d import config
 from b2d import runs
+from b2d.data import blocks
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.data import words
@@ -48,10 +49,11 @@ def distill(run_config: config.Distill) -> dict[str, float]:
 
 def _distill(run_config: config.Distill) -> dict[str, float]:
   settings = run_config.training
-  num_rows = _count_rows(run_config)
+  bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
+  num_rows = _count_rows(run_config, bad_rows)
   _warn_of_unspaced_texts(run_config)
-  held_out = rows.read_labelled(run_config.valid_files, run_config.schema)
-  calibration_rows = rows.read_labelled(run_config.calibration_files, run_config.schema)
+  held_out = rows.load_labelled(run_config.valid_files, run_config.schema, bad_rows)
+  calibration_rows = rows.load_labelled(run_config.calibration_files, run_config.schema, bad_rows)
   for batch in filter(None, (held_out, calibration_rows)):
     metrics.require_measurable(batch['label'], run_config.schema)
   calibration_rows = calibration_rows or held_out
@@ -64,6 +66,7 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   if run_config.init_embeddings and not training.has_checkpoint(run_config.output_dir):
     encoder = word_vectors.load_encoder(run_config.init_embeddings, run_config.student.vector_dim)
   folder = runs.start(run_config, 'distill')
+  bad_rows.write(folder)
   fingerprints = {path: soft_labels.fingerprint(path) for path in run_config.soft_labels}
   runs.write_text(_made_from_path(folder), json.dumps(fingerprints, indent=2) + '\n')
   if encoder:
@@ -91,7 +94,7 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   )
   if calibration_rows and run_config.schema.num_classes == 2:
     result |= _calibrate(model, calibration_rows, held_out or calibration_rows, run_config.schema, folder)
-  return result | chosen
+  return result | chosen | bad_rows.counted()
 
 
 def _made_from_path(folder: str) -> str:
@@ -145,9 +148,10 @@ def _choose_temperature(run_config: config.Distill, folder: str) -> float:
   return float(best)
 
 
-def _count_rows(run_config: config.Distill) -> int:
-  if not run_config.soft_labels:
-    return rows.count(rows.expand(run_config.train_files), run_config.schema)
+def _count_rows(run_config: config.Distill, bad_rows: blocks.BadRows) -> int:
+  if not run_config.soft_labels:  # Reading every row: a bad one is found before the training.
+    files = rows.expand(run_config.train_files)
+    return sum(map(rows.size, rows.read_labelled(files, run_config.schema, bad_rows)))
   for folder in run_config.soft_labels:
     manifest = soft_labels.read_manifest(folder)
     if (manifest.fields, manifest.num_classes) != (run_config.schema.fields, run_config.schema.num_classes):
@@ -189,7 +193,7 @@ def _rows(run_config: config.Distill, seed: int):
   """The rows to train on; soft labels in the order of the seed."""
   if run_config.soft_labels:
     return soft_labels.read(run_config.soft_labels, seed=seed, max_rows=run_config.max_rows)
-  return rows.read(rows.expand(run_config.train_files), run_config.schema)
+  return rows.read_labelled(rows.expand(run_config.train_files), run_config.schema)
 
 
 def _featurized(model: student.StudentModel, run_config: config.Distill, batch: rows.Batch):

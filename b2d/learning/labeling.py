@@ -27,6 +27,7 @@ import tqdm
 
 from b2d import config
 from b2d import runs
+from b2d.data import blocks
 from b2d.data import phrases
 from b2d.data import rows
 from b2d.data import soft_labels
@@ -85,17 +86,22 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
   if not tf.io.gfile.exists(os.path.join(folder, 'manifest.json')):
     _run(dataclasses.replace(label_config, precision=plan['precision']), make_scorer, missing, sum(shards.values()))
     name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
-    soft_labels.write_manifest(folder, soft_labels.Manifest((name,), num_classes, label_config.schema.fields, shards))
+    schema = label_config.schema
+    soft_labels.write_manifest(
+      folder,
+      soft_labels.Manifest((name,), num_classes, schema.fields, shards, schema.label_range, schema.relevant_from),
+    )
   if tf.io.gfile.exists(os.path.join(folder, 'inputs')):
     tf.io.gfile.rmtree(os.path.join(folder, 'inputs'))
   seconds = time.time() - started
   labelled = sum(task.num_rows for task in missing)
-  return {
+  result = {
     'rows': sum(shards.values()),
     'seconds': seconds,
     'rows_per_sec': labelled / seconds,
     'precision': plan['precision'],
   }
+  return result | ({'bad_rows': plan['bad_rows']} if 'bad_rows' in plan else {})
 
 
 def label_shard(task: ShardTask, score: Scorer, report: engines.Report) -> int:
@@ -198,7 +204,11 @@ def _remove_temporary(folder: str) -> None:
 
 
 def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, Any]) -> dict[str, Any]:
-  """Writes the shards of inputs, or takes up a plan that is there: 'shards' {shard: rows}, 'precision'."""
+  """Writes the shards of inputs, or takes up a plan that is there.
+
+  Returns:
+    'shards' {shard: rows}, 'precision', and 'bad_rows', how many were left out, where some may be.
+  """
   folder = label_config.output_dir
   path = os.path.join(folder, 'plan.json')
   if tf.io.gfile.exists(path):
@@ -215,10 +225,13 @@ def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, A
   tf.io.gfile.makedirs(inputs)
   shards = {}
   started = time.time()
-  batches = rows.rebatch(_inputs(label_config, files), label_config.rows_per_shard)
+  bad_rows = blocks.BadRows(label_config.schema.max_bad_rows)
+  batches = rows.rebatch(_inputs(label_config, files, bad_rows), label_config.rows_per_shard)
   for index, batch in enumerate(batches):
     shards[soft_labels.shard_name(index)] = soft_labels.write_shard(inputs, index, batch)
+  bad_rows.write(folder)
   plan = {'made_from': fingerprint, 'shards': shards, 'precision': _precision(label_config, inputs)}
+  plan |= bad_rows.counted()
   runs.write_text(path, json.dumps(plan, indent=1) + '\n')
   num_rows = sum(shards.values())
   logging.info(
@@ -244,10 +257,10 @@ def _precision(label_config: config.Label, inputs: str) -> str:
   return precision.choose(calls)
 
 
-def _inputs(label_config: config.Label, files: list[str]) -> Iterator[rows.Batch]:
+def _inputs(label_config: config.Label, files: list[str], bad_rows: blocks.BadRows) -> Iterator[rows.Batch]:
   """The rows to label, each batch followed by its phrases, all by frequent n-grams; an import's have logits already."""
   ngrams = phrases.Ngrams()
-  for batch in rows.read(files, label_config.schema, scores_columns=label_config.scores_columns):
+  for batch in rows.read(files, label_config.schema, scores_columns=label_config.scores_columns, bad_rows=bad_rows):
     batch = _unlabelled(batch)
     if label_config.scores_columns:
       batch['logits'] = logits_of_scores(batch, label_config.scores_kind)

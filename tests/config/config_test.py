@@ -68,6 +68,15 @@ class RowsTest(absltest.TestCase):
     self.assertEqual((_SINGLE.fields, _SINGLE.relevant_target), (('text',), 0.5))
     self.assertEqual((_PAIR.fields, _PAIR.relevant_target), (('query', 'title'), 0.75))
 
+  def test_what_follows_from_names_and_ranges_is_filled_in(self):
+    named = config.Schema(classes=('a', 'b', 'c'))
+    self.assertEqual((named.num_classes, named.label_values), (3, {'a': 0, 'b': 1, 'c': 2}))
+    graded = config.Schema(grades=('No: maybe:1', 'Yes:4'))
+    self.assertEqual(graded.label_values, {'no: maybe': 1, 'yes': 4})
+    self.assertEqual((graded.num_classes, graded.label_range, graded.relevant_from), (2, (1, 4), 2.5))
+    self.assertEqual(graded.relevant_target, 0.5)
+    self.assertEqual(config.Schema.from_dict(json.loads(graded.to_json())), graded)
+
 
 class SweepTest(absltest.TestCase):
   def test_runs(self):
@@ -117,6 +126,14 @@ class ValidationTest(parameterized.TestCase):
         _wrong(config.Schema, '--text_columns=a,b,c: expected one or', text_columns=('a', 'b', 'c')),
         _wrong(config.Schema, '--text_columns=: expected one or two', text_columns=()),
         _wrong(config.Schema, '--num_classes=1: expected at least 2', num_classes=1),
+        _wrong(config.Schema, '--num_classes=2: expected 3 as --classes has', num_classes=2, classes=('a', 'b', 'c')),
+        _wrong(config.Schema, '--classes=a: expected two names or more', classes=('a',)),
+        _wrong(config.Schema, '--classes=a,A: expected different names', classes=('a', 'A')),
+        _wrong(config.Schema, 'set --classes or --grades', classes=('a', 'b'), grades=('a:1', 'b:2')),
+        _wrong(config.Schema, "--grades=a:1,b: expected name:number, found 'b'", grades=('a:1', 'b')),
+        _wrong(config.Schema, '--grades=a:1,b:1: expected two different grades', grades=('a:1', 'b:1')),
+        _wrong(config.Schema, '--max_bad_rows=-1: expected 0 or more', max_bad_rows=-1),
+        _wrong(config.PairUp, '--output_dir=a[1]: expected a path without [', output_dir='a[1]'),
         _wrong(config.Schema, '--label_range=(3, 1): expected lowest,highest', label_range=(3, 1)),
         _wrong(config.Schema, '--label_range=(3,): expected lowest,highest', label_range=(3,)),
         _wrong(config.Schema, 'goes with --num_classes=2', label_range=(1, 3), num_classes=3),

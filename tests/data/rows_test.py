@@ -3,6 +3,8 @@
 import bz2
 import csv
 import gzip
+import json
+import lzma
 import os
 
 from absl.testing import absltest
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from b2d import config
+from b2d.data import blocks
 from b2d.data import rows
 
 _PAIRS = config.Schema(text_columns=('q', 't'), id_column='n', label_column='grade', label_range=(1.0, 3.0))
@@ -24,6 +27,12 @@ _HEADER = ('n', 'q', 't', 'grade')
 def _write_csv(path):
   with open(path, 'w', encoding='utf-8', newline='') as file:
     csv.writer(file).writerows([_HEADER, *_ROWS])
+
+
+def _write_json(path):
+  with open(path, 'w', encoding='utf-8') as file:
+    for n, q, t, grade in _ROWS:
+      file.write(json.dumps({'t': t, 'n': n, 'q': q, 'grade': float(grade), 'other': [1]}, ensure_ascii=False) + '\n')
 
 
 def _write_parquet(path):
@@ -76,7 +85,14 @@ class RowsTest(parameterized.TestCase):
     yield self._write('a.tsv.gz', gzip.compress(tsv[:50]) + gzip.compress(tsv[50:]))
     yield self._write('a.tsv-00000-of-00001.bz2', bz2.compress(tsv))
     yield self._write('a.tsv.zst', pa.compress(tsv, 'zstd', asbytes=True))
-    for name, write in (('a.csv', _write_csv), ('a.parquet', _write_parquet), ('a.tfrecord', _write_tfrecord)):
+    yield self._write('a.tsv.xz', lzma.compress(tsv))
+    yield self._write('blank.tsv', tsv + b'\n\r\n')
+    for name, write in (
+      ('a.csv', _write_csv),
+      ('a.jsonl', _write_json),
+      ('a.parquet', _write_parquet),
+      ('a.tfrecord', _write_tfrecord),
+    ):
       write(self._path(name))
       yield self._path(name)
       with open(self._path(name), 'rb') as file:
@@ -147,18 +163,18 @@ class RowsTest(parameterized.TestCase):
       r"a.tsv:2: expected a class .*, found '0.5'; .*--label_range",
     ),
     ('no_number', 'a.tsv', 'text\tlabel\na\t1\nb\tgood\n', r"a.tsv:3: expected a class .*, found 'good'"),
-    ('empty_label', 'a.csv', 'text,label\na,\n', r"a.csv: row 1: expected a class .*, found ''"),
+    ('infinite', 'a.tsv', 'text\tlabel\na\tinf\n', r"a.tsv:2: expected a class .*, found 'inf'"),
     ('nan', 'a.tsv', 'text\tlabel\na\tnan\n', r"a.tsv:2: expected a class .*, found 'nan'"),
     ('invalid_utf8', 'a.tsv', b'text\tlabel\na\t1\nb\xff\t1\n', r"a.tsv:3: expected UTF-8, found the bytes b'\\xff'"),
     ('invalid_utf8_csv', 'a.csv', b'text,label\na,1\nb\xff,1\n', r'a.csv: row 2: expected UTF-8, found'),
-    ('empty', 'a.tsv', '', r'a.tsv: expected rows, found an empty file; '),
-    ('empty_tfrecord', 'a.tfrecord.gz', gzip.compress(b''), r'a.tfrecord.gz: expected rows, found an empty file; '),
+    ('empty', 'a.tsv', '', r'a.tsv: expected rows, found none; '),
+    ('empty_tfrecord', 'a.tfrecord.gz', gzip.compress(b''), r'a.tfrecord.gz: expected rows, found none; '),
     ('header_alone', 'a.tsv', 'text\tlabel\n', r'a.tsv: expected rows, found none; '),
     ('header_alone_csv', 'a.csv', 'text,label\n', r'a.csv: expected rows, found none; '),
     ('not_gzip', 'a.tsv.gz', 'text\tlabel\na\t1\n', r'a.tsv.gz: expected a whole compressed tsv file, found: '),
     ('not_parquet', 'a.parquet', 'text\tlabel\na\t1\n', r'a.parquet: expected a (whole p|P)arquet file, found: '),
     ('not_tfrecord', 'a.tfrecord', 'text\tlabel\na\t1\n', r'a.tfrecord: expected a whole tfrecord file, found: '),
-    ('unknown_name', 'a.json', '{}', r'a.json: expected a file named .tsv, .csv'),
+    ('unknown_name', 'a.xlsx', '{}', r'a.xlsx: expected a file named .tsv, .csv'),
     ('labels_of_plain_lines', 'a.txt', 'a\n', r'a.txt: expected one column, a text a line, .* clear .*--label_column'),
   )
   def test_bad_input(self, name, content, message):
@@ -197,8 +213,6 @@ class RowsTest(parameterized.TestCase):
     pq.write_table(pa.table({'text': ['a', 'b', None], 'label': [0, 1, 0]}), path, row_group_size=1)
     with self.assertRaisesRegex(ValueError, "a.parquet: row 3: expected a value in 'text', found nu"):
       list(rows.read([path], _TEXTS))
-    with self.assertRaisesRegex(ValueError, "row 1: expected a text in 'label', found the number 0"):
-      list(rows.read([path], config.Schema(text_columns=('label',))))
     pq.write_table(pa.table({'text': [['a'], ['b']]}), path)
     with self.assertRaisesRegex(ValueError, "expected strings or numbers in 'text', found list"):
       list(rows.read([path], config.Schema()))
@@ -211,10 +225,66 @@ class RowsTest(parameterized.TestCase):
     with tf.io.TFRecordWriter(path) as writer:
       writer.write(_example(text=b'a', label=1))
       writer.write(_example(text=b'b', label=b'0'))
-    with self.assertRaisesRegex(ValueError, r'row 2: expected one value each of text \(string\), la'):
+    with self.assertRaisesRegex(ValueError, "row 2: expected one value of int64 in 'label', .*, found 1 of string"):
       list(rows.read([path], _TEXTS))
     with self.assertRaisesRegex(ValueError, "expected a column 'words', found 'label', 'text'"):
       list(rows.read([path], config.Schema(text_columns=('words',))))
+
+  def test_ids_tell_files_of_one_name_apart(self):
+    paths = []
+    for folder in ('x/1', 'x/2', 'y'):
+      os.makedirs(self._path(folder))
+      paths.append(self._write(f'{folder}/log.txt', 'a\n'))
+    paths.append(self._write('other.txt', 'a\n'))
+    batch = next(rows.read(paths, config.Schema()))
+    self.assertEqual(batch['id'].tolist(), [b'x/1/log.txt:1', b'x/2/log.txt:1', b'y/log.txt:1', b'other.txt:1'])
+    batch = next(rows.read(paths[:2], config.Schema()))
+    self.assertEqual(batch['id'].tolist(), [b'1/log.txt:1', b'2/log.txt:1'])
+
+  def test_nulls(self):
+    path = self._path('a.parquet')
+    pq.write_table(pa.table({'text': ['a', None], 'id': [None, 'b'], 'label': [None, 1]}), path)
+    schema = config.Schema(label_column='label', null_text='empty')
+    batch = next(rows.read([path], schema))
+    self.assertEqual(batch['text'].tolist(), [b'a', b''])
+    np.testing.assert_array_equal(batch['label'], np.float32([np.nan, 1]))
+    with self.assertRaisesRegex(ValueError, "a.parquet: row 1: expected a value in 'id', found null"):
+      next(rows.read([path], config.Schema(id_column='id', null_text='empty')))
+    with self.assertRaisesRegex(ValueError, "a.parquet: row 1: expected a number in 'label', found null"):
+      next(rows.read([path], schema, scores_columns=['label']))
+
+  def test_labelled_rows_alone(self):
+    path = self._write('a.tsv', 'text\tlabel\na\t\nb\t1\nc\t \n')
+    self.assertEqual([batch['text'].tolist() for batch in rows.read_labelled([path], _TEXTS)], [[b'b']])
+    with self.assertRaisesRegex(ValueError, 'b.tsv: expected labelled rows, found no label in 1 rows'):
+      rows.load_labelled([self._write('b.tsv', 'text\tlabel\na\t\n')], _TEXTS)
+
+  def test_bad_rows_are_left_out_and_remembered(self):
+    good = self._write('a.tsv', 'text\tlabel\na\t1\nb\nc\t7\nd\xff\t1\ne\t0\n'.encode('latin1'))
+    other = self._path('b.parquet')
+    pq.write_table(pa.table({'text': ['f', None], 'label': [1, 9]}), other)
+    bad_rows = blocks.BadRows(4)
+    for _ in range(2):  # Each counts once.
+      batch = next(rows.read([good, other], _TEXTS, bad_rows=bad_rows))
+      self.assertEqual(batch['text'].tolist(), [b'a', b'e', b'f'])
+      self.assertEqual(batch['id'].tolist(), [b'a.tsv:2', b'a.tsv:6', b'b.parquet:1'])
+    bad_rows.write(self.folder)
+    with open(self._path('rejected.jsonl'), encoding='utf-8') as file:
+      found = [json.loads(line) for line in file]
+    self.assertEqual([(line['file'], line['number']) for line in found], [(good, 3), (good, 5), (good, 4), (other, 2)])
+    self.assertEqual(found[0]['where'], f'{good}:3')
+    self.assertRegex(found[0]['reason'], 'expected 2 columns')
+    self.assertEqual(bad_rows.counted(), {'bad_rows': 4})
+    schema = config.Schema(label_column='label', max_bad_rows=3)
+    with self.assertRaisesRegex(
+      ValueError, r'b.parquet: row 2: expected .* \(3 bad rows before it: all that --max_bad_r'
+    ):
+      list(rows.read([good, other], schema))
+
+  def test_a_path_that_is_there_is_no_pattern(self):
+    os.makedirs(self._path('in[1]'))
+    path = self._write('in[1]/log[1].txt', 'a\n')
+    self.assertEqual(rows.expand([path]), [path])
 
   def test_expand(self):
     paths = [self._write(name, 'a\n') for name in ('b.txt', 'a.txt')]
@@ -225,6 +295,9 @@ class RowsTest(parameterized.TestCase):
       rows.expand([self._path('c.txt')])
     with self.assertRaisesRegex(ValueError, 'expected a file, found a folder'):
       rows.expand([self.folder])
+    with self.assertRaisesRegex(ValueError, "row 2: expected a value in 'q', found null"):
+      pq.write_table(pa.table({'q': ['a', None]}), self._path('q.parquet'))
+      list(rows.read_column([self._path('q.parquet')], 'q'))
     with self.assertRaisesRegex(ValueError, 'expected the name of a column'):
       list(rows.read_column([self._write('a.tsv', 'a\nb\n')], None))
 

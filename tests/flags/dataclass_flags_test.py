@@ -51,6 +51,21 @@ class DataclassFlagsTest(parameterized.TestCase):
   def test_defaults_are_the_configurations(self):
     self.assertEqual(_parse(), _Outer())  # With the outer one's default for the inner one.
 
+  def test_schema(self):
+    parse = dataclass_flags.define(config.Finetune)
+    names = self.create_tempfile('names.txt', 'good\n\nvery, very bad\n').full_path
+    given = ['--vocab_file=v', '--label_column=l']
+    parse.flag_values(['binary', *given, f'--classes=@{names}'])
+    self.assertEqual(parse().schema.classes, ('good', 'very, very bad'))
+    self.assertEqual((parse().schema.num_classes, parse().schema.relevant_from), (2, 0.5))
+    parse.flag_values(['binary', *given, '--classes=a,b,c'])
+    self.assertEqual(parse().schema.num_classes, 3)
+    parse.flag_values(['binary', *given, '--classes=', '--grades=a:0,b:3'])
+    self.assertEqual(parse().schema.relevant_from, 1.5)
+    parse.flag_values(['binary', '--grades=', '--classes=@none.txt'])
+    with self.assertRaisesRegex(app.UsageError, '--classes=@none.txt: expected a file of names'):
+      parse()
+
   def test_every_type(self):
     self.assertEqual(
       _parse('--names=x, y', '--mode=b', '--fast', '--share=1', '--width=9', '--rates=1,2.5'),

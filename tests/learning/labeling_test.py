@@ -272,7 +272,7 @@ class ImportTest(absltest.TestCase):
   def test_bad_scores(self):
     with self.assertRaisesRegex(ValueError, r'row in.csv:2: expected probabilities .* found 1.5'):
       self._label('text,p\na,0.5\nb,1.5\n', scores_columns=('p',))
-    with self.assertRaisesRegex(ValueError, r"row 1: expected a number in 'p', found b'high'"):
+    with self.assertRaisesRegex(ValueError, r"row 1: expected a number in 'p', found 'high'"):
       self._label('text,p\na,high\n', scores_columns=('p',))
     with self.assertRaisesRegex(ValueError, r'expected one for each of --num_classes=3'):
       config.Label(scores_columns=('p',), schema=config.Schema(num_classes=3))

@@ -1,0 +1,87 @@
+"""What the reader of every format gives, and says of a row that it cannot read."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import json
+import os
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from b2d import runs
+
+NAME = re.compile(r'\.(tsv|csv|txt|jsonl|ndjson|json|parquet|tfrecords?)(-\d+-of-\d+)?(?:\.(gz|bz2|zst|xz))?$')
+ROWS = 8192  # Rows of a block at most.
+
+Reject = Callable[[int, str], None]  # (number of a row, what is wrong with it).
+
+
+class Block(NamedTuple):
+  """Consecutive rows of one file. Those that were rejected may be among them."""
+
+  numbers: np.ndarray  # int64 [rows], as `where` takes them.
+  columns: list[np.ndarray]  # One object [rows] a column: bytes of valid UTF-8, None for a null.
+
+
+def where(path: str, number: int) -> str:
+  """Names a row in a message: the line where rows are lines, else the row, from 1, header apart."""
+  match = NAME.search(path)
+  is_line = match and match[1] in ('tsv', 'txt', 'jsonl', 'ndjson', 'json')
+  return f'{path}:{number}' if is_line else f'{path}: row {number}'
+
+
+def check_names(path: str, columns: Sequence[str], names: Sequence[str]) -> None:
+  """Raises ValueError unless each of the columns asked for is once among the names that the file has."""
+  for column in columns:
+    if names.count(column) == 1:
+      continue
+    found = 'it twice in the header' if column in names else ', '.join(repr(name) for name in names)
+    remedy = 'rename one of the two' if column in names else 'correct the flag that names it'
+    raise ValueError(f'{where(path, 1)}: expected a column {column!r}, found {found}; {remedy}')
+
+
+class BadRows:
+  """What becomes of rows that cannot be read: so many of a run are left out and remembered, the next one is an error.
+
+  A row counts once, however often its file is read.
+  """
+
+  def __init__(self, limit: int = 0):
+    self._limit = limit
+    self._reasons: dict[tuple[str, int], str] = {}
+
+  def __len__(self) -> int:
+    return len(self._reasons)
+
+  def reject(self, path: str, number: int, reason: str) -> None:
+    """Leaves the row out.
+
+    Raises:
+      ValueError: there are more than `limit`.
+    """
+    if (path, number) in self._reasons:
+      return
+    if len(self) >= self._limit:
+      before = f' ({self._limit} bad rows before it: all that --max_bad_rows lets pass)' if self._limit else ''
+      raise ValueError(f'{where(path, number)}: {reason}{before}')
+    self._reasons[path, number] = reason
+
+  def is_good(self, path: str, numbers: np.ndarray) -> np.ndarray:
+    """bool [n]: which of the rows were not rejected."""
+    if not self._reasons:
+      return np.ones(len(numbers), bool)
+    return np.array([(path, number) not in self._reasons for number in numbers.tolist()], bool)
+
+  def counted(self) -> dict[str, int]:
+    """{'bad_rows': how many}, for a run's result; empty where none may be."""
+    return {'bad_rows': len(self)} if self._limit else {}
+
+  def write(self, folder: str) -> None:
+    """Writes `rejected.jsonl`: file, line (or row) and reason of each; no file where there is none."""
+    if self._reasons:
+      lines = [
+        json.dumps({'file': path, 'where': where(path, number), 'number': number, 'reason': reason})
+        for (path, number), reason in self._reasons.items()
+      ]
+      runs.write_text(os.path.join(folder, 'rejected.jsonl'), '\n'.join(lines) + '\n')

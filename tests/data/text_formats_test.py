@@ -1,0 +1,127 @@
+"""Text as its writer meant it, or the row named: quotes, delimiters, encodings, line ends, JSON Lines."""
+
+import csv
+import json
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+
+from b2d import config
+from b2d.data import rows
+
+_PAIRS = config.Schema(text_columns=('query', 'title'), id_column='id')
+_TEXTS = config.Schema(text_columns=('text',))
+
+
+class TextFormatsTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+
+  def _write(self, name, content):
+    path = os.path.join(self.folder, name)
+    with open(path, 'wb') as file:
+      file.write(content if isinstance(content, bytes) else content.encode('utf-8'))
+    return path
+
+  def _texts(self, path, **settings):
+    return rows.concatenate(list(rows.read([path], config.Schema(**settings))))['text'].tolist()
+
+  def _assert_refused(self, path, message, **settings):
+    with self.assertRaisesRegex(ValueError, message):
+      list(rows.read([path], config.Schema(**settings)))
+
+  def test_tsv_has_no_quoting_but_says_what_looks_quoted(self):
+    content = 'text\tother\n"lone quote\tx\n"all of it"\tx\n"27"" monitor"\tx\n'
+    path = self._write('a.tsv', content)
+    self._assert_refused(path, r'a.tsv:4: expected cells without quoting, found "27"" monitor", .* --tsv_quoting=csv')
+    self.assertEqual(self._texts(path, tsv_quoting='none'), [b'"lone quote', b'"all of it"', b'"27"" monitor"'])
+    self._assert_refused(self._write('b.tsv', '"text"\n"a"\n'), 'found "text", quoted; set --tsv_quoting=csv')
+
+  def test_tsv_as_csv_writer_writes_it(self):
+    path = os.path.join(self.folder, 'a.tsv')
+    written = [('1', '27" monitor', 'a\ttab'), ('2', 'two\nlines', ''), ('3', '', '"'), ('4', 'plain', 'rød')]
+    with open(path, 'w', encoding='utf-8', newline='') as file:
+      csv.writer(file, delimiter='\t').writerows([('n', 'text', 'title'), *written])
+    schema = config.Schema(text_columns=('text', 'title'), tsv_quoting='csv')
+    batch = next(rows.read([path], schema))
+    self.assertEqual(batch['query'].tolist(), [row[1].encode() for row in written])
+    self.assertEqual(batch['title'].tolist(), [row[2].encode() for row in written])
+    self.assertEqual(batch['id'].tolist(), [b'a.tsv:2', b'a.tsv:3', b'a.tsv:5', b'a.tsv:6'])  # First lines.
+
+  def test_blank_lines(self):
+    self.assertEqual(self._texts(self._write('a.tsv', 'text\tlabel\na\t1\n\nb\t0\n\n')), [b'a', b'b'])
+    self.assertEqual(self._texts(self._write('b.tsv', 'text\na\n\nb\n')), [b'a', b'', b'b'])
+    self.assertEqual(self._texts(self._write('c.csv', 'text\na\n\n"",\n'[:-2] + '\n')), [b'a', b''])
+
+  def test_line_ends_inside_a_line_are_text_in_tsv_and_txt(self):
+    odd = 'a\rb\x00c\x0bd\x85e\u2028f'
+    for name, header in (('a.tsv', 'text\n'), ('a.txt', '')):
+      self.assertEqual(self._texts(self._write(name, f'{header}{odd}\r\n')), [odd.encode()])
+    self._assert_refused(self._write('a.csv', 'text,x\nb,1\na\rb,1\n'), 'a.csv: row 2: expected no carriage return')
+    self.assertEqual(self._texts(self._write('b.csv', 'text,x\n"a\rb",1\n')), [b'a\rb'])
+
+  @parameterized.named_parameters(
+    ('tabs', 'a.csv', 'id\ttext\n1\tb, c\n', 'a.csv:1: expected a header with commas, found tabs; rename .* .tsv'),
+    ('semicolons', 'a.csv', 'id;text\n1;b\n', 'a.csv:1: expected a header with commas, found semicolons'),
+    ('twice_csv', 'a.csv', 'text,x,text\na,b,c\n', "a.csv: row 1: expected a column 'text', found it twice"),
+    ('twice_tsv', 'a.tsv', 'text\tx\ttext\na\tb\tc\n', "a.tsv:1: expected a column 'text', found it twice"),
+    ('latin1_header', 'a.csv', b'qualit\xe9,text\na,b\n', r"a.csv:1: expected UTF-8, .* b'\\xe9'; .*iconv -f latin1"),
+    ('utf16', 'a.csv', 'text,x\na,b\n'.encode('utf-16'), 'a.csv:1: expected UTF-8, found UTF-16; .*iconv -f utf-16'),
+    (
+      'backslash',
+      'a.csv',
+      'text,x\nb,1\n"27\\" screen",2\n',
+      'a.csv: row 2: expected a comma or the end of the line after a closing quote, .*Spark',
+    ),
+    ('open_quote', 'a.csv', 'text,x\nb,1\n"27 screen,2\nc,3\n', 'a.csv: row 2: expected a closing quote, found'),
+    ('array', 'a.json', '[\n{"text": "a"}\n]\n', r'a.json:1: expected a JSON object a line, found.* jq -c'),
+    ('whole_array', 'a.json', '[{"text": "a"}]\n', r"a.json:1: expected a JSON object a line, found .* jq -c '.\[\]'"),
+    ('key', 'a.jsonl', '{"text": "a"}\n\n{"txt": "b"}\n', "a.jsonl:3: expected the key 'text', found 'txt'; "),
+    ('nested', 'a.jsonl', '{"text": {"b": "c"}}\n', "a.jsonl:1: expected a string or a number in 'text', found an ob"),
+    ('null', 'a.jsonl', '{"text": null}\n', "a.jsonl:1: expected a value in 'text', found null"),
+    ('json_utf8', 'a.jsonl', b'{"text": "\xe9"}\n', r"a.jsonl:1: expected UTF-8, found the bytes b'\\xe9'"),
+  )
+  def test_refused(self, name, content, message):
+    self._assert_refused(self._write(name, content), message)
+
+  def test_large_csv_with_an_open_quote(self):
+    content = 'text,x\na,1\n"b,2\n' + 'some words,3\n' * 500_000
+    path = self._write('a.csv', content)
+    self._assert_refused(path, 'a.csv: row 2: expected a cell of at most 4194304 characters, .* close its quote')
+    found = self._texts(path, max_bad_rows=1)
+    self.assertEqual((len(found), found[:2]), (500_001, [b'a', b'some words']))
+
+  def test_reading_goes_on_after_the_line_of_an_open_quote(self):
+    path = self._write('a.csv', 'text,x\n"27 in, tv",1\n"27 screen,2\nc,3\n"d ""e""",4\n')
+    self.assertEqual(self._texts(path, max_bad_rows=1), [b'27 in, tv', b'c', b'd "e"'])
+
+  def test_columns_that_nobody_asked_for_do_not_matter(self):
+    many = 200_000
+    content = b'text,id,x,flag\n' + b'some words in a row,12,,true\n' * many + b'last,a1,\xff\xfe,maybe\n'
+    self.assertGreater(len(content), 1 << 22)
+    self.assertEqual(self._texts(self._write('a.csv', content))[-1], b'last')
+    tsv = self._texts(self._write('a.tsv', content.replace(b',', b'\t')))
+    self.assertEqual((len(tsv), tsv[-1]), (many + 1, b'last'))
+
+  def test_json_lines(self):
+    lines = [
+      {'id': 2**64 + 1, 'query': 'rød', 'product': {'title': 'a "b"', 'tags': ['x']}, 'label': True, 'p': 0.25},
+      {'id': '7', 'query': 1984, 'product': {'title': 12.50}, 'label': 0, 'p': '0.5'},
+      {'id': 'x', 'query': '\u2028', 'product': {'title': ''}, 'label': None, 'p': 1},
+    ]
+    schema = config.Schema(text_columns=('query', 'product.title'), id_column='id', label_column='label')
+    content = ''.join(json.dumps(line, ensure_ascii=False) + '\n' for line in lines).replace('12.5', '12.50')
+    for name in ('a.jsonl', 'a.ndjson', 'a.json'):
+      batch = next(rows.read([self._write(name, content)], schema, scores_columns=['p']))
+      self.assertEqual(batch['id'].tolist(), [b'18446744073709551617', b'7', b'x'])
+      self.assertEqual(batch['query'].tolist(), ['rød'.encode(), b'1984', '\u2028'.encode()])
+      self.assertEqual(batch['title'].tolist(), [b'a "b"', b'12.50', b''])
+      self.assertEqual(batch['label'][:2].tolist(), [1, 0])
+      self.assertTrue(batch['label'][2] != batch['label'][2])  # NaN: unlabelled.
+      self.assertEqual(batch['scores'][:, 0].tolist(), [0.25, 0.5, 1])
+
+
+if __name__ == '__main__':
+  absltest.main()
