@@ -20,6 +20,7 @@ def make(module: Any, fitted: calibration.Calibration | None) -> dict[str, Calla
   - classify: serialised tf.Example string [N], a feature for each field → 'classes' string,
     'scores' float, both [N, num_classes].
   - regress: the same → 'outputs' float [N], the probability. Two classes only.
+  - rank: string [1] 'query' and [N] 'title' → as serving_default of the query repeated. Students of pairs only.
 
   All of them refuse other ranks and unequal lengths (INVALID_ARGUMENT): the modules see to it.
 
@@ -29,7 +30,9 @@ def make(module: Any, fitted: calibration.Calibration | None) -> dict[str, Calla
   """
 
   def predict(*texts):
-    logit = module.logits(dict(zip(module.fields, texts)))
+    return answer(module.logits(dict(zip(module.fields, texts))))
+
+  def answer(logit):
     return {'probability': _probability(logit, fitted), 'logit': logit}
 
   def parse(serialized):
@@ -49,6 +52,9 @@ def make(module: Any, fitted: calibration.Calibration | None) -> dict[str, Calla
   made = {'serving_default': _function(predict, specs), 'classify': _function(classify, examples)}
   if module.num_classes == 2:
     made['regress'] = _function(lambda inputs: {'outputs': parse(inputs)}, examples)
+  if len(module.fields) == 2 and hasattr(module, 'ranking_logits'):
+    one_and_many = [tf.TensorSpec([1], tf.string, name='query'), tf.TensorSpec([None], tf.string, name='title')]
+    made['rank'] = _function(lambda query, title: answer(module.ranking_logits(query, title)), one_and_many)
   return made
 
 

@@ -42,6 +42,8 @@ def write(
   with tf.io.TFRecordWriter(os.path.join(folder, ASSETS, _FILE)) as writer:
     for name, size in itertools.product(signature_names, batch_sizes):
       rows = {field: np.resize(values, size) for field, values in texts.items()}
+      if name == 'rank':
+        rows['query'] = rows['query'][:1]
       writer.write(_request(name, model_name, rows).SerializeToString())
   return num_records
 

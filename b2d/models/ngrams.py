@@ -94,6 +94,48 @@ def bags(texts: list[tf.Tensor], settings: config.Student) -> Bags:
   return Bags(ids, segment_ids, num_rows * len(bag_kinds))
 
 
+def ranking_bags(query: tf.Tensor, titles: tf.Tensor, settings: config.Student) -> Bags:
+  """The bags of one query with many titles, equal to those of `bags` for the query repeated.
+
+  Args:
+    query: string [1].
+    titles: string [N].
+    settings: the student's configuration.
+
+  Returns:
+    Bags, numbered otherwise: 0 is the query, then come N of titles, then N of matches if there are any.
+
+  Raises:
+    tf.errors.InvalidArgumentError: at run time, texts of another rank, several queries, or more than
+      `MAX_COMPARISONS` pairs of a query's and a title's token.
+  """
+  # Both ensured: a server checks no shapes, and TF Text's kernels end the process on a scalar.
+  strings = tf.ensure_shape(tf.concat([tf.ensure_shape(query, [1]), titles], axis=0), [None])
+  num_titles = tf.size(titles, out_type=tf.int64)
+  tokens, row_ids = _tokens(strings, settings)
+  unigrams = _hash(tokens, settings)
+  ids, segment_ids = _ngrams(unigrams, row_ids, settings)
+  if not settings.match:
+    return Bags(ids, segment_ids, 1 + num_titles)
+  keys = _beginnings(tokens, settings.match_prefix) if settings.match_prefix else unigrams
+  rows, shift = _match_rows(unigrams, row_ids, settings)
+  num_query = _num_below(row_ids, tf.constant(1, tf.int64))
+  rows = tf.slice(rows, tf.constant([0], tf.int64), num_query)
+  had = _had(keys, row_ids, num_query)
+  match_ids = tf.reshape(rows + had * shift, [-1])
+  match_segments = tf.reshape(tf.range(1 + num_titles, 1 + 2 * num_titles)[:, tf.newaxis] + tf.zeros_like(rows), [-1])
+  ids = tf.concat([ids, match_ids], axis=0)
+  segment_ids = tf.concat([segment_ids, match_segments], axis=0)
+  return Bags(ids, segment_ids, 1 + 2 * num_titles)
+
+
+def _had(keys, row_ids, num_query):
+  to_end = tf.constant([-1], tf.int64)
+  query_keys, title_keys = tf.slice(keys, tf.constant([0], tf.int64), num_query), tf.slice(keys, num_query, to_end)
+  equal = tf.equal(tf.expand_dims(title_keys, 1), query_keys)
+  return tf.math.segment_max(tf.cast(equal, tf.int64), tf.slice(row_ids, num_query, to_end) - 1)
+
+
 def _one_behind_the_other(texts: list[tf.Tensor]) -> tf.Tensor:
   """String [fields * N], titles first. The shape is ensured, as TF Text's kernels end the process on a scalar."""
   if len(texts) == 1:
@@ -174,23 +216,30 @@ def _matches(
   Returns:
     Both int64 [query tokens].
   """
-  # The op itself: tf.searchsorted spends three more nodes on shapes.
-  num_title = tf.reshape(
-    tf.raw_ops.LowerBound(
-      sorted_inputs=tf.reshape(row_ids, [1, -1]), values=tf.reshape(num_rows, [1, 1]), out_type=tf.int64
-    ),
-    [1],
-  )
+  num_title = _num_below(row_ids, num_rows)
   numbers = tf.unique(keys + tf.math.floormod(row_ids, num_rows) * _ROW_TAG).idx
   had = numbers <= tf.reduce_max(tf.slice(numbers, tf.constant([0], tf.int64), num_title))
+  rows, had_shift = _match_rows(unigrams, row_ids, settings)
+  rows += tf.cast(had, tf.int64) * had_shift
+  to_end = tf.constant([-1], tf.int64)
+  return tf.slice(rows, num_title, to_end), tf.slice(row_ids, num_title, to_end) + num_rows
+
+
+def _match_rows(unigrams: tf.Tensor, row_ids: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, int]:
+  """Table rows int64 [T] of tokens as such that the title lacks, and how much further those that it has are."""
   is_last = tf.not_equal(row_ids, tf.roll(row_ids, -1, axis=0))
   lacked, _, has, _ = match_regions(settings, ('query', 'title'))
   # Multiplied, not chosen by tf.where, which takes ten times as long at one row.
-  rows = (
-    _bucket(unigrams, len(lacked))
-    + lacked.start
-    + tf.cast(is_last, tf.int64) * len(lacked)
-    + tf.cast(had, tf.int64) * (has.start - lacked.start)
+  rows = _bucket(unigrams, len(lacked)) + lacked.start + tf.cast(is_last, tf.int64) * len(lacked)
+  return rows, has.start - lacked.start
+
+
+def _num_below(row_ids: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+  """int64 [1]: how many tokens are of texts before `row`."""
+  # The op itself: tf.searchsorted spends three more nodes on shapes.
+  return tf.reshape(
+    tf.raw_ops.LowerBound(
+      sorted_inputs=tf.reshape(row_ids, [1, -1]), values=tf.reshape(row, [1, 1]), out_type=tf.int64
+    ),
+    [1],
   )
-  to_end = tf.constant([-1], tf.int64)
-  return tf.slice(rows, num_title, to_end), tf.slice(row_ids, num_title, to_end) + num_rows

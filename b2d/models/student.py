@@ -121,6 +121,36 @@ class StudentModel(tf_keras.Model):
       hidden = layer(hidden)
     return tf.reshape(hidden, [-1]) if self.num_classes == 2 else hidden
 
+  def ranking_logits(
+    self, rows: tf.Tensor, bags: ngrams.Bags, dense: Sequence[Callable[[tf.Tensor], tf.Tensor]]
+  ) -> tf.Tensor:
+    """As `logits_of_poolable`, of one query with N titles: the first layer sees the query once.
+
+        W_t·t + W_q·q + W_m·m + W_p·(t∘q) + b = [W_t + W_p·diag(q), W_m]·[t, m] + (W_q·q + b)
+
+    Args:
+      rows: [num_rows, embedding_dim].
+      bags: of `ngrams.ranking_bags`, whose `ids` index `rows`.
+      dense: as of `logits_of_poolable`, the first one with `kernel`, `bias` and `activation`.
+
+    Returns:
+      As `logits_of`.
+    """
+    first, *others = dense
+    width = self.settings.vector_dim
+    query, of_titles = tf.split(self._pool(rows, bags), [1, -1])
+    of_titles = tf.concat(tf.unstack(tf.reshape(of_titles, [len(self.kinds) - 1, -1, width])), axis=1)
+    # Blocks of the kernel as `_combine` lays the features: title, query, matches and product, as far as they are.
+    title, of_query, *kernels = (first.kernel[start : start + width] for start in range(0, first.kernel.shape[0], width))
+    if self._has_product:
+      title += tf.reshape(query, [-1, 1]) * kernels.pop()
+    bias = tf.reshape(tf.matmul(query, of_query), [-1]) + first.bias
+    kernel = tf.concat([title, *kernels], axis=0)
+    hidden = first.activation(tf.nn.bias_add(tf.matmul(of_titles, kernel), bias))
+    for layer in others:
+      hidden = layer(hidden)
+    return tf.reshape(hidden, [-1]) if self.num_classes == 2 else hidden
+
   @tf.function(reduce_retracing=True)
   def featurize_unique(self, *texts) -> dict[str, tf.Tensor]:
     """Bags over the unique table rows, so that a gradient names each row once.

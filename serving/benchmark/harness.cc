@@ -42,16 +42,23 @@ using Inputs = std::vector<std::pair<std::string, tensorflow::Tensor>>;
 struct Options {
   std::string model, signature = "serving_default", texts, op_libraries;
   std::string executor = "SINGLE_THREADED_EXECUTOR", threads = "1,2";
-  std::string workloads = "1,8,64,1x100,512";
+  std::string workloads = "1,8,64,1x100,rank100,512";
   int intra_op = 1, inter_op = -1;
   float seconds = 1, max_call_secs = 5;
 };
 
-// A kind of request: "8" has 8 rows; "1x100" has 100 rows that all have the first one's query.
+// A kind of request: "8" has 8 rows; "1x100" has 100 rows that all have the first one's query; "rank100" asks the
+// signature `rank` for the same, with that query once.
 struct Workload {
   std::string name;
   int rows;
-  bool one_query;
+  bool one_query, rank;
+};
+
+// A signature's inputs, names here and in the graph, and its outputs.
+struct Signature {
+  std::vector<std::pair<std::string, std::string>> inputs;
+  std::vector<std::string> output_names, output_nodes;
 };
 
 double SecondsSince(Clock::time_point start) {
@@ -146,31 +153,23 @@ class Harness {
     Check(tensorflow::LoadSavedModel(session_options, run_options_, options.model, {"serve"},
                                      &bundle_));
     load_secs_ = SecondsSince(start);
-    const auto& signatures = bundle_.GetSignatures();
-    const auto found = signatures.find(options.signature);
-    if (found == signatures.end()) Die(options.model + ": no signature " + options.signature);
-    for (const auto& [name, info] : found->second.inputs()) {
-      if (!texts_.count(name)) Die(options.texts + ": no column for the input " + name);
-      input_nodes_.emplace_back(name, info.name());
-    }
-    for (const auto& [name, info] : found->second.outputs()) {
-      output_names_.push_back(name);
-      output_nodes_.push_back(info.name());
-    }
+    signature_ = Find(options.signature);
+    if (bundle_.GetSignatures().count("rank")) rank_ = Find("rank");
     num_rows_ = texts_.begin()->second.size();
     bundle_.meta_graph_def.clear_graph_def();  // as the server does, to save memory
   }
 
   void Run() {
     std::vector<tensorflow::Tensor> outputs;
-    const double first_call_secs = Call(MakeInputs({"", 1, false}), &outputs);
+    const Workload one_row = {"", 1, false, false};
+    const double first_call_secs = Call(one_row, MakeInputs(one_row), &outputs);
     std::printf("{\"load_secs\": %.6f, \"first_call_secs\": %.6f, \"resident_mb\": %.1f,\n",
                 load_secs_, first_call_secs, ResidentMb("VmRSS"));
     std::printf(" \"first_outputs\": {");
     const char* separator = "";
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i].dtype() != tensorflow::DT_FLOAT || outputs[i].NumElements() != 1) continue;
-      std::printf("%s\"%s\": %.9g", separator, output_names_[i].c_str(),
+      std::printf("%s\"%s\": %.9g", separator, signature_.output_names[i].c_str(),
                   outputs[i].flat<float>()(0));
       separator = ", ";
     }
@@ -192,13 +191,32 @@ class Harness {
   }
 
  private:
+  Signature Find(const std::string& signature_name) const {
+    const auto& signatures = bundle_.GetSignatures();
+    const auto found = signatures.find(signature_name);
+    if (found == signatures.end()) Die(options_.model + ": no signature " + signature_name);
+    Signature signature;
+    for (const auto& [name, info] : found->second.inputs()) {
+      if (!texts_.count(name)) Die(options_.texts + ": no column for the input " + name);
+      signature.inputs.emplace_back(name, info.name());
+    }
+    for (const auto& [name, info] : found->second.outputs()) {
+      signature.output_names.push_back(name);
+      signature.output_nodes.push_back(info.name());
+    }
+    return signature;
+  }
+
+  const Signature& Of(const Workload& workload) const { return workload.rank ? rank_ : signature_; }
+
   std::vector<Workload> Workloads() const {
     std::vector<Workload> workloads;
     for (const std::string& name : Split(options_.workloads, ',')) {
-      const bool one_query = name.find('x') != std::string::npos;
-      if (one_query && !texts_.count("query")) continue;
-      workloads.push_back({name, std::stoi(one_query ? name.substr(name.find('x') + 1) : name),
-                           one_query});
+      const bool rank = name.rfind("rank", 0) == 0;
+      const bool one_query = rank || name.find('x') != std::string::npos;
+      if ((one_query && !texts_.count("query")) || (rank && rank_.inputs.empty())) continue;
+      const size_t digits = rank ? 4 : one_query ? name.find('x') + 1 : 0;
+      workloads.push_back({name, std::stoi(name.substr(digits)), one_query, rank});
     }
     std::stable_sort(workloads.begin(), workloads.end(),
                      [](const Workload& a, const Workload& b) { return a.rows < b.rows; });
@@ -208,11 +226,12 @@ class Harness {
   Inputs MakeInputs(const Workload& workload) {
     const size_t first = next_row_.fetch_add(workload.rows);
     Inputs inputs;
-    for (const auto& [name, node] : input_nodes_) {
-      tensorflow::Tensor tensor(tensorflow::DT_STRING, {workload.rows});
-      const std::vector<std::string>& column = texts_.at(name);
+    for (const auto& [name, node] : Of(workload).inputs) {
       const bool repeat = workload.one_query && name == "query";
-      for (int i = 0; i < workload.rows; ++i) {
+      const int size = repeat && workload.rank ? 1 : workload.rows;
+      tensorflow::Tensor tensor(tensorflow::DT_STRING, {size});
+      const std::vector<std::string>& column = texts_.at(name);
+      for (int i = 0; i < size; ++i) {
         tensor.flat<tensorflow::tstring>()(i) = column[(first + (repeat ? 0 : i)) % num_rows_];
       }
       inputs.emplace_back(node, std::move(tensor));
@@ -220,11 +239,11 @@ class Harness {
     return inputs;
   }
 
-  double Call(const Inputs& inputs, std::vector<tensorflow::Tensor>* outputs) {
+  double Call(const Workload& workload, const Inputs& inputs, std::vector<tensorflow::Tensor>* outputs) {
     tensorflow::RunMetadata run_metadata;
     const Clock::time_point start = Clock::now();
     const absl::Status status =
-        bundle_.session->Run(run_options_, inputs, output_nodes_, {}, outputs, &run_metadata,
+        bundle_.session->Run(run_options_, inputs, Of(workload).output_nodes, {}, outputs, &run_metadata,
                              tensorflow::thread::ThreadPoolOptions());
     const double seconds = SecondsSince(start);
     Check(status);
@@ -238,7 +257,7 @@ class Harness {
     const Clock::time_point start = Clock::now();
     do {
       const Inputs inputs = MakeInputs(workload);
-      latencies.push_back(Call(inputs, &outputs));
+      latencies.push_back(Call(workload, inputs, &outputs));
     } while (SecondsSince(start) < seconds);
     return latencies;
   }
@@ -276,8 +295,7 @@ class Harness {
   const Columns texts_;
   const tensorflow::RunOptions run_options_;
   tensorflow::SavedModelBundle bundle_;
-  std::vector<std::pair<std::string, std::string>> input_nodes_;  // signature's name, graph's name
-  std::vector<std::string> output_names_, output_nodes_;
+  Signature signature_, rank_;  // rank_ is empty if the model has none
   std::atomic<size_t> next_row_{0};
   size_t num_rows_ = 0;
   double load_secs_ = 0;
@@ -295,7 +313,7 @@ int main(int argc, char** argv) {
       {"executor", &options.executor, "ConfigProto.experimental.executor_type"},
       {"intra_op", &options.intra_op, "intra_op_parallelism_threads"},
       {"inter_op", &options.inter_op, "inter_op_parallelism_threads"},
-      {"workloads", &options.workloads, "rows a request, 1x100 for one query with 100 titles"},
+      {"workloads", &options.workloads, "rows a request; 1x100: one query with 100 titles; rank100: by the signature rank"},
       {"threads", &options.threads, "numbers of calling threads, comma-separated"},
       {"seconds", &options.seconds, "how long to call, for each figure"},
       {"max_call_secs", &options.max_call_secs, "leave out requests that would take longer"},
