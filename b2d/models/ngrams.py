@@ -24,8 +24,7 @@ from b2d.models import text
 _ODD = -7046029254386353131  # 2^64 / golden ratio: multiplying by it spreads neighbouring hashes.
 _ROW_TAG = 5871781006564002453
 _HASH_RANGE = 1 << 62
-
-
+MAX_COMPARISONS = 1 << 22  # Of a query's tokens with its titles', which take up to 60 bytes each.
 _MATCH_SHARE = 8  # Single words are far fewer than n-grams: a region of matches is so much smaller.
 
 
@@ -129,11 +128,25 @@ def ranking_bags(query: tf.Tensor, titles: tf.Tensor, settings: config.Student) 
   return Bags(ids, segment_ids, 1 + 2 * num_titles)
 
 
-def _had(keys, row_ids, num_query):
+def _had(keys: tf.Tensor, row_ids: tf.Tensor, num_query: tf.Tensor) -> tf.Tensor:
+  """int64 [N, query tokens]: 1 where the title has the query's token, else 0.
+
+  Args:
+    keys: int64 [T], equal for tokens that match.
+    row_ids: int64 [T], the text of each token: the query's 0, then the titles' 1 to N.
+    num_query: int64 [1], how many tokens are the query's.
+  """
+  # The op itself: tf.debugging.Assert makes a branch, which the single-threaded executor does not run.
+  few = tf.raw_ops.Assert(
+    condition=tf.reduce_all(num_query * tf.size(keys, out_type=tf.int64) <= MAX_COMPARISONS),
+    data=[f'rank: query and titles have too many tokens: expected at most {MAX_COMPARISONS} pairs; send fewer titles'],
+  )
+  with tf.control_dependencies([few]):
+    query_keys = tf.slice(keys, tf.constant([0], tf.int64), num_query)
   to_end = tf.constant([-1], tf.int64)
-  query_keys, title_keys = tf.slice(keys, tf.constant([0], tf.int64), num_query), tf.slice(keys, num_query, to_end)
-  equal = tf.equal(tf.expand_dims(title_keys, 1), query_keys)
-  return tf.math.segment_max(tf.cast(equal, tf.int64), tf.slice(row_ids, num_query, to_end) - 1)
+  equal = tf.equal(tf.expand_dims(tf.slice(keys, num_query, to_end), 1), query_keys)
+  # As bytes, since there may be many.
+  return tf.cast(tf.math.segment_max(tf.cast(equal, tf.uint8), tf.slice(row_ids, num_query, to_end) - 1), tf.int64)
 
 
 def _one_behind_the_other(texts: list[tf.Tensor]) -> tf.Tensor:

@@ -141,7 +141,9 @@ class StudentModel(tf_keras.Model):
     query, of_titles = tf.split(self._pool(rows, bags), [1, -1])
     of_titles = tf.concat(tf.unstack(tf.reshape(of_titles, [len(self.kinds) - 1, -1, width])), axis=1)
     # Blocks of the kernel as `_combine` lays the features: title, query, matches and product, as far as they are.
-    title, of_query, *kernels = (first.kernel[start : start + width] for start in range(0, first.kernel.shape[0], width))
+    title, of_query, *kernels = (
+      first.kernel[start : start + width] for start in range(0, first.kernel.shape[0], width)
+    )
     if self._has_product:
       title += tf.reshape(query, [-1, 1]) * kernels.pop()
     bias = tf.reshape(tf.matmul(query, of_query), [-1]) + first.bias

@@ -40,7 +40,11 @@ _VOCAB = flags.DEFINE_string('vocab', None, 'A BERT vocab.txt, for encoders and 
 _ENCODERS = flags.DEFINE_list('encoders', list(encoders.SIZES), 'Encoders to measure.')
 _LENGTHS = flags.DEFINE_list('lengths', '32,64,128', 'Tokens that an encoder pads to.')
 _BASELINES = flags.DEFINE_list('baselines', 'fasttext,model2vec,hashing', 'Other libraries to measure.')
-_WORKLOADS = flags.DEFINE_list('workloads', '1,8,64,1x100,512', 'Rows a request; 1x100: one query with 100 titles.')
+_WORKLOADS = flags.DEFINE_list(
+  'workloads',
+  '1,8,64,1x100,rank100,512',
+  'Rows a request; 1x100: one query with 100 titles; rank100: the same by the signature `rank`, in C++.',
+)
 _THREADS = flags.DEFINE_list('threads', '1,2', 'Numbers of calling threads.')
 _SECONDS = flags.DEFINE_float('seconds', 1, 'How long to call, for each figure.')
 _MAX_CALL_SECS = flags.DEFINE_float('max_call_secs', 5, 'Leave out requests that take longer.')

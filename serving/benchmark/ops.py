@@ -23,7 +23,9 @@ _MODEL = flags.DEFINE_string('model', None, 'Folder of the SavedModel.')
 _SIGNATURE = flags.DEFINE_string('signature', 'serving_default', 'Signature to call.')
 _TEXTS = flags.DEFINE_string('texts', None, 'TSV of real texts with a header line, .gz or not.')
 _TEXT_COLUMNS = flags.DEFINE_list('text_columns', None, 'Its columns for query,title or text.')
-_WORKLOAD = flags.DEFINE_string('workload', '1', 'Rows a call; 1x100: one query with 100 titles.')
+_WORKLOAD = flags.DEFINE_string(
+  'workload', '1', 'Rows a call; 1x100: one query with 100 titles; rank100 with --signature=rank.'
+)
 _CALLS = flags.DEFINE_integer('calls', 200, 'Calls to trace, after a tenth as many to warm up.')
 
 

@@ -1,5 +1,6 @@
 """A run becomes a SavedModel that a server can load, with all that it needs beside it."""
 
+import itertools
 import os
 import re
 
@@ -17,12 +18,15 @@ from b2d import runs
 from b2d.models import student
 from b2d.models import teacher
 from export import __main__ as binary
+from export import modules
 from export import ops
 from export import parity
 from export import saved_model
+from export import signatures
 from export import warmup
 from tests import tiny_bert
 
+_NODES = 102  # Of serving_default, before grappler; as it was without `rank`.
 _PAIR = ('query', 'title')
 _TEXTS = {
   'query': np.array([b'drill', b'red shoe', b''], dtype=object),
@@ -37,7 +41,7 @@ def _write_student(folder: str, columns=_PAIR, num_classes: int = 2, **settings)
     train_files=('gone.tsv',),
     output_dir=folder,
     schema=config.Schema(text_columns=columns, label_column='grade', num_classes=num_classes, **graded),
-    student=config.Student(num_buckets=512, embedding_dim=8, hidden_layers=(16, 8), **settings),
+    student=config.Student(**{'num_buckets': 512, 'embedding_dim': 8, 'hidden_layers': (16, 8), **settings}),
   )
   runs.start(run, 'distill')
   model = student.StudentModel(run.student, run.schema.fields, num_classes)
@@ -134,8 +138,46 @@ class ExportTest(parameterized.TestCase):
     np.testing.assert_allclose(found['probability'], tf.nn.softmax(logits), atol=1e-5)
     found = loaded.signatures['classify'](inputs=_examples(texts))
     np.testing.assert_array_equal(found['classes'], [[b'0', b'1', b'2']] * 3)
-    self.assertEqual(described['signatures'], ['serving_default', 'classify'])
+    self.assertEqual(described['signatures'], ['serving_default', 'classify'])  # And no rank: there are no titles.
     self.assertIn('no regress signature', binary.summary(folder, described))
+
+  @parameterized.parameters(
+    ({},),
+    ({'match': False},),
+    ({'product': False},),
+    ({'match_prefix': 3, 'strip_suffix': 's', 'delimiters': ','},),
+    ({'weighted_pooling': True, 'ngram_orders': (1, 3)},),
+    ({'hidden_layers': ()},),
+    ({'num_classes': 3},),
+  )
+  def test_rank_is_serving_default_with_the_query_once(self, settings):
+    model = _write_student(self.run_dir, **settings)
+    model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
+    tf.train.Checkpoint(model=model).save(os.path.join(self.run_dir, 'best', 'ckpt'))
+    runs.write_text(student.calibration_path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
+    folder, _ = self._export(table_dtype='bfloat16')
+    loaded = tf.saved_model.load(folder)
+    queries = ('red drill, 18v', 'drill drill drills', '', 'x' * 100)
+    titles = ['Cordless Drill 18V (red)', 'red Red RED', 'Saws, drilling', '', 'drill', 'Blue Saw' * 50]
+    for query, count in itertools.product(queries, (0, 1, len(titles))):
+      texts = {'query': tf.constant([query] * count, tf.string), 'title': tf.constant(titles[:count], tf.string)}
+      expected = loaded.signatures['serving_default'](**texts)
+      found = loaded.signatures['rank'](**{**texts, 'query': tf.constant([query])})
+      self.assertEqual(found.keys(), expected.keys())
+      for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5)
+
+  def test_rank_bounds_its_memory(self):
+    _write_student(self.run_dir)
+    rank = tf.saved_model.load(self._export()[0]).signatures['rank']
+    with self.assertRaisesRegex(tf.errors.InvalidArgumentError, 'send fewer titles'):
+      rank(query=tf.constant(['a ' * 3000]), title=tf.constant(['b ' * 3000]))
+
+  def test_rank_adds_nothing_to_serving_default(self):
+    model = student.StudentModel(config.Student(num_buckets=512), _PAIR, 2)
+    made = signatures.make(modules.StudentModule(model, 'bfloat16'), None)
+    # One pair's time is its number of nodes: whoever raises this number measures first.
+    self.assertLessEqual(len(made['serving_default'].get_concrete_function().graph.get_operations()), _NODES)
 
   def test_teacher(self):
     model = _write_teacher(self.run_dir)
@@ -172,7 +214,7 @@ class ExportTest(parameterized.TestCase):
     folder, described = self._export()
     signatures = tf.saved_model.load(folder).signatures
     records = tf.data.TFRecordDataset(os.path.join(folder, 'assets.extra', 'tf_serving_warmup_requests'))
-    sizes = []
+    sizes, sent = [], set()
     for record in records.as_numpy_iterator():
       log = prediction_log_pb2.PredictionLog.FromString(record)
       request = getattr(log, log.WhichOneof('log_type')).request
@@ -180,10 +222,12 @@ class ExportTest(parameterized.TestCase):
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
       else:
         inputs = {'inputs': [e.SerializeToString() for e in request.input.example_list.examples]}
+      sent.add(request.model_spec.signature_name)
       outputs = signatures[request.model_spec.signature_name](**_constants(inputs))
       sizes += [len(value) for value in outputs.values()]
     self.assertLen(list(records), described['warmup_requests'])
     self.assertContainsSubset({1, 8, 64, 512}, sizes)
+    self.assertEqual(sent, {'serving_default', 'classify', 'regress', 'rank'})
 
   def test_server_configuration(self):
     _write_student(self.run_dir)

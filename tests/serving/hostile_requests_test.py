@@ -46,6 +46,14 @@ _REFUSED = {
   'unequal lengths': ([b'a', b'b'], [b'a', b'b', b'c']),
   'one for many': ([b'a'], [b'a', b'b', b'c']),
 }
+_REFUSED_BY_RANK = {
+  'scalar': (b'a', b'b'),
+  'scalar query': (b'a', [b'b']),
+  'scalar title': ([b'a'], b'b'),
+  'rank 2': ([[b'a']], [[b'a'], [b'b']]),
+  'no query': ([], [b'a', b'b', b'c']),
+  'two queries': ([b'a', b'b'], [b'a', b'b']),
+}
 
 
 def _save(folder: str) -> list[str]:
@@ -56,9 +64,13 @@ def _save(folder: str) -> list[str]:
   def add(name, fields, settings):
     scorer = modules.StudentModule(student.StudentModel(settings, fields, 2), 'bfloat16')
     setattr(module, name, scorer)
-    predict, classify, regress = signatures.make(scorer, None).values()
-    by_example = {'classify': classify, 'regress': regress}
-    made.update(by_example if name == 'examples' else {name: predict})
+    found = signatures.make(scorer, None)
+    if name == 'examples':
+      made.update({key: found[key] for key in ('classify', 'regress')})
+    else:
+      made[name] = found['serving_default']
+    if fields == _PAIR:
+      made[f'rank_{name}'] = found['rank']
 
   tiny = {'num_buckets': 64, 'embedding_dim': 4, 'hidden_layers': (4,), 'tokenizer_vocab': vocab}
   # Without normalization, each tokenizer sees the bytes as they came.
@@ -110,7 +122,7 @@ class _Child:
       outputs = self._call(name, inputs)
       sizes = {len(output) for output in outputs}
       finite = all(np.isfinite(output).all() for output in outputs)
-      outcome = 'finite' if finite and sizes == {len(inputs[0])} else f'{outputs}'[:200]
+      outcome = 'finite' if finite and sizes == {len(inputs[-1])} else f'{outputs}'[:200]
     except UnicodeDecodeError:  # An error status that quotes the bytes; Python cannot read it.
       outcome = 'InvalidArgumentError'
     except tf.errors.OpError as error:
@@ -131,7 +143,17 @@ def _run(connection, folder, names) -> None:
   """All cases, in the child."""
   child = _Child(connection, folder)
   seeds = itertools.count()
-  by_text = [name for name in names if name not in ('classify', 'regress')]
+  ranking = [name for name in names if name.startswith('rank_')]
+  for name in ranking:
+    for case, inputs in _REFUSED_BY_RANK.items():
+      child.attempt(name, case, *inputs)
+    child.attempt(name, 'empty batch', [b'drill'], [])
+    for case, texts in _TEXTS.items():
+      child.attempt(name, case, texts[-1:] if case != 'long' else [b''], texts)
+    for number in range(5):
+      child.attempt(name, f'random bytes {number}', *(_random_strings(next(seeds), n) for n in (1, _BATCH)))
+    child.attempt(name, 'long queries', *[_TEXTS['long'][:1]] * 2)
+  by_text = [name for name in names if name not in ('classify', 'regress', *ranking)]
   for name in by_text:
     count = 1 if name.startswith('one_text') else 2
     for case, inputs in _REFUSED.items():
@@ -201,7 +223,16 @@ class HostileRequestsTest(absltest.TestCase):
     self.assertIn(('', 'memory'), self.outcomes)
 
   def test_wrong_ranks_and_unequal_lengths_are_refused(self):
-    self._check('InvalidArgumentError', [*_REFUSED, 'refused again'])
+    self._check('InvalidArgumentError', [*_REFUSED, *_REFUSED_BY_RANK, 'refused again'])
+
+  def test_long_queries_are_refused_by_rank_where_it_compares_them(self):
+    refused = {
+      name
+      for (name, case), outcome in self.outcomes.items()
+      if outcome == 'InvalidArgumentError' and case == 'long queries'
+    }
+    self.assertContainsSubset({'rank_whitespace_lower', 'rank_characters_none'}, refused)
+    self.assertEqual(self.outcomes['rank_no_matches', 'long queries'], 'finite')
 
   def test_an_empty_batch_has_no_scores(self):
     self._check('finite', ['empty batch'])
