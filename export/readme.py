@@ -3,6 +3,8 @@
 import json
 import string
 
+from b2d.models import ngrams
+
 _EXAMPLES = {
   'text': ('a visually stunning film', 'a dull film'),
   'query': ('cordless drill', 'cordless drill'),
@@ -34,7 +36,7 @@ docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 \\
   `--tensorflow_session_config_file=/models/$name/session_throughput.config`, without the two
   `parallelism` flags.
 - To merge the requests of many clients:
-  `--enable_batching --batching_parameters_file=/models/$name/batching.config`.
+  `--enable_batching --batching_parameters_file=/models/$name/batching.config`.$batching
 $note
 ## Call it
 
@@ -46,7 +48,7 @@ curl -s -d '$columns' \\
     http://127.0.0.1:8501/v1/models/$name:predict
 curl -s -d '$examples' \\
     http://127.0.0.1:8501/v1/models/$name:classify
-```
+$rank```
 
 Python, with nothing installed:
 
@@ -92,17 +94,20 @@ def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_rele
   inputs = {field: list(_EXAMPLES[field]) for field in fields}
   rows = [dict(zip(fields, row)) for row in zip(*inputs.values())]
   student = kind == 'student'
+  ranks = student and len(fields) == 2
   return _TEXT.substitute(
     name=model_name,
     kind=kind,
     release=lowest_release,
     environment=' -e TF_ENABLE_ONEDNN_OPTS=0' if student else '',
+    batching=_BATCHING_NOTE if ranks else '',
+    rank=_RANK.substitute(name=model_name, columns=json.dumps(_ranking(inputs))) if ranks else '',
     note=_ONEDNN_NOTE if student else '',
     columns=json.dumps({'inputs': inputs}),
     examples=json.dumps({'signature_name': 'classify', 'examples': rows}),
     python={'inputs': inputs},
     inputs=inputs,
-    signatures=_signatures(fields, num_classes),
+    signatures=_signatures(fields, num_classes, ranks),
   )
 
 
@@ -111,7 +116,21 @@ _ONEDNN_NOTE = """- `TF_ENABLE_ONEDNN_OPTS=0` keeps small matrix products on Eig
 """
 
 
-def _signatures(fields: tuple[str, ...], num_classes: int) -> str:
+_RANK = string.Template("""curl -s -d '$columns' \\
+    http://127.0.0.1:8501/v1/models/$name:predict
+""")
+
+_BATCHING_NOTE = """ Such a server refuses
+  the signature `rank`: what it merges must have equally many rows in every input. It applies to all
+  models of a server, so rank on one without the flag."""
+
+
+def _ranking(inputs: dict[str, list[str]]) -> dict[str, object]:
+  """The body of a request to `rank`."""
+  return {'signature_name': 'rank', 'inputs': {**inputs, 'query': inputs['query'][:1]}}
+
+
+def _signatures(fields: tuple[str, ...], num_classes: int, ranks: bool) -> str:
   shape = '[N]' if num_classes == 2 else f'[N, {num_classes}]'
   takes = ' and '.join(f'`{field}`' for field in fields)
   lines = [
@@ -119,6 +138,12 @@ def _signatures(fields: tuple[str, ...], num_classes: int) -> str:
     + (f' {_PAIR_NOTE}' if len(fields) == 2 else ''),
     f'- `classify`: serialised `tf.Example` with {takes} → `classes` and `scores` [N, {num_classes}].',
   ]
+  if ranks:
+    lines.append(
+      f'- `rank`: one `query`, string [1], and its titles, `title` [N] → as `serving_default` of the query repeated '
+      f"(within 1e-5), sooner and with fewer bytes; at most {ngrams.MAX_COMPARISONS:,} pairs of a query's and a "
+      "title's token. In columns (`inputs`) alone, and never batched."
+    )
   if num_classes == 2:
     lines.append(f'- `regress`: serialised `tf.Example` with {takes} → the probability.')
   return '\n'.join(lines)

@@ -43,12 +43,15 @@ class RestClient:
     except http.client.InvalidURL as error:
       raise ValueError(f'{address}: expected host:port: {error}') from None
 
-  def predict(self, model_name: str, columns: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+  def predict(
+    self, model_name: str, columns: Mapping[str, Sequence[str]], signature_name: str = 'serving_default'
+  ) -> dict[str, list[float]]:
     """Scores rows.
 
     Args:
       model_name: the model's name.
-      columns: input name → texts [N].
+      columns: input name → texts [N]; of 'rank' the query's [1].
+      signature_name: the model's signature to call.
 
     Returns:
       Output name → values [N].
@@ -58,7 +61,8 @@ class RestClient:
       OSError: the server cannot be reached or did not answer in time.
     """
     path = f'/v1/models/{urllib.parse.quote(model_name, safe="")}:predict'
-    body = json.dumps({'inputs': {name: list(texts) for name, texts in columns.items()}})
+    inputs = {name: list(texts) for name, texts in columns.items()}
+    body = json.dumps({'signature_name': signature_name, 'inputs': inputs})
     try:
       self._connection.request('POST', path, body)
       response = self._connection.getresponse()
@@ -91,6 +95,9 @@ def rank(
 ) -> list[Scored]:
   """Scores texts and sorts them, best first.
 
+  Titles are sent with their query once, to the signature `rank`. Where that is refused - a teacher has none, and a server
+  that merges requests (--enable_batching) cannot run it - they are sent as pairs.
+
   Args:
     query: pairs each of `texts`, as titles; None for a model of single texts.
     texts: the titles or texts.
@@ -106,7 +113,17 @@ def rank(
     ValueError: the server refused the request.
     OSError: the server cannot be reached or did not answer in time.
   """
-  columns = {'text': texts} if query is None else {'query': [query] * len(texts), 'title': texts}
-  outputs = connect(address, grpc=grpc, timeout_secs=timeout_secs).predict(model_name, columns)
+  client = connect(address, grpc=grpc, timeout_secs=timeout_secs)
+  if query is None:
+    outputs = client.predict(model_name, {'text': texts})
+  else:
+    outputs = _score_titles(client, model_name, query, texts)
   scored = map(Scored, texts, outputs['probability'], outputs['logit'])
   return sorted(scored, key=lambda item: item.probability, reverse=True)
+
+
+def _score_titles(client, model_name, query, titles):
+  try:
+    return client.predict(model_name, {'query': [query], 'title': titles}, 'rank')
+  except ValueError:
+    return client.predict(model_name, {'query': [query] * len(titles), 'title': titles})

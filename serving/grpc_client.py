@@ -25,10 +25,13 @@ class GrpcClient:
     self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     self._timeout_secs = timeout_secs
 
-  def predict(self, model_name: str, columns: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+  def predict(
+    self, model_name: str, columns: Mapping[str, Sequence[str]], signature_name: str = 'serving_default'
+  ) -> dict[str, list[float]]:
     """As client.RestClient.predict."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model_name
+    request.model_spec.signature_name = signature_name
     for name, texts in columns.items():
       request.inputs[name].CopyFrom(tf.make_tensor_proto(list(texts), tf.string, [len(texts)]))
     try:

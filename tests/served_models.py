@@ -28,12 +28,13 @@ def save(
   base_path: str,
   version: int = 1,
   columns: tuple[str, ...] = ('query', 'title'),
+  rank: bool = False,
   warmup: list[prediction_log_pb2.PredictionLog] | None = None,
 ) -> str:
-  """Writes `base_path/version`, complete before it has that name; returns the path."""
+  """Writes `base_path/version`, complete before it has that name, with the signature `rank` if asked; returns the path."""
   partial = os.path.join(base_path, f'partial-{version}')
   module = tf.Module()
-  tf.saved_model.save(module, partial, signatures=_signatures(columns, version))
+  tf.saved_model.save(module, partial, signatures=_signatures(columns, version, rank))
   updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(partial)
   for name, method in _METHODS.items():
     updater.replace_method_name(name, method)
@@ -58,7 +59,7 @@ def predict_log(**columns: list[str]) -> prediction_log_pb2.PredictionLog:
   return log
 
 
-def _signatures(columns, version):
+def _signatures(columns, version, rank):
   def logits(texts):
     texts = [tf.ensure_shape(text, [None]) for text in texts]
     sizes = [tf.size(text) for text in texts]
@@ -84,9 +85,14 @@ def _signatures(columns, version):
   def regress(inputs):
     return {'outputs': parse(inputs)}
 
+  def predict_rank(query, title):
+    return predict(tf.broadcast_to(tf.ensure_shape(query, [1]), tf.shape(title)), title)
+
   specs = [tf.TensorSpec([None], tf.string, name=name) for name in columns]
   examples = tf.TensorSpec([None], tf.string, name='inputs')
-  return {
+  one_and_many = [tf.TensorSpec([size], tf.string, name=name) for name, size in (('query', 1), ('title', None))]
+  ranking = {'rank': tf.function(predict_rank, input_signature=one_and_many)} if rank else {}
+  return ranking | {
     'serving_default': tf.function(predict, input_signature=specs),
     'classify': tf.function(classify, input_signature=[examples]),
     'regress': tf.function(regress, input_signature=[examples]),

@@ -246,6 +246,8 @@ class ExportTest(parameterized.TestCase):
     self.assertGreaterEqual(int(re.search(r'max_batch_size \{ value: (\d+)', read('batching.config'))[1]), 10_000)
     readme = read('README.md')
     self.assertIn('"query": ["cordless drill"', readme)
+    self.assertIn('{"signature_name": "rank", "inputs": {"query": ["cordless drill"], "title"', readme)
+    self.assertIn('refuses\n  the signature `rank`', readme)
     self.assertIn('_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=-1', readme)
 
   def test_smaller_tables_and_their_loss(self):

@@ -48,6 +48,12 @@ class _Overlap(tf.Module):
     logit = tf.cast(ids[0] - ids[1], tf.float32) / 1000
     return {'logit': logit, 'probability': tf.sigmoid(logit)}
 
+  @tf.function(
+    input_signature=[tf.TensorSpec([1], tf.string, name='query'), tf.TensorSpec([None], tf.string, name='title')]
+  )
+  def rank(self, query, title):
+    return self(tf.broadcast_to(tf.ensure_shape(query, [1]), tf.shape(title)), title)
+
 
 class BenchmarkTest(parameterized.TestCase):
   @classmethod
@@ -63,7 +69,7 @@ class BenchmarkTest(parameterized.TestCase):
     cls.model = str(cls.folder / 'model')
     module = _Overlap()
     cls.first_logit = module(*(texts[:1] for texts in _TEXTS.values()))['logit'].numpy()[0]
-    tf.saved_model.save(module, cls.model, signatures=module.__call__)
+    tf.saved_model.save(module, cls.model, signatures={'serving_default': module.__call__, 'rank': module.rank})
 
   def test_read_texts_maps_columns_and_keeps_quotes(self):
     self.assertEqual(timing.read_texts(self.texts), _TEXTS)
@@ -145,13 +151,15 @@ class BenchmarkTest(parameterized.TestCase):
   @absltest.skipUnless(shutil.which('g++'), 'no g++ to build the harness with')
   def test_harness_runs_a_saved_model(self):
     binary = harness.build()  # half a minute once, then kept in the cache
-    found = harness.run(binary, self.model, self.plain_texts, {}, workloads='1,2,1x3', threads='1,2', seconds=0.01)
+    found = harness.run(
+      binary, self.model, self.plain_texts, {}, workloads='1,2,1x3,rank3', threads='1,2', seconds=0.01
+    )
     self.assertAlmostEqual(found['first_outputs']['logit'], self.first_logit, places=6)
     self.assertEqual(
       [(cell['workload'], cell['threads']) for cell in found['cells']],
-      [(name, threads) for threads in (1, 2) for name in ('1', '2', '1x3')],
+      [(name, threads) for threads in (1, 2) for name in ('1', '2', '1x3', 'rank3')],
     )
-    self.assertEqual(['spin_p99_us' in cell for cell in found['cells']], [True] + [False] * 5)
+    self.assertEqual(['spin_p99_us' in cell for cell in found['cells']], [True] + [False] * 7)
     self.assertGreaterEqual(found['cells'][0]['spin_p99_us'], found['cells'][0]['median_us'] * 0.5)
     self.assertGreaterEqual(found['peak_resident_mb'], found['resident_mb'])
     with self.assertRaisesRegex(ValueError, 'no signature absent'):

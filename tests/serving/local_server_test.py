@@ -345,6 +345,22 @@ class ClientTest(LocalServerCase):
     )
     self.assertEqual(by_rest[0].logit, served_models.pair_logit('ab', 'abcdef'))
 
+  def test_rank_sends_the_query_once_where_the_model_takes_it(self):
+    sent = []
+
+    class Client:
+      def predict(self, model_name, columns, signature_name='serving_default'):
+        sent.append((signature_name, columns))
+        if model_name != 'student' and signature_name == 'rank':
+          raise ValueError('HTTP 400: Serving signature name: "rank" not found in signature def')
+        return {'probability': [0.5, 0.75], 'logit': [0.0, 1.0]}
+
+    once, pairs = ('rank', {'query': ['a'], 'title': ['b', 'c']}), {'query': ['a', 'a'], 'title': ['b', 'c']}
+    with absltest.mock.patch.object(client, 'connect', return_value=Client()):
+      self.assertEqual([item.text for item in client.rank('a', ['b', 'c'])], ['c', 'b'])
+      client.rank('a', ['b', 'c'], model_name='teacher')
+    self.assertEqual(sent, [once, once, ('serving_default', pairs)])
+
   def test_errors(self):
     for grpc_too, address in ((False, _server.rest), (True, _server.grpc)):
       with self.assertRaisesRegex(ValueError, 'Servable not found'):
