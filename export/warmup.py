@@ -27,7 +27,8 @@ def write(
     model_name: under which it will be served.
     signature_names: of the SavedModel.
     texts: bytes [n] by field, taken again from the start where a batch has more rows.
-    batch_sizes: rows a request.
+    batch_sizes: rows a request. Of `rank` only one: with --enable_batching more titles than queries are refused,
+      and a warm-up request that is refused keeps the version from loading.
 
   Returns:
     The number of requests.
@@ -35,15 +36,16 @@ def write(
   Raises:
     ValueError: more requests than a server takes.
   """
-  num_records = len(signature_names) * len(batch_sizes)
+  requests = [
+    (name, size) for name, size in itertools.product(signature_names, batch_sizes) if name != 'rank' or size == 1
+  ]
+  num_records = len(requests)
   if num_records > _MAX_RECORDS:
     raise ValueError(f'{num_records} warm-up requests: a server takes at most {_MAX_RECORDS}')
   tf.io.gfile.makedirs(os.path.join(folder, ASSETS))
   with tf.io.TFRecordWriter(os.path.join(folder, ASSETS, _FILE)) as writer:
-    for name, size in itertools.product(signature_names, batch_sizes):
+    for name, size in requests:
       rows = {field: np.resize(values, size) for field, values in texts.items()}
-      if name == 'rank':
-        rows['query'] = rows['query'][:1]
       writer.write(_request(name, model_name, rows).SerializeToString())
   return num_records
 

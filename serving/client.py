@@ -95,8 +95,8 @@ def rank(
 ) -> list[Scored]:
   """Scores texts and sorts them, best first.
 
-  Titles are sent with their query once, to the signature `rank`. Where that is refused - a teacher has none, and a server
-  that merges requests (--enable_batching) cannot run it - they are sent as pairs.
+  Titles are sent with their query once, to the signature `rank`. Where that is refused - a teacher has none, and a
+  server that merges requests (--enable_batching) cannot run it - they are sent as pairs.
 
   Args:
     query: pairs each of `texts`, as titles; None for a model of single texts.

@@ -222,6 +222,8 @@ class ExportTest(parameterized.TestCase):
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
       else:
         inputs = {'inputs': [e.SerializeToString() for e in request.input.example_list.examples]}
+      # Unequal lengths would be refused by a server with --enable_batching, which then does not load the version.
+      self.assertLen({len(values) for values in inputs.values()}, 1)
       sent.add(request.model_spec.signature_name)
       outputs = signatures[request.model_spec.signature_name](**_constants(inputs))
       sizes += [len(value) for value in outputs.values()]
