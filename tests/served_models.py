@@ -31,7 +31,7 @@ def save(
   rank: bool = False,
   warmup: list[prediction_log_pb2.PredictionLog] | None = None,
 ) -> str:
-  """Writes `base_path/version`, complete before it has that name; returns the path. `rank`: whether it has that signature."""
+  """Writes `base_path/version`, complete before it has that name and, with `rank`, that signature; returns the path."""
   partial = os.path.join(base_path, f'partial-{version}')
   module = tf.Module()
   tf.saved_model.save(module, partial, signatures=_signatures(columns, version, rank))
