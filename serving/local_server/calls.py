@@ -84,12 +84,12 @@ class Calls:
     return self._metrics.page().encode()
 
   def models(self) -> bytes:
-    """JSON: a list of {'name', 'inputs'} of the models that can be predicted with."""
+    """JSON: a list of {'name', 'inputs', 'signatures'} of the models that can be predicted with."""
     models = []
     for servable in filter(None, map(self._manager.latest, self._manager.names())):
       if inference.DEFAULT_SIGNATURE in servable.signatures:
         inputs = servable.signatures[inference.DEFAULT_SIGNATURE].inputs
-        models.append({'name': servable.name, 'inputs': sorted(inputs)})
+        models.append({'name': servable.name, 'inputs': sorted(inputs), 'signatures': sorted(servable.signatures)})
     return json.dumps(models).encode()
 
   @contextlib.contextmanager

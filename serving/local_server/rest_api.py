@@ -68,7 +68,7 @@ class _Front:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     self._page_policy = (
       f"default-src 'none'; connect-src 'self'; script-src 'sha256-{digest}'; "
-      "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+      "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
       "frame-ancestors 'none'"
     )
 

@@ -3,6 +3,7 @@
 WebDriver is JSON over HTTP, so the standard library is enough to speak it.
 """
 
+import base64
 import json
 import os
 import pathlib
@@ -21,6 +22,18 @@ from tests import served_models
 _ELEMENT = 'element-6066-11e4-a52e-4f735466cecf'
 _BROWSER = shutil.which('chromium')
 _DRIVER = shutil.which('chromedriver')
+_AXE = next(
+  (
+    path
+    for path in (
+      '/usr/local/lib/node_modules/axe-core/axe.min.js',
+      '/usr/lib/node_modules/axe-core/axe.min.js',
+      str(pathlib.Path.home() / 'node_modules/axe-core/axe.min.js'),
+    )
+    if os.path.exists(path)
+  ),
+  None,
+)
 _HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
 _CONFIG = """model_config_list {
   config { name: 'student' base_path: '%(folder)s/student' model_platform: 'tensorflow' }
@@ -44,6 +57,7 @@ class Browser:
       '--disable-component-update',
       '--disable-sync',
       '--disable-dev-shm-usage',
+      '--window-size=400,800',
       f'--user-data-dir={folder}',
     ]
     capabilities = {
@@ -81,13 +95,26 @@ class Browser:
     element = self._call('/element', {'using': 'css selector', 'value': selector})[_ELEMENT]
     self._call(f'/element/{element}/click')
 
+  def color_scheme(self, scheme):
+    """Asks for 'light' or 'dark', as the system would."""
+    features = [{'name': 'prefers-color-scheme', 'value': scheme}]
+    self._call('/goog/cdp/execute', {'cmd': 'Emulation.setEmulatedMedia', 'params': {'features': features}})
+
+  def screenshot(self):
+    return base64.b64decode(self._call('/screenshot', method='GET'))
+
+  def console(self):
+    """What it complained of since the last call."""
+    return [entry['message'] for entry in self._call('/se/log', {'type': 'browser'})]
+
   def run(self, script):
     return self._call('/execute/sync', {'script': script, 'args': []})
 
-  def requested_urls(self):
-    """What the browser asked the network for since the last call."""
+  def requests(self):
+    """What the browser asked the network for since the last call: URL and body."""
     entries = [json.loads(entry['message'])['message'] for entry in self._call('/se/log', {'type': 'performance'})]
-    return [entry['params']['request']['url'] for entry in entries if entry['method'] == 'Network.requestWillBeSent']
+    asked = [entry['params']['request'] for entry in entries if entry['method'] == 'Network.requestWillBeSent']
+    return [(request['url'], request.get('postData', '')) for request in asked]
 
   def close(self):
     self._call('', method='DELETE')
@@ -102,7 +129,7 @@ class PageTest(absltest.TestCase):
     super().setUpClass()
     folder = tempfile.mkdtemp()
     cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-    served_models.save(os.path.join(folder, 'student'), 1)
+    served_models.save(os.path.join(folder, 'student'), 1, rank=True)
     served_models.save(os.path.join(folder, 'teacher'), 2)
     config = pathlib.Path(folder, 'models.config')
     config.write_text(_CONFIG % {'folder': folder})
@@ -117,9 +144,14 @@ class PageTest(absltest.TestCase):
 
   def rank(self, query, titles):
     """Types, clicks, and returns the table's cells and the problem shown."""
+    self.shown(5)  # The example's answer, before it is cleared.
     self.browser.type('#query', query)
     self.browser.type('#texts', '\n'.join(titles))
     self.browser.click('button')
+    return self.shown(len([title for title in titles if title]) + 1)
+
+  def shown(self, num_rows):
+    """The table's cells when it has so many rows, and the problem shown."""
     shown = (
       'return [[...document.querySelectorAll("tr")].map(row => [...row.cells].map('
       'cell => cell.textContent)), document.getElementById("problem").textContent]'
@@ -127,7 +159,7 @@ class PageTest(absltest.TestCase):
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
       table, problem = self.browser.run(shown)
-      if problem or len(table) == len([title for title in titles if title]) + 1:
+      if problem or len(table) == num_rows:
         return table, problem
       time.sleep(0.1)
     raise TimeoutError(f'nothing was ranked: {table}')
@@ -153,13 +185,44 @@ class PageTest(absltest.TestCase):
     self.assertIn('put one title on each line', problem)
 
   def test_asks_nobody_but_the_server(self):
-    self.browser.requested_urls()
+    self.browser.requests()
     self.browser.open(f'http://{self.server.rest}/')
     self.rank('drill', ['hose'])
-    urls = self.browser.requested_urls()
-    self.assertNotEmpty(urls)
+    asked = self.browser.requests()
+    self.assertNotEmpty(asked)
     home = f'http://{self.server.rest}/'
-    self.assertEqual([url for url in urls if not url.startswith(home)], [])
+    self.assertEqual([url for url, _ in asked if not url.startswith((home, 'data:'))], [])
+    bodies = [json.loads(body) for _, body in asked if body][-2:]
+    self.assertEqual(
+      bodies,
+      [
+        {'signature_name': 'rank', 'inputs': {'query': ['drill'], 'title': ['hose']}},  # The teacher has no rank.
+        {'inputs': {'query': ['drill'], 'title': ['hose']}},
+      ],
+    )
+
+  def test_opens_with_an_example_and_no_complaint(self):
+    self.browser.console()
+    self.browser.open(f'http://{self.server.rest}/')
+    table, problem = self.shown(5)
+    self.assertEqual((table[0][0], problem), ('Title', ''))
+    self.assertEqual(self.browser.console(), [])
+
+  def test_fits_a_phone(self):
+    self.shown(5)
+    self.assertLessEqual(*self.browser.run('return [document.documentElement.scrollWidth, innerWidth]'))
+    self.assertGreaterEqual(self.browser.run('return document.querySelector("h1").getBoundingClientRect().left'), 12)
+
+  @unittest.skipUnless(_AXE, 'needs axe-core: npm install -g axe-core')
+  def test_accessible_in_light_and_dark(self):
+    for scheme in ('light', 'dark'):
+      self.browser.color_scheme(scheme)
+      self.shown(5)
+      found = self.browser.run(
+        pathlib.Path(_AXE).read_text(encoding='utf-8')
+        + '; return axe.run().then(found => found.violations.map(violation => [violation.id, violation.help]))'
+      )
+      self.assertEqual(found, [], scheme)
 
   def test_policy_forbids_other_scripts(self):
     with urllib.request.urlopen(f'http://{self.server.rest}/') as response:
