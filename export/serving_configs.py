@@ -7,6 +7,7 @@ command lines.
 import os
 
 from b2d import runs
+from export import deployment
 from export import readme
 
 _MODEL = """model_config_list {{
@@ -67,6 +68,7 @@ def write(
     'batching.config': _BATCHING,
     'session_latency.config': _LATENCY,
     'session_throughput.config': _THROUGHPUT,
+    **deployment.files(model_name, lowest_release, kind),
     'README.md': readme.text(model_name, fields, num_classes, lowest_release, kind),
   }
   for name, content in files.items():
