@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -121,9 +122,7 @@ class StudentModel(tf_keras.Model):
       hidden = layer(hidden)
     return tf.reshape(hidden, [-1]) if self.num_classes == 2 else hidden
 
-  def ranking_logits(
-    self, rows: tf.Tensor, bags: ngrams.Bags, dense: Sequence[Callable[[tf.Tensor], tf.Tensor]]
-  ) -> tf.Tensor:
+  def ranking_logits(self, rows: tf.Tensor, bags: ngrams.Bags, dense: Sequence[Any]) -> tf.Tensor:
     """As `logits_of_poolable`, of one query with N titles: the first layer sees the query once.
 
         W_t·t + W_q·q + W_m·m + W_p·(t∘q) + b = [W_t + W_p·diag(q), W_m]·[t, m] + (W_q·q + b)
