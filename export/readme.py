@@ -136,7 +136,8 @@ def _signatures(fields: tuple[str, ...], num_classes: int, ranks: bool) -> str:
   lines = [
     f'- `serving_default`: {takes}, strings [N] → `probability` and `logit`, floats {shape}.'
     + (f' {_PAIR_NOTE}' if len(fields) == 2 else ''),
-    f'- `classify`: serialised `tf.Example` with {takes} → `classes` and `scores` [N, {num_classes}].',
+    f'- `classify`: serialised `tf.Example` with {takes} → `classes`, by name where the run has names, and `scores` '
+    f'[N, {num_classes}].',
   ]
   if ranks:
     lines.append(

@@ -85,7 +85,7 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
   else:
     module = modules.TeacherModule(source.model)
   with _new_version(settings.output_dir) as (partial, final):
-    names = _save(module, source.calibration, partial)
+    names = _save(module, source, partial)
     report = ops.check(partial)
     difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCES[settings.table_dtype])
     num_requests = warmup.write(partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
@@ -158,9 +158,9 @@ def _new_version(folder: str) -> Iterator[tuple[str, str]]:
       tf.io.gfile.rmtree(partial)
 
 
-def _save(module, fitted: calibration.Calibration | None, folder: str) -> list[str]:
+def _save(module, source: _Source, folder: str) -> list[str]:
   """Writes the SavedModel; returns the names of its signatures."""
-  made = signatures.make(module, fitted)
+  made = signatures.make(module, source.calibration, source.run.schema.classes)
   tf.saved_model.save(module, folder, signatures=made)
   updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
   for name in signatures.METHODS.keys() & made.keys():

@@ -10,7 +10,9 @@ from b2d.models import calibration
 METHODS = {'classify': 'tensorflow/serving/classify', 'regress': 'tensorflow/serving/regress'}
 
 
-def make(module: Any, fitted: calibration.Calibration | None) -> dict[str, Callable[..., Any]]:
+def make(
+  module: Any, fitted: calibration.Calibration | None, classes: tuple[str, ...] = ()
+) -> dict[str, Callable[..., Any]]:
   """The signatures of a module of `modules`.
 
       tf.saved_model.save(module, path, signatures=signatures.make(module, None))
@@ -27,6 +29,7 @@ def make(module: Any, fitted: calibration.Calibration | None) -> dict[str, Calla
   Args:
     module: has `fields`, `num_classes` and `logits`.
     fitted: calibration of the probability.
+    classes: names that classify answers; empty: the classes' indices.
   """
 
   def predict(*texts):
@@ -44,7 +47,7 @@ def make(module: Any, fitted: calibration.Calibration | None) -> dict[str, Calla
     scores = parse(inputs)
     if module.num_classes == 2:
       scores = tf.stack([1 - scores, scores], axis=1)
-    names = tf.constant([[str(i) for i in range(module.num_classes)]])
+    names = tf.constant([list(classes) or [str(i) for i in range(module.num_classes)]])
     return {'classes': tf.broadcast_to(names, tf.shape(scores)), 'scores': scores}
 
   specs = [tf.TensorSpec([None], tf.string, name=field) for field in module.fields]

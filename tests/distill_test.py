@@ -167,6 +167,13 @@ class DistillTest(absltest.TestCase):
     self.assertEqual(set(runs.read_json(os.path.join(self.run_dir, 'temperature.json'))), {'100', '1'})
     self.assertFalse(tf.io.gfile.exists(os.path.join(self.run_dir, 'temperature')))
 
+  def test_classes_of_another_order_than_the_soft_labels(self):
+    folder = self._write_soft_labels('named', self.good, np.nan)
+    manifest = dataclasses.replace(soft_labels.read_manifest(folder), classes=('bad', 'good'))
+    soft_labels.write_manifest(folder, manifest)
+    with self.assertRaisesRegex(ValueError, 'named: holds the classes bad,good, found --classes=good,bad; name them'):
+      self._distill({'classes': ('good', 'bad')}, soft_labels=(folder,))
+
   def test_main_reuses_a_finished_run(self):
     flat = {
       name: [str(item) for item in value] if isinstance(value, tuple) else value

@@ -226,7 +226,9 @@ def _id_names(paths: Sequence[str]) -> list[bytes]:
 
 def _not_null(numbers: np.ndarray, column: str, values: np.ndarray, reject: blocks.Reject) -> np.ndarray:
   for index in np.flatnonzero(values == None):  # noqa: E711, element by element.
-    reject(int(numbers[index]), f'expected a value in {column!r}, found null; fill it in or drop the row')
+    reject(
+      int(numbers[index]), f'expected a value in {column!r}, found null, NaN or an infinity; fill it in or drop the row'
+    )
   return values
 
 

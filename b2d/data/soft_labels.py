@@ -3,7 +3,7 @@
     part-00000.parquet   id, the texts, label (float32, null if unknown),
                          logits (list of float32, [num_teachers, num_classes] flattened)
     manifest.json        teachers, num_classes, fields, shards: {name: rows}; written last. What the labels were
-                         before they became targets: label_range and relevant_from, where they are grades
+                         before they became targets: label_range and relevant_from of grades, classes by name
 
 The logits of all classes are kept: a single number could not be re-tempered.
 """
@@ -38,6 +38,7 @@ class Manifest:
   shards: dict[str, int]  # File name → rows.
   label_range: tuple[float, ...] = ()  # As in `config.Schema`.
   relevant_from: float = 0.5
+  classes: tuple[str, ...] = ()  # Their names, where they have some.
 
   @property
   def relevant_target(self) -> float:
@@ -69,6 +70,7 @@ def read_manifest(folder: str) -> Manifest:
       {name: int(num_rows) for name, num_rows in values['shards'].items()},
       tuple(values.get('label_range', ())),
       float(values.get('relevant_from', 0.5)),
+      tuple(values.get('classes', ())),
     )
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise ValueError(

@@ -159,6 +159,11 @@ def _count_rows(run_config: config.Distill, bad_rows: blocks.BadRows) -> int:
         f'{folder}: holds {manifest.num_classes} classes of {manifest.fields}, expected '
         f'{run_config.schema.num_classes} of {run_config.schema.fields}; set --num_classes and --text_columns'
       )
+    if manifest.classes and run_config.schema.classes not in ((), manifest.classes):
+      raise ValueError(
+        f'{folder}: holds the classes {",".join(manifest.classes)}, found --classes='
+        f'{",".join(run_config.schema.classes)}; name them in that order'
+      )
   num_rows = soft_labels.num_rows(run_config.soft_labels)
   return min(num_rows, run_config.max_rows or num_rows)
 

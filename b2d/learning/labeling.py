@@ -75,22 +75,21 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
   """
   folder = label_config.output_dir
   files = rows.expand(label_config.input_files)
-  num_classes = _num_classes(label_config)
+  schema = _schema(label_config)
   fingerprint = _fingerprint(label_config, files)
   started = time.time()
   _remove_temporary(folder)
   plan = _plan(label_config, files, fingerprint)
   shards = plan['shards']
-  tasks = [ShardTask(index, num_rows, num_classes, folder) for index, num_rows in enumerate(shards.values())]
+  tasks = [ShardTask(index, num_rows, schema.num_classes, folder) for index, num_rows in enumerate(shards.values())]
   missing = [task for task in tasks if not tf.io.gfile.exists(task.output_path)]
   if not tf.io.gfile.exists(os.path.join(folder, 'manifest.json')):
     _run(dataclasses.replace(label_config, precision=plan['precision']), make_scorer, missing, sum(shards.values()))
     name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
-    schema = label_config.schema
-    soft_labels.write_manifest(
-      folder,
-      soft_labels.Manifest((name,), num_classes, schema.fields, shards, schema.label_range, schema.relevant_from),
+    manifest = soft_labels.Manifest(
+      (name,), schema.num_classes, schema.fields, shards, schema.label_range, schema.relevant_from, schema.classes
     )
+    soft_labels.write_manifest(folder, manifest)
   if tf.io.gfile.exists(os.path.join(folder, 'inputs')):
     tf.io.gfile.rmtree(os.path.join(folder, 'inputs'))
   seconds = time.time() - started
@@ -163,10 +162,10 @@ def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
   return scores[:, None, :].astype(np.float32)
 
 
-def _num_classes(label_config: config.Label) -> int:
-  """Holds the teacher against the rows before anything is read."""
+def _schema(label_config: config.Label) -> config.Schema:
+  """What the labels mean: as the rows have them, else as the teacher learnt them; both are held against each other."""
   if not label_config.teacher_dir:
-    return label_config.schema.num_classes
+    return label_config.schema
   known = {'finetune': config.Finetune, 'distill': config.Distill}
   step = runs.step_of(label_config.teacher_dir)
   if step not in known:
@@ -179,12 +178,13 @@ def _num_classes(label_config: config.Label) -> int:
   for name, expected, found in (
     ('num_classes', trained.num_classes, given.num_classes),
     ('text_columns', len(trained.fields), len(given.fields)),
+    ('classes', trained.classes, given.classes or trained.classes),
   ):
     if expected != found:
       raise ValueError(
         f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found {found}; correct --{name}'
       )
-  return trained.num_classes
+  return given if given.label_column else trained
 
 
 def _fingerprint(label_config: config.Label, files: list[str]) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def compare(
     calibrations: fitted to a model's margin; adds ece_calibrated.
 
   Returns:
-    By the model's name: the measures of `metrics.held_out`, the means of `ranking.by_query`, and
+    By the model's name: the measures of `metrics.held_out`, the means of `ranking.by_query`, of classes that have
+    names 'recall of NAME' (the share of its rows that are decided right), and
     against the reference agreement (share of equal decisions), agreement_spearman (of the margins),
     recovered_accuracy and recovered_auc (ratios). With repeats also 'interval' of 95 %,
     {measure: [low, high]}, and 'difference' to the reference, {measure: {'mean', 'interval'}}.
@@ -51,6 +52,7 @@ def compare(
     by_query = _by_query(targets, queries, model_logits, schema)
     result[name] = metrics.held_out(targets, model_logits, schema)
     result[name] |= {key: float(np.nanmean(values)) for key, values in by_query.items()}
+    result[name] |= _recalls(targets, model_logits, schema)
     if calibrations and name in calibrations:
       result[name]['ece_calibrated'] = metrics.expected_calibration_error(
         calibration.apply(calibrations[name], metrics.margin(model_logits)),
@@ -73,6 +75,15 @@ def _by_query(targets, queries, logits, schema) -> dict[str, np.ndarray]:
     return {}
   measures = ranking.by_query(queries, targets, metrics.margin(logits), schema.relevant_target)
   return {name: values for name, values in measures.items() if not np.all(np.isnan(values))}
+
+
+def _recalls(targets, logits, schema) -> dict[str, float]:
+  right = metrics.decisions(logits) == targets
+  return {
+    f'recall of {name}': float(np.mean(right[targets == index]))
+    for index, name in enumerate(schema.classes)
+    if np.any(targets == index)
+  }
 
 
 def _replicates(drawn: bootstrap.Replicates, targets, logits, by_query, schema) -> dict[str, np.ndarray]:

@@ -34,13 +34,15 @@ _TEXTS = {
 }
 
 
-def _write_student(folder: str, columns=_PAIR, num_classes: int = 2, **settings) -> student.StudentModel:
+def _write_student(folder: str, columns=_PAIR, num_classes: int = 2, classes=(), **settings) -> student.StudentModel:
   """An untrained run of b2d.distill; returns its model."""
   graded = {'label_range': (0.0, 3.0), 'relevant_from': 2.0} if num_classes == 2 else {}
   run = config.Distill(
     train_files=('gone.tsv',),
     output_dir=folder,
-    schema=config.Schema(text_columns=columns, label_column='grade', num_classes=num_classes, **graded),
+    schema=config.Schema(
+      text_columns=columns, label_column='grade', num_classes=num_classes, classes=classes, **graded
+    ),
     student=config.Student(**{'num_buckets': 512, 'embedding_dim': 8, 'hidden_layers': (16, 8), **settings}),
   )
   runs.start(run, 'distill')
@@ -128,7 +130,7 @@ class ExportTest(parameterized.TestCase):
         self._export(table_dtype='float16')
 
   def test_three_classes_of_single_texts(self):
-    model = _write_student(self.run_dir, ('text',), num_classes=3)
+    model = _write_student(self.run_dir, ('text',), num_classes=3, classes=('bad', 'so-so', 'gut ✓'))
     folder, described = self._export()
     texts = {'text': _TEXTS['title']}
     logits = model.predict_logits(texts)
@@ -137,7 +139,7 @@ class ExportTest(parameterized.TestCase):
     np.testing.assert_allclose(found['logit'], logits, atol=1e-5)
     np.testing.assert_allclose(found['probability'], tf.nn.softmax(logits), atol=1e-5)
     found = loaded.signatures['classify'](inputs=_examples(texts))
-    np.testing.assert_array_equal(found['classes'], [[b'0', b'1', b'2']] * 3)
+    np.testing.assert_array_equal(found['classes'], [[b'bad', b'so-so', 'gut ✓'.encode()]] * 3)
     self.assertEqual(described['signatures'], ['serving_default', 'classify'])  # And no rank: there are no titles.
     self.assertIn('no regress signature', binary.summary(folder, described))
 

@@ -201,6 +201,22 @@ class LabelingTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'expects 1 text_columns, found 2'):
       self._label(schema=config.Schema(text_columns=('q', 't')))
 
+  def test_the_manifest_says_what_the_teacher_learnt(self):
+    for name, schema in (
+      ('graded', config.Schema(label_column='label', grades=('No:1', 'Yes:3'), relevant_from=2.5)),
+      ('named', config.Schema(label_column='label', classes=('bad', 'so-so', 'good'))),
+    ):
+      teacher_config = config.Finetune(
+        output_dir=self._path(name), schema=schema, teacher=config.Teacher(vocab_file='vocab.txt')
+      )
+      runs.write_metrics(runs.start(teacher_config, 'finetune'), {})
+    os.makedirs(self._path('out_graded'))
+    self._label(teacher_dir=self._path('graded'), output_dir=self._path('out_graded'))
+    manifest = soft_labels.read_manifest(self._path('out_graded'))
+    self.assertEqual((manifest.label_range, manifest.relevant_target), ((1, 3), 0.75))
+    with self.assertRaisesRegex(ValueError, r"expects \('bad', 'so-so', 'good'\) classes, found \('good', 'so-so'"):
+      self._label(teacher_dir=self._path('named'), schema=config.Schema(classes=('good', 'so-so', 'bad')))
+
   def test_bad_input_leaves_no_plan(self):
     with open(self.input, 'ab') as file:
       file.write(b'\xff\n')

@@ -64,6 +64,13 @@ class CompareTest(absltest.TestCase):
     self.assertEqual(found['one']['accuracy'], 1)
     self.assertEqual(set(found['other']['difference']), {'accuracy', 'log_loss'})
 
+  def test_classes_by_name(self):
+    labels = np.array([0, 0, 1])
+    schema = config.Schema(classes=('bad', 'so-so', 'good'))
+    found = comparison.compare(labels, None, {'one': np.eye(3)[[0, 2, 1]]}, schema)['one']
+    self.assertEqual((found['recall of bad'], found['recall of so-so']), (0.5, 1))
+    self.assertNotIn('recall of good', found)  # No row has it.
+
   def test_calibrated_error_beside_the_raw_one(self):
     margins = metrics.margin(self.logits['teacher'])
     fitted = calibration.fit(margins, self.targets >= 0.75)
