@@ -1,3 +1,51 @@
-"""B2D: distils BERT into a feed-forward student that scores texts in microseconds."""
+"""B2D: distils BERT into a feed-forward student that scores texts in microseconds.
 
+The Python interface; the same steps are binaries, `python -m b2d.distill`:
+
+    import b2d
+    from b2d import config
+
+    b2d.run(config.Distill(soft_labels=('runs/mine/soft_labels',), output_dir='runs/mine/student'))
+    model = b2d.load('runs/mine/student')
+    model.probability(query=['cordless drill'], title=['20V drill'])
+"""
+
+import importlib
+from typing import Any
+
+from b2d import config
+
+__all__ = ('load', 'run')
 __version__ = '0.1.0'
+
+_LIBRARY = {
+  'distill': 'b2d.learning.distillation',
+  'evaluate': 'b2d.measures.evaluation',
+  'export': 'export.saved_model',
+  'finetune': 'b2d.learning.finetuning',
+  'label': 'b2d.learning.labeling',
+  'pair_up': 'b2d.data.pairing',
+  'stack': 'b2d.learning.stacking',
+  'sweep': 'b2d.learning.sweeping',
+}
+
+
+def run(run_config: config.Config) -> Any:
+  """Runs the step that `run_config` configures, or what is left of it.
+
+  Args:
+    run_config: one of `config.Finetune`, `PairUp`, `Label`, `Stack`, `Distill`, `Evaluate`, `Sweep`, `Export`.
+
+  Returns:
+    The step's result: what metrics.json in its folder holds; of an export the version's folder and export.json.
+
+  Raises:
+    ValueError: data, models or run folder are not what the configuration says.
+  """
+  # Imported only now: TensorFlow takes seconds, and --help has no need of it.
+  return getattr(importlib.import_module(_LIBRARY[run_config.step]), run_config.step)(run_config)
+
+
+def load(folder: str, **options: Any) -> Any:
+  """The trained model in a folder: see `b2d.models.trained.load`, which takes the same and returns a `Model`."""
+  return importlib.import_module('b2d.models.trained').load(folder, **options)

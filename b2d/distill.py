@@ -9,17 +9,8 @@ configuration, calibration.json, metrics.json, and TensorBoard events (events/);
 temperature.json: what --best_metric was after a short run at each.
 """
 
-from b2d import runs
-from b2d.learning import distillation
-from flags import distill_flags
-
-
-def main(argv: list[str]) -> None:
-  del argv
-  run_config = distill_flags.parse()
-  print(runs.summary(run_config.output_dir, distillation.distill(run_config)))
-
+from b2d import config
+from flags import binary
 
 if __name__ == '__main__':
-  distill_flags.parse.adopt()
-  runs.run(main)
+  binary.run(config.Distill)

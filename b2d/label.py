@@ -10,38 +10,7 @@ The folder holds the soft labels (see `soft_labels`), the configuration and metr
 """
 
 from b2d import config
-from b2d import runs
-from b2d.data import rows
-from b2d.learning import labeling
-from flags import label_flags
-
-
-def label(run_config: config.Label) -> dict[str, float]:
-  """Runs the whole step, or what is left of it.
-
-  Returns:
-    rows, seconds and rows_per_sec; also in metrics.json.
-
-  Raises:
-    ValueError: rows, teacher, or run folder are not what the configuration says.
-  """
-  return runs.once(run_config, 'label', _label, recheck=True)
-
-
-def _label(run_config: config.Label) -> dict[str, float]:
-  next(
-    rows.read(rows.expand(run_config.input_files), run_config.schema, 1, run_config.scores_columns)
-  )  # A wrong path or column leaves no folder behind.
-  runs.start(run_config, 'label')
-  return labeling.label(run_config)
-
-
-def main(argv: list[str]) -> None:
-  del argv
-  run_config = label_flags.parse()
-  print(runs.summary(run_config.output_dir, label(run_config)))
-
+from flags import binary
 
 if __name__ == '__main__':
-  label_flags.parse.adopt()
-  runs.run(main)
+  binary.run(config.Label)

@@ -10,17 +10,11 @@ import json
 import os
 import shlex
 
-from absl import flags
-import tensorflow as tf
-
+import b2d
+from b2d import config
 from b2d import recipes
-from b2d import runs
-from b2d.data import synthetic
-from b2d.models import scoring
-from flags import quickstart_flags
-from flags import recipe_flags
-
-flags.adopt_module_key_flags(quickstart_flags)
+from flags import binary
+from flags import recipe_folders
 
 _SHOWN_QUERIES = 3
 _TITLES_SHOWN = 3
@@ -28,7 +22,8 @@ _TITLES_SHOWN = 3
 
 def table(evaluation: str) -> str:
   """Teacher, student and baseline side by side, from `metrics.json` of `b2d.evaluate`."""
-  models = runs.read_json(os.path.join(evaluation, 'metrics.json'))['models']
+  with open(os.path.join(evaluation, 'metrics.json'), encoding='utf-8') as file:
+    models = json.load(file)['models']
   names = {'teacher': 'teacher (BERT)', 'student': 'student, distilled', 'baseline': 'student, hard labels alone'}
   lines = ["| model | AUC | accuracy | of the teacher's accuracy | µs a pair |", '|---|---|---|---|---|']
   for name, shown in names.items():
@@ -42,7 +37,7 @@ def table(evaluation: str) -> str:
 
 def unseen_titles(test_file: str) -> dict[str, list[str]]:
   """A few queries of the test split, each with its titles."""
-  with tf.io.gfile.GFile(test_file) as file:
+  with open(test_file, encoding='utf-8') as file:
     rows = [line.rstrip('\n').split('\t') for line in list(file)[1:400]]
   queries = list(dict.fromkeys(row[1] for row in rows))[:_SHOWN_QUERIES]
   return {query: [row[2] for row in rows if row[1] == query] for query in queries}
@@ -50,12 +45,10 @@ def unseen_titles(test_file: str) -> dict[str, list[str]]:
 
 def score_some(export: str, titles_of_query: dict[str, list[str]]) -> str:
   """Ranks the titles of each query by the exported SavedModel, as a server would call it."""
-  model = tf.saved_model.load(os.path.join(export, str(scoring.versions(export)[-1])))
+  model = b2d.load(export)
   lines = []
   for query, titles in titles_of_query.items():
-    scores = model.signatures['serving_default'](query=tf.constant([query] * len(titles)), title=tf.constant(titles))[
-      'probability'
-    ].numpy()
+    scores = model.probability(query=[query] * len(titles), title=titles)
     lines.append(f'{query!r}')
     lines += [f'  {score:.3f}  {title}' for score, title in sorted(zip(scores, titles), reverse=True)[:_TITLES_SHOWN]]
   return '\n'.join(lines)
@@ -80,22 +73,35 @@ then, from another terminal (or open http://localhost:8501/):
     {python} -m serving.query {flags_of_query}"""
 
 
-def main(argv: list[str]) -> None:
-  del argv
-  folder = quickstart_flags.OUTPUT_DIR.value
+def quickstart(run_config: config.Quickstart) -> dict[str, str]:
+  """Generates the shop and runs the steps, or what is left of them; returns the shop's files by name."""
+  from b2d.data import synthetic
+
+  folder = run_config.output_dir
   shop = synthetic.write_shop(os.path.join(folder, 'shop'), synthetic.ShopConfig())
-  export = os.path.join(folder, 'export')
-  for arguments in recipes.steps(recipe_flags.folder('quickstart'), os.path.join(folder, 'shop'), folder):
+  for arguments in recipes.steps(recipe_folders.folder('quickstart'), os.path.join(folder, 'shop'), folder):
     recipes.run(arguments)
-  print('\nA few queries of the test split, which no step has seen, ranked by the exported SavedModel:\n')
+  return shop
+
+
+def show(run_config: config.Quickstart, shop: dict[str, str]) -> str:
+  """What came of it, and what can be done with it."""
+  folder = run_config.output_dir
   titles_of_query = unseen_titles(shop['test'])
-  print(score_some(export, titles_of_query))
-  print(f'\nOn {shop["test"]} (unseen queries; time: batches, in this process, on this machine):\n')
-  print(table(os.path.join(folder, 'evaluation')))
   query, titles = next(iter(titles_of_query.items()))
-  print(f'\nEverything lies in {folder}: teacher/ soft_labels/ student/ baseline/ evaluation/ export/\n')
-  print(next_commands(folder, query, titles[:_TITLES_SHOWN]))
+  return f"""
+A few queries of the test split, which no step has seen, ranked by the exported SavedModel:
+
+{score_some(os.path.join(folder, 'export'), titles_of_query)}
+
+On {shop['test']} (unseen queries; time: batches, in this process, on this machine):
+
+{table(os.path.join(folder, 'evaluation'))}
+
+Everything lies in {folder}: teacher/ soft_labels/ student/ baseline/ evaluation/ export/
+
+{next_commands(folder, query, titles[:_TITLES_SHOWN])}"""
 
 
 if __name__ == '__main__':
-  runs.run(main)
+  binary.run(config.Quickstart, quickstart, show)

@@ -6,22 +6,27 @@ The steps are those of flags/recipes/NAME/recipe.toml. Repeated, it goes on wher
 again. --dry_run prints the commands instead, for whoever wants to paste or change them.
 """
 
+from b2d import config
 from b2d import recipes
-from b2d import runs
-from flags import recipe_flags
+from flags import binary
+from flags import recipe_folders
 
 
-def main(argv: list[str]) -> None:
-  del argv
-  run_config = recipe_flags.parse()
-  folder = recipe_flags.folder(run_config.name)
-  for arguments in recipes.steps(folder, run_config.data_dir, run_config.output_dir):
-    if run_config.dry_run:
-      print(recipes.command(arguments), end='\n\n')
-    else:
+def recipe(run_config: config.Recipe) -> list[list[str]]:
+  """Runs the steps, or what is left of them; returns their command lines."""
+  steps = recipes.steps(recipe_folders.folder(run_config.name), run_config.data_dir, run_config.output_dir)
+  if not run_config.dry_run:
+    for arguments in steps:
       recipes.run(arguments)
+  return steps
+
+
+def show(run_config: config.Recipe, steps: list[list[str]]) -> str:
+  """The commands, where they were not run."""
+  if run_config.dry_run:
+    return '\n\n'.join(map(recipes.command, steps))
+  return f'{run_config.output_dir}: {len(steps)} steps finished'
 
 
 if __name__ == '__main__':
-  recipe_flags.parse.adopt()
-  runs.run(main)
+  binary.run(config.Recipe, recipe, show)

@@ -1,35 +1,28 @@
-"""A run folder: its configuration, the flagfile that repeats it, its result.
+"""A run folder: its configuration, the flagfile that repeats it, what it was made from, its result.
 
-config.json   the resolved configuration
-run.flags     `python -m b2d.<step> --flagfile=run.flags` repeats the run
-metrics.json  the result; its presence says that the run is finished
+config.json     the resolved configuration
+run.flags       `python -m b2d.<step> --flagfile=run.flags` repeats the run
+made_from.json  the contents of its inputs, see `record`
+metrics.json    the result; its presence says that the run is finished
 """
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import csv
 import io
 import json
 import os
-import sys
 from typing import Any
 
-from absl import app
 from absl import logging
 import tensorflow as tf
 
 from b2d import config
+from b2d import record
 
-_SECONDARY = {
-  'num_workers',
-  'output_dir',  # They change where and how fast, not what comes out.
-  'rules',
-  'seeds',
-  'soft_labels_sets',
-  'temperatures',  # A sweep may grow; each of its runs has its own record.
-}
+# What a folder holds in which nothing is done yet; `inputs` without a plan, in a run of b2d.label.
+_NOTHING_DONE = {'config.json', 'run.flags', 'made_from.json', 'inputs', 'rejected.jsonl'}
 
 
 @contextlib.contextmanager
@@ -65,12 +58,8 @@ def read_json(path: str) -> dict[str, Any]:
       raise ValueError(f'{path}: not JSON ({error})') from error
 
 
-def start(run_config: config.Config, step: str) -> str:
+def start(run_config: Any) -> str:
   """Opens (or reopens) the run folder `run_config.output_dir` and records the configuration there.
-
-  Args:
-    run_config: the configuration of the step.
-    step: name of the step, e.g. 'finetune'.
 
   Returns:
     The folder.
@@ -78,25 +67,28 @@ def start(run_config: config.Config, step: str) -> str:
   Raises:
     ValueError: no folder is named, or it holds a run of another configuration.
   """
-  folder = run_config.output_dir
+  folder, step = run_config.output_dir, run_config.step
   if not folder:
     raise ValueError('set --output_dir')
-  tf.io.gfile.makedirs(folder)
   path = os.path.join(folder, 'config.json')
   flat = config.to_flat(run_config)
   stored = read_json(path) if tf.io.gfile.exists(path) else None
   if stored is not None:
     before = config.to_flat(type(run_config).from_dict(stored['config'])) if stored.get('step') == step else {}
     changed = sorted(
-      name for name, value in flat.items() if name not in _SECONDARY and before.get(name, value) != value
+      field.name
+      for field, value in config.flat_fields(run_config)
+      if field.metadata['role'] != 'free' and before.get(field.name, value) != value
     )
     if not before or changed:
       what = f'another {", ".join("--" + name for name in changed)}' if changed else f'the step {stored.get("step")!r}'
       raise ValueError(f'{folder}: holds a run of {what}; remove it or choose another --output_dir')
-  record = {'step': step, 'config': json.loads(run_config.to_json())}
-  if stored != record:
-    write_text(os.path.join(folder, 'run.flags'), _flagfile(flat))
-    write_text(path, json.dumps(record, indent=2) + '\n')
+  found = {'step': step, 'config': json.loads(run_config.to_json())}
+  if stored != found:
+    flagfile = _flagfile(flat)
+    tf.io.gfile.makedirs(folder)
+    write_text(os.path.join(folder, 'run.flags'), flagfile)
+    write_text(path, json.dumps(found, indent=2) + '\n')
   return folder
 
 
@@ -124,15 +116,15 @@ def step_of(folder: str) -> str | None:
   return read_json(os.path.join(folder, 'config.json')).get('step')
 
 
-def load_config(folder: str, config_class: type, step: str) -> Any:
+def load_config(folder: str, config_class: type[config.Config]) -> Any:
   """The configuration that `start` recorded in `folder`.
 
   Raises:
     ValueError: the folder holds no run of that step.
   """
   stored = read_json(os.path.join(folder, 'config.json'))
-  if stored.get('step') != step:
-    raise ValueError(f'{folder}: expected a run of b2d.{step}, found one of b2d.{stored.get("step")}')
+  if stored.get('step') != config_class.step:
+    raise ValueError(f'{folder}: expected a run of b2d.{config_class.step}, found one of b2d.{stored.get("step")}')
   return config_class.from_dict(stored['config'])
 
 
@@ -140,43 +132,56 @@ def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
   write_text(os.path.join(folder, 'metrics.json'), json.dumps(metrics, indent=2) + '\n')
 
 
-def once(
-  run_config: config.Config, step: str, work: Callable[[Any], dict[str, Any]], *, recheck: bool = False
-) -> dict[str, Any]:
+def once(run_config: Any, work: Callable[[Any], dict[str, Any]], *, remake: bool = False) -> dict[str, Any]:
   """Does the work of a step and writes its result, unless the run folder has the result already.
 
   Args:
-    run_config: the configuration of the step.
-    step: name of the step, as for `start`.
-    work: configuration → result. It calls `start` itself, when it has looked at its input: a slip leaves no folder.
-    recheck: whether a finished run is gone over again, its result unchanged: for work that finds everything made and
-      refuses input that has changed since.
+    run_config: the configuration of the step; its `output_dir` is the run folder.
+    work: configuration → result. It finds the folder opened. If it refuses its input before it has written anything,
+      the folder goes again, so that the corrected command finds none of another configuration.
+    remake: what becomes of a finished run whose inputs have changed: made again (True) or refused.
 
   Returns:
     What metrics.json holds.
 
   Raises:
-    ValueError: the folder holds a run of another configuration, or what `work` raises.
+    ValueError: the folder holds a run of another configuration or of other inputs, or what `work` raises.
   """
-  folder = run_config.output_dir
-  if folder and finished(folder):
-    start(run_config, step)
-    logging.info('%s: finished before, nothing to do', folder)
-    if recheck:
-      work(run_config)
-    return read_json(os.path.join(folder, 'metrics.json'))
-  result = work(run_config)
+  new = not tf.io.gfile.exists(os.path.join(run_config.output_dir, 'config.json'))
+  folder = start(run_config)
+  try:
+    changed = _record_inputs(run_config)
+    if finished(folder):
+      if not changed:
+        logging.info('%s: finished before, nothing to do', folder)
+        return read_json(os.path.join(folder, 'metrics.json'))
+      if remake:
+        logging.info('%s: made again, %s has changed since', folder, changed[0])
+        tf.io.gfile.remove(os.path.join(folder, 'metrics.json'))
+        changed = _record_inputs(run_config, anew=True)
+    if changed:
+      raise ValueError(
+        f'{changed[0]}: has changed since {folder} was begun; restore it, or remove that folder or choose another '
+        '--output_dir'
+      )
+    result = work(run_config)
+  except (ValueError, OSError, tf.errors.OpError):
+    if new and {name.rstrip('/') for name in tf.io.gfile.listdir(folder)} <= _NOTHING_DONE:
+      tf.io.gfile.rmtree(folder)
+    raise
   write_metrics(folder, result)
   return result
 
 
-def newer(folder: str, inputs: Iterable[str]) -> list[str]:
-  """Those of the run folders `inputs` that were finished after the run in `folder`, if that is finished."""
-
-  def finished_at(path):
-    return tf.io.gfile.stat(os.path.join(path, 'metrics.json')).mtime_nsec if finished(path) else 0
-
-  return [path for path in inputs if 0 < finished_at(folder) < finished_at(path)]
+def _record_inputs(run_config: Any, anew: bool = False) -> list[str]:
+  """Writes down what the inputs hold, or returns those that hold something else than was written down."""
+  path = os.path.join(run_config.output_dir, 'made_from.json')
+  before = {} if anew or not tf.io.gfile.exists(path) else read_json(path)
+  now = record.read(run_config, before)
+  if before:
+    return record.changed(before, now)
+  write_text(path, json.dumps(now, indent=1) + '\n')
+  return []
 
 
 def summary(folder: str, result: dict[str, Any]) -> str:
@@ -189,21 +194,3 @@ def summary(folder: str, result: dict[str, Any]) -> str:
 def finished(folder: str) -> bool:
   """Whether the run in `folder` has written its result."""
   return tf.io.gfile.exists(os.path.join(folder, 'metrics.json'))
-
-
-def run(main: Callable[[list[str]], None]) -> None:
-  """`app.run` for the binaries: a user's slip is one line on stderr and exit code 1, no traceback."""
-
-  def guarded(argv):
-    try:
-      main(argv)
-    except (app.UsageError, ValueError, OSError, tf.errors.OpError) as error:
-      message = error.message if isinstance(error, tf.errors.OpError) else str(error)
-      if os.environ.get('B2D_DEBUG'):
-        raise
-      print(f'error: {message}', file=sys.stderr)
-      sys.exit(1)
-
-  # TensorFlow reports the microseconds of a callback with every checkpoint.
-  logging.get_absl_logger().addFilter(lambda record: record.filename != 'functional_saver.py')
-  app.run(guarded)

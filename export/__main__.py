@@ -6,13 +6,14 @@ A call adds a version, complete before it has its number, unless the last one is
 beside it says how to serve it.
 """
 
-from b2d import runs
-from export import saved_model
-from flags import export_flags
+from b2d import config
+from flags import binary
 
 
-def summary(folder: str, described: dict) -> str:
+def show(run_config: config.Export, result: tuple[str, dict]) -> str:
   """What the user is told: where the SavedModel lies, and how near it is to the trained model."""
+  del run_config
+  folder, described = result
   lines = [
     f'{folder}: {", ".join(described["signatures"])}; TensorFlow Serving '
     f'{described["serving"]["lowest_release"]} or later; at most '
@@ -31,11 +32,5 @@ def summary(folder: str, described: dict) -> str:
   return '\n'.join(lines)
 
 
-def main(argv: list[str]) -> None:
-  del argv
-  print(summary(*saved_model.export(export_flags.parse())))
-
-
 if __name__ == '__main__':
-  export_flags.parse.adopt()
-  runs.run(main)
+  binary.run(config.Export, show=show)

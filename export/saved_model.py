@@ -19,13 +19,11 @@ import tensorflow as tf
 
 import b2d
 from b2d import config
+from b2d import record
 from b2d import runs
 from b2d.data import rows
 from b2d.measures import metrics
-from b2d.models import calibration
-from b2d.models import scoring
-from b2d.models import student
-from b2d.models import teacher
+from b2d.models import trained
 from export import metadata
 from export import modules
 from export import ops
@@ -36,23 +34,8 @@ from export import warmup
 
 _WARMUP_ROWS = {'student': (1, 8, 64, 512), 'teacher': (1, 8, 32)}
 # What a version that need not be made again shares with the one that is asked for.
-_SAME = ('kind', 'export', 'run', 'metrics', 'tensorflow', 'b2d', 'git_revision')
+_SAME = ('kind', 'export', 'made_from', 'tensorflow', 'b2d', 'git_revision')
 _MEASURED = ('auc', 'accuracy', 'log_loss')
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-  """A trained run: its kind ('student', 'teacher'), model, configuration, calibration if fitted."""
-
-  kind: str
-  model: student.StudentModel | teacher.TeacherModel
-  run: config.Distill | config.Finetune
-  calibration: calibration.Calibration | None
-
-  def logits(self, texts: dict[str, np.ndarray]) -> np.ndarray:
-    """As the SavedModel gives them: float32 [n], [n, num_classes] for more than two classes."""
-    logits = self.model.predict_logits(texts)
-    return metrics.margin(logits) if self.model.num_classes == 2 else logits
 
 
 def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
@@ -65,29 +48,32 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
     ValueError: no trained run lies there, the SavedModel disagrees with it, or no stock server
       could run it.
   """
-  source = _load(settings)
+  made_from = {path: file['sha256'] for path, file in record.read(settings, {}).items()}
+  source = trained.load(settings.model)
+  if source.run is None:
+    raise ValueError(f'--model={settings.model}: expected a run of b2d.distill or b2d.finetune, found a SavedModel')
   if source.kind == 'teacher':  # It has no table.
     settings = dataclasses.replace(settings, table_dtype='float32')
-  elif settings.table_dtype == 'float16' and source.model.settings.weighted_pooling:
+  elif settings.table_dtype == 'float16' and source.keras.settings.weighted_pooling:
     raise ValueError(
       f'--table_dtype=float16: the sums of weights of {settings.model} (--weighted_pooling) may leave '
       'its range; choose bfloat16 or float32'
     )
-  described = json.loads(json.dumps(_describe(settings, source)))
+  described = json.loads(json.dumps(_describe(settings, source, made_from)))
   before = _latest(settings.output_dir)
-  if before and described['metrics'] and all(before[1].get(name) == described[name] for name in _SAME):
+  if before and all(before[1].get(name) == described[name] for name in _SAME):
     logging.info('%s: exported before as %s, nothing to do', settings.model, before[0])
     return before
   held_out = _held_out(settings, source.run)
-  texts = parity.sample(source.model.fields, held_out)
+  texts = parity.sample(source.fields, held_out)
   if source.kind == 'student':
-    module = modules.StudentModule(source.model, settings.table_dtype)
+    module = modules.StudentModule(source.keras, settings.table_dtype)
   else:
-    module = modules.TeacherModule(source.model)
+    module = modules.TeacherModule(source.keras)
   with _new_version(settings.output_dir) as (partial, final):
     names = _save(module, source, partial)
     report = ops.check(partial)
-    difference = parity.check(partial, texts, source.logits(texts), parity.TOLERANCES[settings.table_dtype])
+    difference = parity.check(partial, texts, _serving_logits(source, texts), parity.TOLERANCES[settings.table_dtype])
     num_requests = warmup.write(partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
     described |= {
       'signatures': names,
@@ -98,28 +84,15 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
     }
     _write_assets(os.path.join(partial, warmup.ASSETS), source, described)
   serving_configs.write(
-    settings.output_dir,
-    settings.model_name,
-    source.model.fields,
-    source.model.num_classes,
-    report.lowest_release,
-    source.kind,
+    settings.output_dir, settings.model_name, source.fields, source.num_classes, report.lowest_release, source.kind
   )
   return final, described
 
 
-def _load(settings: config.Export) -> _Source:
-  folder = settings.model
-  step = runs.step_of(folder)
-  if step == 'distill':
-    path = student.calibration_path(folder)
-    fitted = calibration.Calibration(**runs.read_json(path)) if tf.io.gfile.exists(path) else None
-    run = runs.load_config(folder, config.Distill, step)
-    return _Source('student', student.load(folder), run, fitted)
-  if step != 'finetune':
-    raise ValueError(f'--model={folder}: expected a run of b2d.distill or b2d.finetune, found one of b2d.{step}')
-  run = runs.load_config(folder, config.Finetune, step)
-  return _Source('teacher', teacher.load(folder), run, None)
+def _serving_logits(source: trained.Model, texts: dict[str, np.ndarray]) -> np.ndarray:
+  """As the SavedModel gives them: float32 [n], [n, num_classes] for more than two classes."""
+  logits = source.logits(texts)
+  return metrics.margin(logits) if source.num_classes == 2 else logits
 
 
 def _held_out(settings: config.Export, run: config.Distill | config.Finetune) -> rows.Batch | None:
@@ -135,7 +108,7 @@ def _held_out(settings: config.Export, run: config.Distill | config.Finetune) ->
 
 def _latest(folder: str) -> tuple[str, dict[str, Any]] | None:
   """The folder of the highest version and what its export.json holds."""
-  for version in scoring.versions(folder)[-1:]:
+  for version in record.saved_model_versions(folder)[-1:]:
     path = os.path.join(folder, str(version), warmup.ASSETS, 'export.json')
     if tf.io.gfile.exists(path):
       return os.path.join(folder, str(version)), runs.read_json(path)
@@ -146,7 +119,7 @@ def _latest(folder: str) -> tuple[str, dict[str, Any]] | None:
 def _new_version(folder: str) -> Iterator[tuple[str, str]]:
   """Yields a temporary folder and the next version's, to which it is renamed if all goes well."""
   tf.io.gfile.makedirs(folder)
-  version = max(scoring.versions(folder), default=0) + 1
+  version = max(record.saved_model_versions(folder), default=0) + 1
   final = os.path.join(folder, str(version))
   # Not a number: no server looks at it.
   partial = os.path.join(folder, f'unfinished-{version}-{os.getpid()}')
@@ -158,7 +131,7 @@ def _new_version(folder: str) -> Iterator[tuple[str, str]]:
       tf.io.gfile.rmtree(partial)
 
 
-def _save(module, source: _Source, folder: str) -> list[str]:
+def _save(module, source: trained.Model, folder: str) -> list[str]:
   """Writes the SavedModel; returns the names of its signatures."""
   made = signatures.make(module, source.calibration, source.run.schema.classes)
   tf.saved_model.save(module, folder, signatures=made)
@@ -169,15 +142,15 @@ def _save(module, source: _Source, folder: str) -> list[str]:
   return list(made)
 
 
-def _measure(folder: str, source: _Source, held_out: rows.Batch | None) -> dict[str, dict[str, float]] | None:
+def _measure(folder: str, source: trained.Model, held_out: rows.Batch | None) -> dict[str, dict[str, float]] | None:
   """Metrics of trained model and SavedModel on the held-out rows."""
   if held_out is None:
     return None
-  texts = {field: held_out[field] for field in source.model.fields}
+  texts = {field: held_out[field] for field in source.fields}
   saved = parity.saved_logits(folder, texts, batch_size=1024)
   if saved.ndim == 1:
     saved = np.stack([np.zeros_like(saved), saved], axis=1)
-  measured = {'trained': source.model.predict_logits(texts), 'exported': saved}
+  measured = {'trained': source.logits(texts), 'exported': saved}
   made = {}
   for name, logits in measured.items():
     values = metrics.held_out(held_out['label'], logits, source.run.schema)
@@ -185,21 +158,21 @@ def _measure(folder: str, source: _Source, held_out: rows.Batch | None) -> dict[
   return made
 
 
-def _describe(settings: config.Export, source: _Source) -> dict[str, Any]:
-  trained = os.path.join(settings.model, 'metrics.json')
+def _describe(settings: config.Export, source: trained.Model, made_from: dict[str, str]) -> dict[str, Any]:
   return {
     'kind': source.kind,
     'export': dataclasses.asdict(settings),
     'run': dataclasses.asdict(source.run),
-    'metrics': runs.read_json(trained) if tf.io.gfile.exists(trained) else None,
-    'training_data': metadata.training_data(source.run),
+    'metrics': runs.read_json(os.path.join(settings.model, 'metrics.json')),
+    'made_from': made_from,
+    'trained_from': runs.read_json(os.path.join(settings.model, 'made_from.json')),
     'b2d': b2d.__version__,
     'git_revision': metadata.git_revision(),
     'tensorflow': tf.__version__,
   }
 
 
-def _write_assets(folder: str, source: _Source, described: dict[str, Any]) -> None:
+def _write_assets(folder: str, source: trained.Model, described: dict[str, Any]) -> None:
   assets = {'export.json': described}
   if source.calibration is not None:
     assets['calibration.json'] = source.calibration._asdict()

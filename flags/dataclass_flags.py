@@ -1,30 +1,36 @@
 """absl flags from a configuration dataclass: one flag a field, nested groups flattened.
 
-parse = dataclass_flags.define(config.Distill)   # flags/distill_flags.py
-run_config = distill_flags.parse()               # in main of b2d/distill.py
-distill_flags.parse.adopt()                      # under its __main__
+parser = dataclass_flags.Parser(config.Distill)
+parser.flag_values(['b2d.distill', '--soft_labels=a'])
+run_config = parser()
 """
 
 import dataclasses
-import sys
+import textwrap
 import typing
 from typing import Any
 
 from absl import app
 from absl import flags
 
+from b2d import config
+
+_QUOTES = '\'"'
+
 
 class Parser:
-  """The flags of one step, apart from those of the others until its binary adopts them.
+  """The flags of one step, apart from those of other steps in the process.
 
   Attributes:
     flag_values: one flag for every field, with the field's help and default.
+    sections: names of the flags as --help groups them, by title: the required ones first, then groups of settings.
   """
 
-  def __init__(self, config_class: type):
+  def __init__(self, config_class: type[config.Config]):
     self._config_class = config_class
     self.flag_values = flags.FlagValues()
-    _define(self.flag_values, config_class, {})
+    self.sections: dict[str, list[str]] = {'required': [], 'data': [], config_class.step: []}
+    _define(self.flag_values, self.sections, config_class, {})
 
   def __call__(self) -> Any:
     """Builds the configuration from the parsed flags.
@@ -37,16 +43,19 @@ class Parser:
     except ValueError as error:
       raise app.UsageError(str(error)) from error
 
-  def adopt(self) -> None:
-    """Makes them the flags of this process, and lists them under --help."""
-    flags.FLAGS.append_flag_values(self.flag_values)
-    for name in self.flag_values:
-      flags.FLAGS.register_key_flag_for_module(sys.argv[0], self.flag_values[name])
-
-
-def define(config_class: type) -> Parser:
-  """The flags of a configuration; called once for each, at module level of its flags/*_flags.py."""
-  return Parser(config_class)
+  def help(self) -> str:
+    """All flags by section, with their defaults."""
+    lines = []
+    for title, names in self.sections.items():
+      if names:
+        lines.append(f'\n{title}:')
+      for name in names:
+        flag = self.flag_values[name]
+        default = '' if flag.default in (None, '', []) else f' (default: {flag.default_as_str.strip(_QUOTES)})'
+        values = f'={"|".join(flag.parser.enum_values)}' if isinstance(flag, flags.EnumFlag) else ''
+        lines.append(f'  --{"[no]" if flag.boolean else ""}{name}{values}')
+        lines += textwrap.wrap(flag.help + default, 112, initial_indent=' ' * 6, subsequent_indent=' ' * 6)
+    return '\n'.join(lines) + '\n'
 
 
 class _NumberOrWord(flags.ArgumentParser):
@@ -66,18 +75,31 @@ def _default(field: dataclasses.Field):
   return None if field.default is dataclasses.MISSING else field.default
 
 
-def _define(flag_values: flags.FlagValues, config_class: type, overrides: dict) -> None:
+def _define(
+  flag_values: flags.FlagValues, sections: dict[str, list[str]], config_class: type[config.Config], overrides: dict
+) -> None:
   hints = typing.get_type_hints(config_class)
   for field in dataclasses.fields(config_class):
     kind = hints[field.name]
     default = overrides.get(field.name, _default(field))
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and issubclass(kind, config.Config):
       plain = kind()
       values = {f.name: getattr(default, f.name) for f in dataclasses.fields(kind)}
       # A value that the group fills in by itself is no default of the step's.
-      _define(flag_values, kind, {key: value for key, value in values.items() if value != getattr(plain, key)})
+      own = {key: value for key, value in values.items() if value != getattr(plain, key)}
+      _define(flag_values, sections, kind, own)
     else:
       _define_one(flag_values, field, kind, default)
+      sections.setdefault(_section(config_class, field), []).append(field.name)
+
+
+def _section(config_class: type[config.Config], field: dataclasses.Field) -> str:
+  """The title under which --help shows a flag."""
+  if field.metadata['required']:
+    return 'required'
+  if config_class is config.Schema or config_class.step and 'input' in field.metadata['role']:
+    return 'data'
+  return config_class.step or config_class.__name__.lower()
 
 
 def _define_one(flag_values: flags.FlagValues, field: dataclasses.Field, kind: type, default) -> None:
@@ -98,12 +120,12 @@ def _define_one(flag_values: flags.FlagValues, field: dataclasses.Field, kind: t
     flags.DEFINE_list(field.name, [str(value) for value in default], text, flag_values=flag_values)
 
 
-def _build(flag_values: flags.FlagValues, config_class: type) -> Any:
+def _build(flag_values: flags.FlagValues, config_class: type[config.Config]) -> Any:
   hints = typing.get_type_hints(config_class)
   values = {}
   for field in dataclasses.fields(config_class):
     kind = hints[field.name]
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and issubclass(kind, config.Config):
       values[field.name] = _build(flag_values, kind)
       continue
     value = flag_values[field.name].value

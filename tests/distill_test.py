@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import tempfile
 from unittest import mock
 
@@ -11,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
-from b2d import distill
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
@@ -20,8 +20,7 @@ from b2d.learning import labeling
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import student
-from flags import distill_flags
-from tests import flag_values
+from tests import command_line
 from tests import tiny_bert
 
 _PAIR = ('query', 'title')
@@ -179,8 +178,8 @@ class DistillTest(absltest.TestCase):
       name: [str(item) for item in value] if isinstance(value, tuple) else value
       for name, value in config.to_flat(self.whole_config).items()
     }
-    with flag_values.given(distill_flags.parse, **flat), absltest.mock.patch.object(training, 'fit') as fit:
-      distill.main([])
+    with absltest.mock.patch.object(training, 'fit') as fit:
+      command_line.run(config.Distill, **flat)
       fit.assert_not_called()
     self.assertEqual(runs.read_json(os.path.join(self.whole_dir, 'metrics.json')), self.whole)
     with self.assertRaisesRegex(ValueError, 'holds a run of another --temperature'):
@@ -207,10 +206,11 @@ class DistillTest(absltest.TestCase):
     labels = self._write_soft_labels('anew', self.good, np.nan)
     self._distill(soft_labels=(labels,))
     self._distill(soft_labels=(labels,))
-    runs.write_metrics(labels, {'rows': 64, 'seconds': 1.0})
-    with self.assertRaisesRegex(ValueError, 'anew was made anew since; remove the run'):
+    shutil.rmtree(labels)
+    self._write_soft_labels('anew', self.good[::-1], np.nan)  # As many rows as before: the manifest's digests tell.
+    with self.assertRaisesRegex(ValueError, 'anew/manifest.json: has changed since'):
       self._distill(soft_labels=(labels,))
-    os.remove(os.path.join(labels, 'manifest.json'))
+    shutil.rmtree(labels)
     self._distill(soft_labels=(labels,))  # A finished student no longer needs them.
 
   def test_resumed_run_equals_uninterrupted(self):

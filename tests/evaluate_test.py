@@ -1,7 +1,6 @@
 """b2d.evaluate from flags to table, over SavedModels that count words."""
 
 import os
-import time
 from unittest import mock
 
 from absl import app
@@ -9,11 +8,12 @@ from absl import flags
 from absl.testing import absltest
 import tensorflow as tf
 
+from b2d import config
 from b2d import evaluate
 from b2d import runs
 from b2d.measures import comparison
-from flags import evaluate_flags
-from tests import flag_values
+from b2d.measures import evaluation
+from tests import command_line
 
 
 class _WordsInCommon(tf.Module):
@@ -49,7 +49,7 @@ class EvaluateTest(absltest.TestCase):
       tf.saved_model.save(model, os.path.join(self.folder, name), {'serving_default': model.serve})
     self.file = self.create_tempfile('rows.tsv', _FILE).full_path
 
-  def _flags(self, **changes):
+  def _run(self, **changes):
     values = {
       'models': [f'{name}={self.folder}/{name}' for name in ('good', 'inverse')],
       'reference': 'good',
@@ -61,11 +61,10 @@ class EvaluateTest(absltest.TestCase):
       'bootstrap': 20,
       'output_dir': os.path.join(self.folder, 'evaluation'),
     } | changes
-    return flag_values.given(evaluate_flags.parse, **values)
+    return command_line.run(config.Evaluate, evaluate.show, **values)
 
   def test_from_flags_to_table(self):
-    with self._flags(), mock.patch('builtins.print') as printed:
-      evaluate.main([])
+    said = self._run()
     output = os.path.join(self.folder, 'evaluation')
     result = runs.read_json(os.path.join(output, 'metrics.json'))
     self.assertEqual((result['rows'], result['queries']), (7, 3))
@@ -77,38 +76,34 @@ class EvaluateTest(absltest.TestCase):
     self.assertGreater(good['rows_per_sec'], 0)
     with open(os.path.join(output, 'table.md'), encoding='utf-8') as file:
       table = file.read()
-    printed.assert_called_once_with(table, end='')
+    self.assertEqual(said, table)
     self.assertIn('|  | good | inverse |', table)
     self.assertIn('auc − good', table)
     self.assertTrue(os.path.exists(os.path.join(output, 'reliability.png')))
 
   def test_bad_and_unlabelled_rows(self):
     self.file = self.create_tempfile('bad.tsv', _FILE + 'saw\tsaw\t\nsaw\tsaw\t9\nsaw\n').full_path
-    with self._flags(max_bad_rows=2), mock.patch('builtins.print'):
-      evaluate.main([])
+    self._run(max_bad_rows=2)
     output = os.path.join(self.folder, 'evaluation')
     result = runs.read_json(os.path.join(output, 'metrics.json'))
     self.assertEqual((result['rows'], result['bad_rows']), (7, 2))
     self.assertTrue(os.path.exists(os.path.join(output, 'rejected.jsonl')))
 
-  def test_measured_again_when_a_model_is_newer(self):
+  def test_measured_again_when_a_model_has_changed(self):
     output, run = os.path.join(self.folder, 'evaluation'), os.path.join(self.folder, 'good')
-    with self._flags(), mock.patch('builtins.print'):
-      evaluate.main([])
-      for seconds, times in ((-10, 0), (10, 1)):
-        runs.write_metrics(run, {})
-        os.utime(os.path.join(run, 'metrics.json'), (time.time() + seconds,) * 2)
-        with (
-          mock.patch.object(evaluate, '_evaluate', return_value={'models': {}}) as again,
-          mock.patch.object(comparison, 'table'),
-        ):
-          evaluate.main([])
-        self.assertEqual(again.call_count, times)
-    runs.write_metrics(output, {})
-    os.utime(os.path.join(output, 'metrics.json'), (1, 1))
+    self._run()
+    runs.write_metrics(run, {'seconds': 1.0})  # Trained again, with the same result.
+    with mock.patch.object(evaluation, '_evaluate', return_value={'models': {}}) as again:
+      self._run()
+      again.assert_not_called()
+      runs.write_text(os.path.join(run, 'calibration.json'), '{"scale": 2.0, "offset": 0.0}')
+      with mock.patch.object(comparison, 'table'):
+        self._run()
+        self._run()
+      again.assert_called_once()
     runs.write_text(os.path.join(output, 'config.json'), '{"step": "finetune", "config": {}}')
-    with self._flags(), self.assertRaisesRegex(ValueError, "holds a run of the step 'finetune'"):
-      evaluate.main([])
+    with self.assertRaisesRegex(ValueError, "holds a run of the step 'finetune'"):
+      self._run()
     self.assertTrue(runs.finished(output))  # Nothing of another step is removed.
 
   def test_bad_input_is_a_value_error(self):
@@ -121,13 +116,13 @@ class EvaluateTest(absltest.TestCase):
       ({'files': [f'{self.folder}/no.tsv']}, 'no.tsv'),
       ({'text_columns': ['title']}, 'the model reads query, title, the rows have text'),
     ):
-      with self.subTest(message), self._flags(**changes):
-        with self.assertRaisesRegex(ValueError, message):
-          evaluate.main([])
+      with self.subTest(message), self.assertRaisesRegex(ValueError, message):
+        self._run(**changes)
+      self.assertFalse(os.path.exists(os.path.join(self.folder, 'evaluation')))  # The corrected command finds none.
 
   def test_no_label_column_is_a_usage_error(self):
-    with self._flags(label_column=''), self.assertRaisesRegex(app.UsageError, 'label_column'):
-      evaluate.main([])
+    with self.assertRaisesRegex(app.UsageError, 'label_column'):
+      self._run(label_column='')
 
 
 if __name__ == '__main__':

@@ -9,14 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
-from b2d import finetune
 from b2d import runs
+from b2d.learning import finetuning
 from b2d.learning import precision
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import teacher
-from flags import finetune_flags
-from tests import flag_values
+from tests import command_line
 from tests import tiny_bert
 
 _GOOD, _BAD = ('good', 'funny', 'very good'), ('bad', 'dull', 'not good')
@@ -40,7 +39,7 @@ class FinetuneTest(absltest.TestCase):
     cls.valid = cls._write('valid.tsv', _rows(32, 2))
     cls.checkpoint = tiny_bert.write_hugging_face(os.path.join(cls.folder, 'bert'))
     cls.output_dir = os.path.join(cls.folder, 'whole')
-    cls.whole = finetune.finetune(cls._config(output_dir=cls.output_dir))
+    cls.whole = finetuning.finetune(cls._config(output_dir=cls.output_dir))
 
   def setUp(self):
     super().setUp()
@@ -89,9 +88,8 @@ class FinetuneTest(absltest.TestCase):
     for name, value in values.items():
       if isinstance(value, tuple):
         values[name] = [str(item) for item in value]
-    with flag_values.given(finetune_flags.parse, **values):
-      with absltest.mock.patch.object(training, 'fit') as fit:
-        finetune.main([])
+    with absltest.mock.patch.object(training, 'fit') as fit:
+      command_line.run(config.Finetune, **values)
     fit.assert_not_called()
 
   def test_resumed_run_equals_uninterrupted(self):
@@ -106,9 +104,9 @@ class FinetuneTest(absltest.TestCase):
 
     with absltest.mock.patch.object(metrics, 'held_out', until_killed):
       with self.assertRaises(KeyboardInterrupt):
-        finetune.finetune(run_config)
+        finetuning.finetune(run_config)
     self.assertFalse(runs.finished(self.new_dir))
-    resumed = finetune.finetune(run_config)
+    resumed = finetuning.finetune(run_config)
     for name in ('step', 'auc', 'log_loss'):
       self.assertAlmostEqual(resumed[name], self.whole[name], places=5)
 
@@ -117,16 +115,19 @@ class FinetuneTest(absltest.TestCase):
     with absltest.mock.patch.object(precision, 'choose', return_value='bfloat16') as choose:
       with absltest.mock.patch.object(training, 'fit', side_effect=KeyboardInterrupt):
         with self.assertRaises(KeyboardInterrupt):
-          finetune.finetune(self._config(output_dir=self.new_dir, precision='auto'))
+          finetuning.finetune(self._config(output_dir=self.new_dir, precision='auto'))
       with absltest.mock.patch.object(teacher, 'build', wraps=teacher.build) as build:
-        result = finetune.finetune(self._config(output_dir=self.new_dir, precision='auto'))
+        result = finetuning.finetune(self._config(output_dir=self.new_dir, precision='auto'))
     self.assertEqual(choose.call_count, 1)
     self.assertEqual(build.call_args.args[-1], 'bfloat16')
     self.assertEqual(result['precision'], 'bfloat16')
 
   def test_auto_times_the_steps_of_both(self):
-    with absltest.mock.patch.object(precision, '_layer_ratio', return_value=1.0), self.assertLogs(level='INFO') as logs:
-      result = finetune.finetune(self._config(output_dir=self.new_dir, precision='auto', epochs=1))
+    with (
+      absltest.mock.patch.object(precision, '_layer_ratio', return_value=1.0),
+      self.assertLogs('absl', level='INFO') as logs,
+    ):
+      result = finetuning.finetune(self._config(output_dir=self.new_dir, precision='auto', epochs=1))
     self.assertIn(result['precision'], config.groups.PRECISIONS)
     self.assertIn(f'--precision=auto: {result["precision"]}; a small batch takes', '\n'.join(logs.output))
 
@@ -140,7 +141,8 @@ class FinetuneTest(absltest.TestCase):
       'relevant_from': 2.5,
     }
     self.assertIn(
-      'spearman', finetune.finetune(self._config(schema, train=path, valid=(path,), epochs=1, output_dir=self.new_dir))
+      'spearman',
+      finetuning.finetune(self._config(schema, train=path, valid=(path,), epochs=1, output_dir=self.new_dir)),
     )
     self.assertEqual(teacher.load(self.new_dir).fields, ('query', 'title'))
 
@@ -148,14 +150,14 @@ class FinetuneTest(absltest.TestCase):
     lines = [(text, ('Bad', 'good')[label]) for text, label in _rows(40, 3)]
     path = self._write('named.tsv', [*lines, ('unlabelled', ''), ('wrong', 'gooood'), ('short',)])
     schema = {'classes': ('bad', 'good'), 'max_bad_rows': 2}
-    result = finetune.finetune(self._config(schema, train=path, valid=(path,), epochs=1, output_dir=self.new_dir))
+    result = finetuning.finetune(self._config(schema, train=path, valid=(path,), epochs=1, output_dir=self.new_dir))
     self.assertEqual(result['bad_rows'], 2)
     self.assertTrue(os.path.exists(os.path.join(self.new_dir, 'rejected.jsonl')))
     self.assertEqual(runs.read_json(os.path.join(self.new_dir, 'metrics.json')), result)
 
   def test_three_classes_without_held_out_rows(self):
     path = self._write('classes.tsv', [('good bad dull'.split()[i % 3], i % 3) for i in range(40)])
-    result = finetune.finetune(
+    result = finetuning.finetune(
       self._config({'num_classes': 3}, train=path, valid=(), epochs=1, output_dir=self.new_dir)
     )
     self.assertEqual(set(result), {'step', 'seconds', 'rows_per_sec', 'precision'})
@@ -163,7 +165,7 @@ class FinetuneTest(absltest.TestCase):
 
   def _assert_refused(self, message, schema=None, **changes):
     with self.assertRaisesRegex(ValueError, message):
-      finetune.finetune(self._config(schema, output_dir=self.new_dir, **changes))
+      finetuning.finetune(self._config(schema, output_dir=self.new_dir, **changes))
     # The corrected command finds nothing in its way.
     self.assertFalse(tf.io.gfile.exists(self.new_dir))
 
@@ -182,7 +184,7 @@ class FinetuneTest(absltest.TestCase):
 
   def test_folder_of_another_configuration(self):
     with self.assertRaisesRegex(ValueError, 'holds a run of another --learning_rate; remove it or choose'):
-      finetune.finetune(self._config(output_dir=self.output_dir, learning_rate=1e-3))
+      finetuning.finetune(self._config(output_dir=self.output_dir, learning_rate=1e-3))
 
   def test_needs_labels_and_a_vocabulary(self):
     with self.assertRaisesRegex(ValueError, 'set --label_column'):
@@ -192,9 +194,8 @@ class FinetuneTest(absltest.TestCase):
 
   def test_flags_that_contradict(self):
     values = {'output_dir': 'x', 'label_column': '', 'init_checkpoint': 'y'}
-    with flag_values.given(finetune_flags.parse, **values):
-      with self.assertRaisesRegex(app.UsageError, 'set --label_column'):
-        finetune_flags.parse()
+    with self.assertRaisesRegex(app.UsageError, 'set --label_column'):
+      command_line.run(config.Finetune, **values)
 
 
 if __name__ == '__main__':

@@ -7,12 +7,11 @@ from absl import app
 from absl.testing import absltest
 import numpy as np
 
-from b2d import label
+from b2d import config
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
-from flags import label_flags
-from tests import flag_values
+from tests import command_line
 
 
 class LabelTest(absltest.TestCase):
@@ -32,8 +31,7 @@ class LabelTest(absltest.TestCase):
       'output_dir': self.output,
       **changes,
     }
-    with flag_values.given(label_flags.parse, **settings):
-      label.main([])
+    command_line.run(config.Label, **settings)
 
   def test_imports_and_leaves_the_run_on_record(self):
     self._label()
@@ -43,7 +41,15 @@ class LabelTest(absltest.TestCase):
     np.testing.assert_allclose(found['logits'][:, 0, 1], [0, 13.815510], rtol=1e-5)
     self.assertCountEqual(
       os.listdir(self.output),
-      ['config.json', 'run.flags', 'plan.json', 'part-00000.parquet', 'manifest.json', 'metrics.json'],
+      [
+        'config.json',
+        'run.flags',
+        'made_from.json',
+        'plan.json',
+        'part-00000.parquet',
+        'manifest.json',
+        'metrics.json',
+      ],
     )
     before = runs.read_json(os.path.join(self.output, 'metrics.json'))
     self.assertEqual(before['rows'], 2)

@@ -1,7 +1,5 @@
 """The whole job through the binaries' mains: a tiny shop in, a SavedModel that scores out."""
 
-import contextlib
-import io
 import os
 import shutil
 import tempfile
@@ -11,10 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
-from b2d import distill
 from b2d import evaluate
-from b2d import finetune
-from b2d import label
 from b2d import measure_speed
 from b2d import quickstart
 from b2d import runs
@@ -22,16 +17,12 @@ from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.data import synthetic
 from b2d.learning import training
+from b2d.measures import speed
 from b2d.models import student
-from b2d.models import teacher
+from b2d.models import trained
 from export import __main__ as export
-from flags import distill_flags
-from flags import evaluate_flags
-from flags import export_flags
-from flags import finetune_flags
-from flags import label_flags
-from flags import measure_speed_flags
-from tests import flag_values
+from flags import binary
+from tests import command_line
 from tests import soft_label_folders
 from tests import tiny_bert
 
@@ -88,13 +79,13 @@ class PipelineTest(absltest.TestCase):
     models = [f'{name}={dirs[name]}' for name in ('teacher', 'student', 'baseline', 'export')]
     steps = {
       'teacher': (
-        finetune,
-        finetune_flags.parse,
+        config.Finetune,
+        binary.summary,
         {**valid, **_TEACHER, 'vocab_file': cls.vocab_file, 'train_files': [shop['train']]},
       ),
       'soft_labels': (
-        label,
-        label_flags.parse,
+        config.Label,
+        binary.summary,
         {
           'text_columns': _ROWS['text_columns'],
           'teacher_dir': dirs['teacher'],
@@ -103,12 +94,12 @@ class PipelineTest(absltest.TestCase):
           'rows_per_shard': 100,
         },
       ),
-      'student': (distill, distill_flags.parse, {**valid, **_STUDENT, 'soft_labels': [dirs['soft_labels']]}),
-      'baseline': (distill, distill_flags.parse, {**valid, **_STUDENT, 'train_files': [shop['train']]}),
-      'export': (export, export_flags.parse, {'model': dirs['student']}),
+      'student': (config.Distill, binary.summary, {**valid, **_STUDENT, 'soft_labels': [dirs['soft_labels']]}),
+      'baseline': (config.Distill, binary.summary, {**valid, **_STUDENT, 'train_files': [shop['train']]}),
+      'export': (config.Export, export.show, {'model': dirs['student']}),
       'evaluation': (
-        evaluate,
-        evaluate_flags.parse,
+        config.Evaluate,
+        evaluate.show,
         {**_ROWS, 'models': models, 'reference': 'teacher', 'files': [shop['test']]},
       ),
     }
@@ -117,11 +108,9 @@ class PipelineTest(absltest.TestCase):
     return steps
 
   @classmethod
-  def _run(cls, binary, parse, values) -> str:
+  def _run(cls, config_class, show, values) -> str:
     """What the binary says on stdout."""
-    with flag_values.given(parse, **values), contextlib.redirect_stdout(io.StringIO()) as said:
-      binary.main([])
-    return said.getvalue()
+    return command_line.run(config_class, show, **values)
 
   def _lines(self, split) -> list[str]:
     with open(self.shop[split], encoding='utf-8') as file:
@@ -153,7 +142,7 @@ class PipelineTest(absltest.TestCase):
       [(query.decode(), title.decode()) for query, title in zip(found['query'], found['title'])], expected
     )
     arithmetic = runs.read_json(os.path.join(self.dirs['soft_labels'], 'metrics.json'))['precision']
-    logits = teacher.load(self.dirs['teacher'], arithmetic).predict_logits(found)
+    logits = trained.load(self.dirs['teacher'], precision=arithmetic).logits(found)
     tolerance = {'float32': 1e-4, 'bfloat16': 0.05}[arithmetic]
     np.testing.assert_allclose(found['logits'][:, 0], logits, atol=tolerance)
     self.assertGreater(np.ptp(logits[:, 1] - logits[:, 0]), 1e-3)
@@ -186,10 +175,11 @@ class PipelineTest(absltest.TestCase):
     self.assertLen([line for line in shown.splitlines() if line.startswith("'")], 3)
 
   def test_speed_of_each_way(self):
-    said = self._run(
-      measure_speed,
-      measure_speed_flags.parse,
-      {
+    said = command_line.run(
+      config.MeasureSpeed,
+      measure_speed.show,
+      measure_speed.measure_speed,
+      **{
         'soft_labels': [self.dirs['soft_labels']],
         'teacher_dir': self.dirs['teacher'],
         'table_buckets': ['512'],
@@ -199,7 +189,7 @@ class PipelineTest(absltest.TestCase):
         'hidden_layers': ['8'],
       },
     )
-    lines = said.splitlines()[2:]
+    lines = said.splitlines()[2:-1]
     self.assertEqual(
       [line.split(' | ')[0] for line in lines],
       [
@@ -222,7 +212,7 @@ class PipelineTest(absltest.TestCase):
     ):
       settings = config.MeasureSpeed(soft_labels=(folder,), teacher_dir=teacher_dir)
       with self.assertRaisesRegex(ValueError, message):
-        next(measure_speed.measure(settings))
+        next(speed.measure(settings))
 
   def test_steps_repeated_reuse_what_is_there(self):
     for name, step in self._steps().items():

@@ -11,7 +11,7 @@ from absl.testing import parameterized
 from b2d import config
 from b2d import recipes
 from flags import dataclass_flags
-from flags import recipe_flags
+from flags import recipe_folders
 
 _CONFIGS = {
   'b2d.finetune': config.Finetune,
@@ -21,19 +21,19 @@ _CONFIGS = {
   'export': config.Export,
   'b2d.evaluate': config.Evaluate,
 }
-_SHIPPED = pathlib.Path(recipe_flags.folder('any')).parent
+_SHIPPED = pathlib.Path(recipe_folders.folder('any')).parent
 _NAMES = sorted(path.name for path in _SHIPPED.iterdir())
 
 
 def _parse(module, *step_flags):
-  parse = dataclass_flags.define(_CONFIGS[module])
+  parse = dataclass_flags.Parser(_CONFIGS[module])
   parse.flag_values([module, *step_flags])
   return parse()
 
 
 def _steps(name):
   """The configuration of every step by the name of its folder, in order."""
-  parsed = [_parse(*arguments) for arguments in recipes.steps(recipe_flags.folder(name), '/data', 'runs/r')]
+  parsed = [_parse(*arguments) for arguments in recipes.steps(recipe_folders.folder(name), '/data', 'runs/r')]
   return {step.output_dir.removeprefix('runs/r/'): step for step in parsed}
 
 
@@ -76,7 +76,7 @@ class ShippedTest(parameterized.TestCase):
     used = {
       flag.removeprefix('--flagfile=')
       for name in _NAMES
-      for arguments in recipes.steps(recipe_flags.folder(name), '/data', 'runs/r')
+      for arguments in recipes.steps(recipe_folders.folder(name), '/data', 'runs/r')
       for flag in arguments
       if flag.startswith('--flagfile=')
     }
@@ -98,7 +98,7 @@ class OwnTest(parameterized.TestCase):
   def test_flags_of_every_kind(self):
     self._write("[a]\nstep = 'export'\nmodel = '{run}/x'\nfiles = ['{data}/{recipe}', 'y']\nseed = 3\nfast = true\n")
     self.assertEqual(
-      recipes.steps(recipe_flags.folder(self.folder), 'd', 'r'),
+      recipes.steps(recipe_folders.folder(self.folder), 'd', 'r'),
       [['export', '--output_dir=r/a', '--model=r/x', '--files=d/mine,y', '--seed=3', '--fast=True']],
     )
 
@@ -120,7 +120,7 @@ class OwnTest(parameterized.TestCase):
   def test_unknown_name(self):
     known = re.escape(', '.join(_NAMES))
     with self.assertRaisesRegex(ValueError, f'recipes.sst3.recipe.toml: no such recipe; beside it lie: {known}$'):
-      recipes.steps(recipe_flags.folder('sst3'), 'd', 'r')
+      recipes.steps(recipe_folders.folder('sst3'), 'd', 'r')
 
   def test_command_can_be_pasted(self):
     arguments = ['b2d.label', '--input_files=a b/part-*.parquet', '--delimiters=,;"']

@@ -1,15 +1,13 @@
-"""Run folders: their configuration, the flagfile that repeats them, one line for a user's slip."""
+"""Run folders: their configuration, the flagfile that repeats them, what they were made from."""
 
 import dataclasses
-import io
 import os
 
-from absl import app
 from absl.testing import absltest
 from absl.testing import parameterized
-import tensorflow as tf
 
 from b2d import config
+from b2d import record
 from b2d import runs
 from flags import dataclass_flags
 
@@ -67,16 +65,16 @@ class RunFolderTest(parameterized.TestCase):
     )
 
   def test_flagfile_repeats_the_run(self):
-    runs.start(self.config, 'distill')
-    parse = dataclass_flags.define(config.Distill)
+    runs.start(self.config)
+    parse = dataclass_flags.Parser(config.Distill)
     parse.flag_values(['binary', f'--flagfile={self.folder}/run.flags'])
     self.assertEqual(parse(), self.config)
 
   def test_flagfile_quotes_the_items_of_lists(self):
     files = ('a,b.tsv', 'say "c".tsv', '"d"', 'e f', "g'h")
     given = dataclasses.replace(self.config, soft_labels=files, valid_files=('',))
-    runs.start(given, 'distill')
-    parse = dataclass_flags.define(config.Distill)
+    runs.start(given)
+    parse = dataclass_flags.Parser(config.Distill)
     parse.flag_values(['binary', f'--flagfile={self.folder}/run.flags'])
     self.assertEqual(parse(), given)
 
@@ -84,110 +82,165 @@ class RunFolderTest(parameterized.TestCase):
   def test_what_a_flagfile_cannot_repeat_is_refused(self, delimiters):
     given = dataclasses.replace(self.config, student=config.Student(delimiters=delimiters))
     with self.assertRaisesRegex(ValueError, '--delimiters=.*: expected one line without white space at its end'):
-      runs.start(given, 'distill')
+      runs.start(given)
     self.assertFalse(os.path.exists(os.path.join(self.folder, 'config.json')))
 
   def test_configuration_is_kept(self):
-    self.assertEqual(runs.start(self.config, 'distill'), self.folder)
-    self.assertEqual(runs.load_config(self.folder, config.Distill, 'distill'), self.config)
+    self.assertEqual(runs.start(self.config), self.folder)
+    self.assertEqual(runs.load_config(self.folder, config.Distill), self.config)
     with self.assertRaisesRegex(ValueError, 'expected a run of b2d.finetune, found one of'):
-      runs.load_config(self.folder, config.Finetune, 'finetune')
+      runs.load_config(self.folder, config.Finetune)
 
   def test_same_configuration_goes_on(self):
-    runs.start(self.config, 'distill')
+    runs.start(self.config)
     before = {name: _read(os.path.join(self.folder, name)) for name in os.listdir(self.folder)}
-    runs.start(self.config, 'distill')
+    runs.start(self.config)
     self.assertEqual({name: _read(os.path.join(self.folder, name)) for name in os.listdir(self.folder)}, before)
     self.assertCountEqual(before, ['config.json', 'run.flags'])
 
   def test_another_configuration_is_refused(self):
-    runs.start(self.config, 'distill')
+    runs.start(self.config)
     student = dataclasses.replace(self.config.student, hash_seed=5)
     with self.assertRaisesRegex(ValueError, f'{self.folder}: holds a run of another --hash_seed, --temperature; '):
-      runs.start(dataclasses.replace(self.config, temperature=1.0, student=student), 'distill')
+      runs.start(dataclasses.replace(self.config, temperature=1.0, student=student))
     with self.assertRaisesRegex(ValueError, "holds a run of the step 'distill'"):
-      runs.start(config.Label(teacher_dir='t', output_dir=self.folder), 'label')
+      runs.start(config.Label(teacher_dir='t', output_dir=self.folder))
 
   def test_number_of_workers_is_no_other_configuration(self):
     label = config.Label(teacher_dir='t', output_dir=self.folder, num_workers=1)
-    runs.start(label, 'label')
-    runs.start(dataclasses.replace(label, num_workers=4), 'label')
+    runs.start(label)
+    runs.start(dataclasses.replace(label, num_workers=4))
     with self.assertRaisesRegex(ValueError, 'another --teacher_dir'):
-      runs.start(dataclasses.replace(label, teacher_dir='u'), 'label')
+      runs.start(dataclasses.replace(label, teacher_dir='u'))
 
   def test_folder_must_be_named(self):
     with self.assertRaisesRegex(ValueError, 'set --output_dir'):
-      runs.start(dataclasses.replace(self.config, output_dir=''), 'distill')
+      runs.start(dataclasses.replace(self.config, output_dir=''))
 
   def test_finished_with_its_metrics(self):
-    runs.start(self.config, 'distill')
+    runs.start(self.config)
     self.assertFalse(runs.finished(self.folder))
     runs.write_metrics(self.folder, {'auc': 0.5})
     self.assertTrue(runs.finished(self.folder))
 
   def test_work_is_done_once(self):
-    results = iter([{'auc': 0.5}, {'auc': 0.75}])
-
-    def work(run_config):
-      runs.start(run_config, 'distill')
-      return next(results)
-
-    for recheck in (False, False, True):
-      self.assertEqual(runs.once(self.config, 'distill', work, recheck=recheck), {'auc': 0.5})
-    self.assertIsNone(next(results, None))  # The recheck has gone over it again.
+    work = absltest.mock.Mock(return_value={'auc': 0.5})
+    for _ in range(2):
+      self.assertEqual(runs.once(self.config, work), {'auc': 0.5})
+    work.assert_called_once_with(self.config)
     with self.assertRaisesRegex(ValueError, 'holds a run of another --temperature'):
-      runs.once(dataclasses.replace(self.config, temperature=1.0), 'distill', work)
-
-  def test_newer_inputs(self):
-    old, new, unfinished = (self.create_tempdir().full_path for _ in range(3))
-    self.assertEmpty(runs.newer(self.folder, [old]))  # Nothing is older than what does not exist.
-    os.makedirs(self.folder)
-    for number, path in enumerate([f'{old}/metrics.json', f'{self.folder}/metrics.json', f'{new}/metrics.json']):
-      runs.write_text(path, '{}')
-      os.utime(path, (10**9 + number, 10**9 + number))
-    self.assertEqual(runs.newer(self.folder, [old, new, unfinished]), [new])
+      runs.once(dataclasses.replace(self.config, temperature=1.0), work)
 
   def test_work_that_fails_leaves_no_result(self):
-    runs.start(self.config, 'distill')
     with self.assertRaises(KeyboardInterrupt):
-      runs.once(self.config, 'distill', absltest.mock.Mock(side_effect=KeyboardInterrupt))
+      runs.once(self.config, absltest.mock.Mock(side_effect=KeyboardInterrupt))
     self.assertFalse(runs.finished(self.folder))
 
-  def test_summary(self):
-    self.assertEqual(runs.summary('run', {'step': 12345678, 'auc': 0.912345}), 'run: step 12345678, auc 0.9123')
+  def test_a_slip_leaves_no_folder_that_refuses_the_corrected_command(self):
+    with self.assertRaisesRegex(ValueError, 'wrong temperature'):
+      runs.once(self.config, absltest.mock.Mock(side_effect=ValueError('wrong temperature')))
+    runs.once(dataclasses.replace(self.config, temperature=1.0), absltest.mock.Mock(return_value={}))
+
+  def test_a_slip_leaves_what_was_done(self):
+    def work(run_config):
+      runs.write_text(os.path.join(run_config.output_dir, 'part-00000.parquet'), '')
+      raise ValueError('bad row')
+
+    with self.assertRaisesRegex(ValueError, 'bad row'):
+      runs.once(self.config, work)
+    self.assertTrue(os.path.exists(os.path.join(self.folder, 'part-00000.parquet')))
 
 
-class RunTest(parameterized.TestCase):
-  def _run(self, main):
-    """Standard error of a binary with this main."""
-    with absltest.mock.patch.object(app, 'run', lambda guarded: guarded(['binary'])):
-      with absltest.mock.patch('sys.stderr', io.StringIO()) as stderr:
-        try:
-          runs.run(main)
-        finally:
-          self.stderr = stderr.getvalue()
+class InputsTest(parameterized.TestCase):
+  """What a step was made from is compared by its contents, for every kind of input."""
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.file = self._write('train.tsv', 'text\tlabel\na\t1\n')
+    self.config = config.Distill(
+      train_files=(self.file,), schema=config.Schema(label_column='label'), output_dir=os.path.join(self.folder, 'run')
+    )
+    self.work = absltest.mock.Mock(return_value={})
+
+  def _write(self, name, text) -> str:
+    path = os.path.join(self.folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    runs.write_text(path, text)
+    return path
+
+  def test_other_contents_of_equal_length_are_refused(self):
+    runs.once(self.config, self.work)
+    runs.once(self.config, self.work)
+    self._write('train.tsv', 'text\tlabel\na\t0\n')
+    for finished in (True, False):
+      with self.assertRaisesRegex(ValueError, 'train.tsv: has changed since .*/run was begun; restore it, or remove'):
+        runs.once(self.config, self.work)
+      if finished:
+        os.remove(os.path.join(self.folder, 'run', 'metrics.json'))
+    self.work.assert_called_once()
+
+  def test_the_same_contents_written_again_are_no_change(self):
+    runs.once(self.config, self.work)
+    self._write('train.tsv', 'text\tlabel\na\t1\n')
+    os.utime(self.file, (1, 1))
+    runs.once(self.config, self.work)
+    self.work.assert_called_once()
+
+  def test_a_finished_run_needs_its_inputs_no_more(self):
+    runs.once(self.config, self.work)
+    os.remove(self.file)
+    runs.once(self.config, self.work)
+
+  def test_a_new_file_of_a_pattern_is_a_change(self):
+    run_config = dataclasses.replace(self.config, train_files=(os.path.join(self.folder, '*.tsv'),))
+    runs.once(run_config, self.work)
+    self._write('more.tsv', 'text\tlabel\na\t1\n')
+    with self.assertRaisesRegex(ValueError, 'more.tsv: has changed since'):
+      runs.once(run_config, self.work)
+
+  def test_made_again_where_the_step_says_so(self):
+    for calls in (1, 1):
+      runs.once(self.config, self.work, remake=True)
+      self.assertEqual(self.work.call_count, calls)
+    self._write('train.tsv', '')
+    for calls in (2, 2):
+      runs.once(self.config, self.work, remake=True)
+      self.assertEqual(self.work.call_count, calls)
 
   @parameterized.parameters(
-    (ValueError('set --a'), 'set --a'),
-    (app.UsageError('--b is wrong'), '--b is wrong'),
-    (FileNotFoundError(2, 'No such file', 'x.tsv'), "[Errno 2] No such file: 'x.tsv'"),
-    (tf.errors.NotFoundError(None, None, 'no such bucket'), 'no such bucket'),
+    ({'run.flags': '', 'config.json': '{}', 'metrics.json': '{}'}, 'best/ckpt-1.index', True),
+    ({'run.flags': '', 'config.json': '{}', 'metrics.json': '{}'}, 'calibration.json', True),
+    ({'run.flags': '', 'config.json': '{}', 'metrics.json': '{}'}, 'events/events.out', False),
+    ({'manifest.json': '{}'}, 'manifest.json', True),
+    ({'1/saved_model.pb': ''}, '2/saved_model.pb', True),
+    ({'9/saved_model.pb': '', '10/saved_model.pb': ''}, '9/saved_model.pb', False),
+    ({'config.json': '', 'vocab.txt': ''}, 'model.safetensors', True),
   )
-  def test_a_slip_is_one_line(self, error, line):
-    with self.assertRaises(SystemExit) as exit_:
-      self._run(absltest.mock.Mock(side_effect=error))
-    self.assertEqual(exit_.exception.code, 1)
-    self.assertEqual(self.stderr, f'error: {line}\n')
+  def test_what_counts_of_a_folder(self, files, then_written, counts):
+    for name, text in files.items():
+      self._write(f'input/{name}', text)
+    run_config = config.Label(teacher_dir=os.path.join(self.folder, 'input'), output_dir=self.config.output_dir)
+    runs.once(run_config, self.work)
+    self._write(f'input/{then_written}', 'other')
+    if not counts:
+      runs.once(run_config, self.work)
+      return
+    with self.assertRaisesRegex(ValueError, f'{then_written}: has changed since'):
+      runs.once(run_config, self.work)
 
-  def test_traceback_where_asked_for_and_of_bugs(self):
-    with absltest.mock.patch.dict(os.environ, B2D_DEBUG='1'), self.assertRaises(ValueError):
-      self._run(absltest.mock.Mock(side_effect=ValueError('set --a')))
-    with self.assertRaises(KeyError):
-      self._run(absltest.mock.Mock(side_effect=KeyError('bug')))
+  def test_an_unfinished_run_is_no_input(self):
+    for name in ('run.flags', 'config.json', 'best/checkpoint'):
+      self._write(f'input/{name}', '')
+    run_config = config.Label(teacher_dir=os.path.join(self.folder, 'input'), output_dir=self.config.output_dir)
+    with self.assertRaisesRegex(ValueError, 'input: expected a finished run, found one that is not; repeat'):
+      runs.once(run_config, self.work)
+    self.assertFalse(os.path.exists(self.config.output_dir))
 
-  def test_success_says_nothing(self):
-    self._run(lambda argv: self.assertEqual(argv, ['binary']))
-    self.assertEqual(self.stderr, '')
+  def test_a_checkpoint_by_its_prefix(self):
+    for name in ('bert/model.ckpt.index', 'bert/model.ckpt.data-00000-of-00001'):
+      self._write(name, '')
+    self.assertLen(record.files_of(os.path.join(self.folder, 'bert/model.ckpt')), 2)
 
 
 if __name__ == '__main__':

@@ -8,11 +8,11 @@ from absl import flags
 from absl.testing import absltest
 import numpy as np
 
+from b2d import config
 from b2d import runs
 from b2d import stack
 from b2d.data import soft_labels
-from flags import stack_flags
-from tests import flag_values
+from tests import command_line
 from tests import soft_label_folders
 
 
@@ -38,8 +38,7 @@ class StackTest(absltest.TestCase):
       'combination': 'logits',
       'output_dir': self._path('stack'),
     } | changes
-    with flag_values.given(stack_flags.parse, **values):
-      stack.main([])
+    command_line.run(config.Stack, stack.show, **values)
     return runs.read_json(os.path.join(values['output_dir'], 'metrics.json'))
 
   def test_one_soft_label_a_row(self):

@@ -12,9 +12,9 @@ from b2d import config
 from b2d import runs
 from b2d import sweep
 from b2d.learning import distillation
+from b2d.learning import sweeping
 from b2d.learning import training
-from flags import sweep_flags
-from tests import flag_values
+from tests import command_line
 from tests import soft_label_folders
 
 
@@ -70,18 +70,17 @@ class SweepTest(absltest.TestCase):
     }
     with mock.patch.object(training, 'fit', wraps=training.fit) as fit:
       for seeds in (['1'], ['1', '2'], ['1', '2']):
-        with flag_values.given(sweep_flags.parse, **values | {'seeds': seeds}), mock.patch('builtins.print') as printed:
-          sweep.main([])
+        said = command_line.run(config.Sweep, sweep.show, **values | {'seeds': seeds})
       self.assertEqual(fit.call_count, 2)
     with open(os.path.join(self.output, 'table.md'), encoding='utf-8') as file:
-      printed.assert_called_once_with(file.read(), end='')
+      self.assertEqual(said, file.read())
     result = runs.read_json(os.path.join(self.output, 'metrics.json'))
     names = ['one-hinton-T2-seed1', 'one-hinton-T2-seed2']
     self.assertEqual(list(result['runs']), names)
     self.assertEqual([each['seeds'] for each in result['combinations']], [2])
     for name in names:
       self.assertEqual(runs.read_json(os.path.join(self.output, name, 'metrics.json')), result['runs'][name])
-    self.assertEqual(runs.load_config(self.output, config.Sweep, 'sweep').seeds, (1, 2))
+    self.assertEqual(runs.load_config(self.output, config.Sweep).seeds, (1, 2))
     settings, measures = _session(os.path.join(self.output, 'events', names[1]))
     self.assertEqual(
       (settings['temperature'].number_value, settings['rule'].string_value, settings['seed'].number_value),
@@ -90,13 +89,13 @@ class SweepTest(absltest.TestCase):
     self.assertEqual(measures, {'accuracy', 'auc', 'log_loss', 'ece', 'ece_calibrated'})
 
   def test_a_sweep_of_other_settings_is_refused(self):
-    runs.start(self._config(), 'sweep')
+    runs.start(self._config())
     with self.assertRaisesRegex(ValueError, 'holds a run of another --hard_label_share; '):
-      sweep.sweep(self._config(hard_label_share=0.5))
+      sweeping.sweep(self._config(hard_label_share=0.5))
 
   def test_a_wrong_path_leaves_no_folder(self):
     with self.assertRaisesRegex(ValueError, 'nowhere/manifest.json: no such file'):
-      sweep.sweep(self._config(soft_labels=('nowhere',)))
+      sweeping.sweep(self._config(soft_labels=('nowhere',)))
     self.assertFalse(os.path.exists(self.output))
 
   def _sweep(self, **changes):
@@ -107,7 +106,7 @@ class SweepTest(absltest.TestCase):
       return {'auc': value, 'log_loss': value, 'step': 7}
 
     with mock.patch.object(distillation, 'distill', given):
-      return sweep.sweep(self._config(temperatures=(1.0, 2.0), rules=('paper',), seeds=(1, 3), **changes))
+      return sweeping.sweep(self._config(temperatures=(1.0, 2.0), rules=('paper',), seeds=(1, 3), **changes))
 
   def test_table_of_mean_and_spread_the_best_first(self):
     result = self._sweep()
@@ -117,7 +116,7 @@ class SweepTest(absltest.TestCase):
     self.assertAlmostEqual(result['combinations'][0]['auc']['mean'], 0.22)
     self.assertAlmostEqual(result['combinations'][0]['auc']['std'], 0.01 * 2**0.5)
     self.assertEqual(
-      sweep.table(result['combinations']),
+      sweeping.table(result['combinations']),
       (
         '| soft labels, rule, temperature | seeds | auc | log_loss |\n| --- | ---: | ---: | ---: |\n'
         '| soft_labels-paper-T2 | 2 | 0.2200 ± 0.0141 | 0.2200 ± 0.0141 |\n'

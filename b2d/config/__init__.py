@@ -8,6 +8,7 @@ can never disagree. No TensorFlow and no I/O here.
 """
 
 from b2d.config.base import Config
+from b2d.config.base import flat_fields
 from b2d.config.base import option
 from b2d.config.base import require
 from b2d.config.base import to_flat
@@ -18,6 +19,7 @@ from b2d.config.groups import Training
 from b2d.config.groups import relevant_target
 from b2d.config.measure_speed import MeasureSpeed
 from b2d.config.pair_up import PairUp
+from b2d.config.recipe import Quickstart
 from b2d.config.recipe import Recipe
 from b2d.config.steps import Distill
 from b2d.config.steps import Evaluate
@@ -36,6 +38,7 @@ __all__ = (
   'Label',
   'MeasureSpeed',
   'PairUp',
+  'Quickstart',
   'Recipe',
   'Schema',
   'Stack',
@@ -43,6 +46,7 @@ __all__ = (
   'Sweep',
   'Teacher',
   'Training',
+  'flat_fields',
   'option',
   'relevant_target',
   'require',

@@ -1,15 +1,39 @@
 """What the configurations of the steps share: fields with help, checked choices, to and from JSON. No I/O here."""
 
+from collections.abc import Iterator
 import dataclasses
 import json
 import typing
 from typing import Any
+from typing import ClassVar
 from typing import Self
 
 
-def option(default: Any, help: str, choices: tuple[str, ...] = (), from_file: bool = False) -> Any:
-  """A dataclass field with its help, for an enumeration its choices, and whether its flag takes @FILE for a list."""
-  return dataclasses.field(default=default, metadata={'help': help, 'choices': choices, 'from_file': from_file})
+def option(
+  default: Any,
+  help: str,
+  choices: tuple[str, ...] = (),
+  *,
+  role: str = 'setting',
+  required: bool = False,
+  from_file: bool = False,
+) -> Any:
+  """A dataclass field.
+
+  Args:
+    default: its default.
+    help: what it is, for --help.
+    choices: the values of an enumeration.
+    role: what a run's record makes of it: 'setting' decides what comes out; 'input' too, and names files or folders
+      whose contents count, 'named_input' as name=folder; 'free' may differ when the command is repeated: where to, how
+      fast, how many.
+    required: whether the step cannot do without it; --help lists these first.
+    from_file: whether its flag takes @FILE for a list.
+  """
+  return dataclasses.field(
+    default=default,
+    metadata={'help': help, 'choices': choices, 'role': role, 'required': required, 'from_file': from_file},
+  )
 
 
 def require(condition: bool, message: str) -> None:
@@ -20,7 +44,13 @@ def require(condition: bool, message: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """What the configurations share: choices are checked, JSON in and out."""
+  """What the configurations share: choices are checked, JSON in and out.
+
+  Attributes:
+    step: name of the step that a configuration is of; a group of settings has none.
+  """
+
+  step: ClassVar[str] = ''
 
   def __post_init__(self):
     for field in dataclasses.fields(self):
@@ -64,8 +94,14 @@ class Config:
 
 def to_flat(config: Config) -> dict[str, Any]:
   """The configuration's settings by flag name, nested groups flattened."""
-  flat = {}
+  return {field.name: value for field, value in flat_fields(config)}
+
+
+def flat_fields(config: Config) -> Iterator[tuple[dataclasses.Field, Any]]:
+  """The configuration's fields with their values, nested groups flattened."""
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
-    flat.update(to_flat(value) if isinstance(value, Config) else {field.name: value})
-  return flat
+    if isinstance(value, Config):
+      yield from flat_fields(value)
+    else:
+      yield field, value

@@ -167,8 +167,9 @@ class Teacher(base.Config):
     '',
     'Folder of a Hugging Face BERT or MPNet (config.json, model.safetensors, vocab.txt), or prefix of a TF1 or '
     'TF2 BERT checkpoint beside its bert_config.json and vocab.txt. Empty: from scratch.',
+    role='input',
   )
-  vocab_file: str = base.option('', 'WordPiece vocabulary; empty: vocab.txt beside the checkpoint.')
+  vocab_file: str = base.option('', 'WordPiece vocabulary; empty: vocab.txt beside the checkpoint.', role='input')
   max_seq_length: int = base.option(128, 'Word pieces a row, [CLS] and [SEP] included.')
   pooling: str = base.option('cls', 'What the head reads: the pooled first position or the mean.', POOLINGS)
   num_layers: int = base.option(0, 'Transformer layers; 0: all of the checkpoint (12 from scratch).')
@@ -203,7 +204,7 @@ class Student(base.Config):
   strip_suffix: str = base.option(
     '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular."
   )
-  tokenizer_vocab: str = base.option('', 'Vocabulary of --tokenizer=wordpiece.')
+  tokenizer_vocab: str = base.option('', 'Vocabulary of --tokenizer=wordpiece.', role='input')
   ngram_orders: tuple[int, ...] = base.option((1, 2), 'Orders of the n-grams.')
   num_buckets: int = base.option(1 << 20, 'Table rows that n-grams are hashed to; --match adds half as many.')
   hash_seed: int = base.option(0, 'Seed of the hash.')

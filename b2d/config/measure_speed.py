@@ -1,6 +1,7 @@
 """The configuration of `b2d.measure_speed`."""
 
 import dataclasses
+from typing import ClassVar
 
 from b2d.config import base
 from b2d.config import groups
@@ -10,7 +11,10 @@ from b2d.config import groups
 class MeasureSpeed(base.Config):
   """`python -m b2d.measure_speed`: rows a second of training and of labelling, on rows of one's own."""
 
-  soft_labels: tuple[str, ...] = base.option((), 'Soft labels: to train on, and whose texts are labelled again.')
+  step: ClassVar[str] = 'measure_speed'
+  soft_labels: tuple[str, ...] = base.option(
+    (), 'Soft labels: to train on, and whose texts are labelled again.', required=True
+  )
   teacher_dir: str = base.option('', 'Run folder of the teacher; empty: measure no labelling.')
   label_rows: int = base.option(2048, 'Rows to label.')
   padded_length: int = base.option(128, 'Word pieces that the plain padded batches are padded to.')

@@ -1,6 +1,7 @@
 """The configuration of `b2d.pair_up`."""
 
 import dataclasses
+from typing import ClassVar
 
 from b2d.config import base
 
@@ -9,9 +10,12 @@ from b2d.config import base
 class PairUp(base.Config):
   """`python -m b2d.pair_up`: queries and titles → pairs to label."""
 
-  queries: tuple[str, ...] = base.option((), 'Logged queries: file patterns. Empty: pseudo-queries alone.')
-  titles: tuple[str, ...] = base.option((), 'The catalogue of titles: file patterns.')
-  output_dir: str = base.option('', 'Folder of the pairs.')
+  step: ClassVar[str] = 'pair_up'
+  queries: tuple[str, ...] = base.option(
+    (), 'Logged queries: file patterns. Empty: pseudo-queries alone.', role='input'
+  )
+  titles: tuple[str, ...] = base.option((), 'The catalogue of titles: file patterns.', role='input', required=True)
+  output_dir: str = base.option('', 'Folder of the pairs.', role='free', required=True)
   query_column: str = base.option('query', 'Column of the queries; files of plain lines (.txt) need none.')
   title_column: str = base.option('title', 'Column of the titles; files of plain lines (.txt) need none.')
   num_neighbors: int = base.option(16, 'Best titles by BM25 for each logged query.')

@@ -1,6 +1,7 @@
 """The configurations of the steps that train, label, measure and export."""
 
 import dataclasses
+from typing import ClassVar
 
 from b2d.config import base
 from b2d.config import groups
@@ -10,9 +11,12 @@ from b2d.config import groups
 class Finetune(base.Config):
   """`python -m b2d.finetune`: labelled rows → teacher."""
 
-  train_files: tuple[str, ...] = base.option((), 'Labelled rows to train on: file patterns.')
-  valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
-  output_dir: str = base.option('', 'Run folder of the teacher.')
+  step: ClassVar[str] = 'finetune'
+  train_files: tuple[str, ...] = base.option(
+    (), 'Labelled rows to train on: file patterns.', role='input', required=True
+  )
+  valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.', role='input')
+  output_dir: str = base.option('', 'Run folder of the teacher.', role='free', required=True)
   schema: groups.Schema = groups.Schema()
   teacher: groups.Teacher = groups.Teacher()
   precision: str = base.option(
@@ -34,19 +38,22 @@ class Finetune(base.Config):
 class Label(base.Config):
   """`python -m b2d.label`: a teacher's logits for every row of any number of files."""
 
-  input_files: tuple[str, ...] = base.option((), 'Rows to label: file patterns.')
-  teacher_dir: str = base.option('', 'Run folder of the teacher, or of a student to be one: as a member of a stack.')
+  step: ClassVar[str] = 'label'
+  input_files: tuple[str, ...] = base.option((), 'Rows to label: file patterns.', role='input', required=True)
+  teacher_dir: str = base.option(
+    '', 'Run folder of the teacher, or of a student to be one: as a member of a stack.', role='input'
+  )
   scores_columns: tuple[str, ...] = base.option(
     (),
     'Import instead of a teacher: columns that hold the scores made elsewhere, one for each class, or '
     'one for the positive class of two.',
   )
   scores_kind: str = base.option('probability', 'What --scores_columns hold.', groups.SCORES)
-  output_dir: str = base.option('', 'Folder of the soft labels.')
+  output_dir: str = base.option('', 'Folder of the soft labels.', role='free', required=True)
   schema: groups.Schema = groups.Schema()
   rows_per_shard: int = base.option(8192, 'Rows a shard: what a killed worker loses at most.')
   label_batch_tokens: int = base.option(4096, 'Word pieces a batch; rows are batched by length.')
-  num_workers: int = base.option(0, 'Local worker processes; 0: one for each core.')
+  num_workers: int = base.option(0, 'Local worker processes; 0: one for each core.', role='free')
   precision: str = base.option(
     'auto',
     'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',
@@ -89,15 +96,17 @@ class Label(base.Config):
 class Stack(base.Config):
   """`python -m b2d.stack`: soft labels of several teachers over the same rows → one soft label a row."""
 
+  step: ClassVar[str] = 'stack'
   soft_labels: tuple[str, ...] = base.option(
-    (), 'Folders of soft labels, one a teacher. Texts and hard labels come from the first.'
+    (), 'Folders of soft labels, one a teacher. Texts and hard labels come from the first.', role='input', required=True
   )
   valid_soft_labels: tuple[str, ...] = base.option(
     (),
     'Folders of soft labels of a labelled split that no teacher was trained on, in the same order: to fit '
     'the weights, and to measure the stack against its members.',
+    role='input',
   )
-  output_dir: str = base.option('', 'Folder of the stacked soft labels.')
+  output_dir: str = base.option('', 'Folder of the stacked soft labels.', role='free', required=True)
   combination: str = base.option(
     'logits',
     "Mean of the teachers' 'logits' or 'probabilities', or 'weights' fitted by a logistic regression.",
@@ -120,16 +129,18 @@ class Stack(base.Config):
 class Distill(base.Config):
   """`python -m b2d.distill`: soft labels (or hard ones) → student."""
 
+  step: ClassVar[str] = 'distill'
   soft_labels: tuple[str, ...] = base.option(
-    (), 'Folders that b2d.label, b2d.stack or an import wrote. Empty: hard labels alone (the baseline).'
+    (), 'Folders that b2d.label, b2d.stack or an import wrote. Empty: hard labels alone (the baseline).', role='input'
   )
-  train_files: tuple[str, ...] = base.option((), 'Labelled rows, for hard labels: file patterns.')
-  valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.')
-  output_dir: str = base.option('', 'Run folder of the student.')
+  train_files: tuple[str, ...] = base.option((), 'Labelled rows, for hard labels: file patterns.', role='input')
+  valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.', role='input')
+  output_dir: str = base.option('', 'Run folder of the student.', role='free', required=True)
   calibration_files: tuple[str, ...] = base.option(
     (),
     'Labelled rows to calibrate the probability on: file patterns. Empty: --valid_files, which choose the '
     'weights too; the calibration error is then cross-fitted.',
+    role='input',
   )
   temperature: float | str = base.option(
     1.0,
@@ -148,6 +159,7 @@ class Distill(base.Config):
     '',
     'Sentence encoder, given as --init_checkpoint of b2d.finetune, whose vectors of single words start the rows '
     'of the unigrams.',
+    role='input',
   )
   schema: groups.Schema = groups.Schema()
   student: groups.Student = groups.Student()
@@ -201,10 +213,13 @@ class Distill(base.Config):
 class Evaluate(base.Config):
   """`python -m b2d.evaluate`: several models side by side on the same labelled rows."""
 
-  models: tuple[str, ...] = base.option((), 'name=folder of teacher or student runs, or exported SavedModels.')
+  step: ClassVar[str] = 'evaluate'
+  models: tuple[str, ...] = base.option(
+    (), 'name=folder of teacher or student runs, or exported SavedModels.', role='named_input', required=True
+  )
   reference: str = base.option('', 'Name of the teacher that agreement and recovered ratio refer to.')
-  files: tuple[str, ...] = base.option((), 'Labelled rows: file patterns.')
-  output_dir: str = base.option('', 'Folder of metrics.json and the table.')
+  files: tuple[str, ...] = base.option((), 'Labelled rows: file patterns.', role='input', required=True)
+  output_dir: str = base.option('', 'Folder of metrics.json and the table.', role='free', required=True)
   schema: groups.Schema = groups.Schema()
   bootstrap: int = base.option(0, 'Bootstrap repeats over queries (or rows) for the intervals; 0: none.')
 
@@ -217,8 +232,11 @@ class Evaluate(base.Config):
 class Export(base.Config):
   """`python -m export`: a student or a teacher → a SavedModel and the server's configuration."""
 
-  model: str = base.option('', 'Run folder of the student or of the teacher.')
-  output_dir: str = base.option('', 'Folder of the versions; a new one gets the next number.')
+  step: ClassVar[str] = 'export'
+  model: str = base.option('', 'Run folder of the student or of the teacher.', role='input', required=True)
+  output_dir: str = base.option(
+    '', 'Folder of the versions; a new one gets the next number.', role='free', required=True
+  )
   model_name: str = base.option('student', 'Name under which the server shall serve it.')
   table_dtype: str = base.option(
     'bfloat16',
@@ -227,7 +245,7 @@ class Export(base.Config):
     groups.TABLE_DTYPES,
   )
   valid_files: tuple[str, ...] = base.option(
-    (), "Held-out labelled rows with the run's columns, to measure the SavedModel on: file patterns."
+    (), "Held-out labelled rows with the run's columns, to measure the SavedModel on: file patterns.", role='input'
   )
 
   def validate(self) -> None:

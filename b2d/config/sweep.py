@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+from typing import ClassVar
 
 from b2d.config import base
 from b2d.config import groups
@@ -13,14 +14,18 @@ from b2d.config import steps
 class Sweep(steps.Distill):
   """`python -m b2d.sweep`: a distillation for every combination of soft labels, rule, temperature and seed."""
 
+  step: ClassVar[str] = 'sweep'
   soft_labels_sets: tuple[str, ...] = base.option(
     (),
     'name=folder of the soft labels to compare, as of one teacher and of a stack; folders of one name go '
     'together. Empty: --soft_labels alone.',
+    role='free',
   )
-  rules: tuple[str, ...] = base.option(groups.RULES, 'Rules to compare, in place of --rule.')
-  temperatures: tuple[float, ...] = base.option((1.0, 2.0, 4.0, 8.0), 'Temperatures, in place of --temperature.')
-  seeds: tuple[int, ...] = base.option((1, 2, 3), 'Seeds of the repeats, in place of --seed.')
+  rules: tuple[str, ...] = base.option(groups.RULES, 'Rules to compare, in place of --rule.', role='free')
+  temperatures: tuple[float, ...] = base.option(
+    (1.0, 2.0, 4.0, 8.0), 'Temperatures, in place of --temperature.', role='free'
+  )
+  seeds: tuple[int, ...] = base.option((1, 2, 3), 'Seeds of the repeats, in place of --seed.', role='free')
 
   def validate(self) -> None:
     base.require(bool(self.valid_files), 'set --valid_files: a sweep compares on held-out rows')

@@ -15,7 +15,6 @@ Tokens are words between spaces and punctuation, and each sign of a script witho
 
 import collections
 from collections.abc import Iterable
-import hashlib
 import json
 import os
 import random
@@ -177,6 +176,18 @@ def pair(
   return chosen
 
 
+def pair_up(settings: config.PairUp) -> dict[str, int]:
+  """Runs the whole step, or what is left of it.
+
+  Returns:
+    The number of rows by source and in all; also in metrics.json.
+
+  Raises:
+    ValueError: queries, titles, or run folder are not what the configuration says.
+  """
+  return runs.once(settings, lambda settings: write(load(settings), settings, settings.output_dir))
+
+
 def load(settings: config.PairUp) -> Inputs:
   """Reads queries and titles, cuts the pseudo-queries, shuffles.
 
@@ -213,16 +224,12 @@ def write(inputs: Inputs, settings: config.PairUp, folder: str) -> dict[str, int
 
   Args:
     inputs: what `load` returned.
-    settings: the same for all runs in the folder (`runs.start` holds that).
+    settings: the same for all runs in the folder, as the inputs are (`runs.once` holds that).
     folder: an existing folder.
 
   Returns:
     The number of rows by source, and of all: 'num_rows'.
-
-  Raises:
-    ValueError: the folder holds pairs of other queries or titles.
   """
-  description = _check_inputs(inputs, folder)
   shards = _split(inputs.queries, settings)
   paths = [os.path.join(folder, soft_labels.shard_name(number)) for number in range(len(shards))]
   missing = [number for number, path in enumerate(paths) if not tf.io.gfile.exists(path)]
@@ -237,34 +244,17 @@ def write(inputs: Inputs, settings: config.PairUp, folder: str) -> dict[str, int
         soft_labels.write_shard(folder, number, batch)
   counts = [collections.Counter(rows.read_column([path], 'source')) for path in paths]
   sizes = {os.path.basename(path): count.total() for path, count in zip(paths, counts)}
-  manifest = description | {'fields': ['query', 'title'], 'shards': sizes}
-  runs.write_text(os.path.join(folder, 'manifest.json'), json.dumps(manifest, indent=1) + '\n')
-  total = sum(counts, collections.Counter())
-  return {source: total[source] for source in SOURCES} | {'num_rows': total.total()}
-
-
-def _check_inputs(inputs: Inputs, folder: str) -> dict[str, int | str]:
-  """Counts and digest of the inputs, recorded in `folder` or held against its record."""
-  digest = hashlib.sha256()
-  for text in (*(query.text for query in inputs.queries), *inputs.titles):
-    digest.update(text.encode('utf-8') + b'\n')
   num_pseudo = sum(query.own_title is not None for query in inputs.queries)
-  found: dict[str, int | str] = {
+  manifest = {
     'num_titles': len(inputs.titles),
     'num_queries': len(inputs.queries) - num_pseudo,
     'num_pseudo_queries': num_pseudo,
-    'sha256': digest.hexdigest(),
+    'fields': ['query', 'title'],
+    'shards': sizes,
   }
-  path = os.path.join(folder, 'inputs.json')
-  if not tf.io.gfile.exists(path):
-    runs.write_text(path, json.dumps(found, indent=1) + '\n')
-  recorded = runs.read_json(path)
-  if recorded != found:
-    raise ValueError(
-      f'{path}: expected the queries and titles of the run that began here, '
-      f'{recorded}, found {found}; restore the files or choose another --output_dir'
-    )
-  return found
+  runs.write_text(os.path.join(folder, 'manifest.json'), json.dumps(manifest, indent=1) + '\n')
+  total = sum(counts, collections.Counter())
+  return {source: total[source] for source in SOURCES} | {'num_rows': total.total()}
 
 
 def _split(queries: list[Query], settings: config.PairUp) -> list[list[Query]]:

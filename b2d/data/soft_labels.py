@@ -2,8 +2,8 @@
 
     part-00000.parquet   id, the texts, label (float32, null if unknown),
                          logits (list of float32, [num_teachers, num_classes] flattened)
-    manifest.json        teachers, num_classes, fields, shards: {name: rows}; written last. What the labels were
-                         before they became targets: label_range and relevant_from of grades, classes by name
+    manifest.json        teachers, num_classes, fields, shards: {name: rows}, sha256: {name: digest}; written last. What
+                         the labels were before they became targets: label_range, relevant_from, classes by name
 
 The logits of all classes are kept: a single number could not be re-tempered.
 """
@@ -11,7 +11,6 @@ The logits of all classes are kept: a single number could not be re-tempered.
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
-import hashlib
 import json
 import os
 
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from b2d import config
+from b2d import record
 from b2d import runs
 from b2d.data import file_formats
 from b2d.data import rows
@@ -88,17 +88,10 @@ def write_manifest(folder: str, manifest: Manifest) -> None:
   """
   for name in manifest.shards:
     _open_shard(folder, manifest, name)
-  text = json.dumps(dataclasses.asdict(manifest), indent=1) + '\n'
+  names = list(manifest.shards)
+  digests = record.sha256_of_all([os.path.join(folder, name) for name in names])
+  text = json.dumps(dataclasses.asdict(manifest) | {'sha256': dict(zip(names, digests))}, indent=1) + '\n'
   runs.write_text(os.path.join(folder, 'manifest.json'), text)
-
-
-def fingerprint(folder: str) -> str:
-  """Tells one making of the folder from another: a hash of its manifest and record; '' where there is no manifest."""
-  paths = [os.path.join(folder, name) for name in ('manifest.json', 'metrics.json')]
-  if not tf.io.gfile.exists(paths[0]):
-    return ''
-  texts = [json.dumps(runs.read_json(path)) for path in paths if tf.io.gfile.exists(path)]
-  return hashlib.sha256(''.join(texts).encode()).hexdigest()[:16]
 
 
 def write_shard(folder: str, index: int, batch: rows.Batch) -> int:

@@ -41,8 +41,7 @@ def distill(run_config: config.Distill) -> dict[str, float]:
   Raises:
     ValueError: rows, soft labels, or run folder are not what the configuration says.
   """
-  _refuse_other_soft_labels(run_config)
-  result = runs.once(run_config, 'distill', _distill)
+  result = runs.once(run_config, _distill)
   training.discard_checkpoints(run_config.output_dir)
   return result
 
@@ -65,10 +64,8 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   encoder = None
   if run_config.init_embeddings and not training.has_checkpoint(run_config.output_dir):
     encoder = word_vectors.load_encoder(run_config.init_embeddings, run_config.student.vector_dim)
-  folder = runs.start(run_config, 'distill')
+  folder = run_config.output_dir
   bad_rows.write(folder)
-  fingerprints = {path: soft_labels.fingerprint(path) for path in run_config.soft_labels}
-  runs.write_text(_made_from_path(folder), json.dumps(fingerprints, indent=2) + '\n')
   if encoder:
     word_vectors.start(model, encoder, _rows(run_config, settings.seed))
   if run_config.student.tokenizer == 'wordpiece':
@@ -95,22 +92,6 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   if calibration_rows and run_config.schema.num_classes == 2:
     result |= _calibrate(model, calibration_rows, held_out or calibration_rows, run_config.schema, folder)
   return result | chosen | bad_rows.counted()
-
-
-def _made_from_path(folder: str) -> str:
-  return os.path.join(folder, 'soft_labels.json')
-
-
-def _refuse_other_soft_labels(run_config: config.Distill) -> None:
-  """Soft labels made anew in their folder are not those that the run in `output_dir` began with, or was made of."""
-  path = _made_from_path(run_config.output_dir)
-  if not run_config.output_dir or not tf.io.gfile.exists(path):
-    return
-  for folder, before in runs.read_json(path).items():
-    if soft_labels.fingerprint(folder) not in (before, ''):  # Removed ones don't matter to a finished student.
-      raise ValueError(
-        f'{run_config.output_dir}: {folder} was made anew since; remove the run or choose another --output_dir'
-      )
 
 
 def _choose_temperature(run_config: config.Distill, folder: str) -> float:

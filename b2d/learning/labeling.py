@@ -1,7 +1,7 @@
 """Labelling: rows → soft labels, one task a shard; a killed run costs at most the shards in flight.
 
 1. plan: the input files are streamed once into `inputs/part-*.parquet`; `plan.json`, written last,
-   records their rows, what they were made from, and the precision.
+   records their rows and the precision.
 2. one task a shard: read inputs/part-k, score it, write part-k under a temporary name, rename. A
    shard that is there is finished, so a rerun labels only what is missing.
 3. when all shards are there: `manifest.json`, checked against the plan, and inputs/ goes.
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
 import functools
-import hashlib
 import json
 import math
 import os
@@ -33,8 +32,8 @@ from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import precision
-from b2d.models import student
 from b2d.models import teacher
+from b2d.models import trained
 
 # Batch of n rows → logits float32 [n, num_classes]; reports rows as they are done.
 Scorer = Callable[[rows.Batch, engines.Report], np.ndarray]
@@ -60,26 +59,29 @@ class ShardTask:
 
 
 def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None = None) -> dict[str, float]:
-  """Labels what is missing in `output_dir`, which `runs.start` has opened.
+  """Runs the whole step, or what is left of it.
 
   Args:
     label_config: the configuration.
     make_scorer: picklable; called once in every worker. None: as the configuration says.
 
   Returns:
-    rows of the folder; seconds and rows_per_sec of this run; the precision.
+    rows of the folder; seconds and rows_per_sec of this run; the precision; also in metrics.json.
 
   Raises:
     ValueError: bad input, or inputs or teacher changed since the labelling began.
     ChildProcessError: a shard's workers died.
   """
+  return runs.once(label_config, functools.partial(_label, make_scorer=make_scorer))
+
+
+def _label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -> dict[str, float]:
   folder = label_config.output_dir
   files = rows.expand(label_config.input_files)
   schema = _schema(label_config)
-  fingerprint = _fingerprint(label_config, files)
   started = time.time()
   _remove_temporary(folder)
-  plan = _plan(label_config, files, fingerprint)
+  plan = _plan(label_config, files)
   shards = plan['shards']
   tasks = [ShardTask(index, num_rows, schema.num_classes, folder) for index, num_rows in enumerate(shards.values())]
   missing = [task for task in tasks if not tf.io.gfile.exists(task.output_path)]
@@ -166,35 +168,20 @@ def _schema(label_config: config.Label) -> config.Schema:
   """What the labels mean: as the rows have them, else as the teacher learnt them; both are held against each other."""
   if not label_config.teacher_dir:
     return label_config.schema
-  known = {'finetune': config.Finetune, 'distill': config.Distill}
-  step = runs.step_of(label_config.teacher_dir)
-  if step not in known:
-    raise ValueError(
-      f'{label_config.teacher_dir}: expected a run of b2d.finetune or b2d.distill, found one of '
-      f'b2d.{step}; correct --teacher_dir'
-    )
-  trained = runs.load_config(label_config.teacher_dir, known[step], step).schema
-  given = label_config.schema
+  run = trained.read_config(label_config.teacher_dir)
+  if run is None:
+    raise ValueError(f'{label_config.teacher_dir}: expected a run folder, found a SavedModel; correct --teacher_dir')
+  given, known = label_config.schema, run.schema
   for name, expected, found in (
-    ('num_classes', trained.num_classes, given.num_classes),
-    ('text_columns', len(trained.fields), len(given.fields)),
-    ('classes', trained.classes, given.classes or trained.classes),
+    ('num_classes', known.num_classes, given.num_classes),
+    ('text_columns', len(known.fields), len(given.fields)),
+    ('classes', known.classes, given.classes or known.classes),
   ):
     if expected != found:
       raise ValueError(
         f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found {found}; correct --{name}'
       )
-  return given if given.label_column else trained
-
-
-def _fingerprint(label_config: config.Label, files: list[str]) -> dict[str, Any]:
-  """What the labels depend on beside the configuration: the files' sizes, the teacher's result."""
-  fingerprint = {path: tf.io.gfile.stat(path).length for path in files}
-  if label_config.teacher_dir:
-    path = os.path.join(label_config.teacher_dir, 'metrics.json')
-    text = json.dumps(runs.read_json(path))
-    fingerprint[path] = hashlib.sha256(text.encode()).hexdigest()[:16]
-  return fingerprint
+  return given if given.label_column else known
 
 
 def _remove_temporary(folder: str) -> None:
@@ -203,7 +190,7 @@ def _remove_temporary(folder: str) -> None:
     tf.io.gfile.remove(path)
 
 
-def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, Any]) -> dict[str, Any]:
+def _plan(label_config: config.Label, files: list[str]) -> dict[str, Any]:
   """Writes the shards of inputs, or takes up a plan that is there.
 
   Returns:
@@ -212,13 +199,7 @@ def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, A
   folder = label_config.output_dir
   path = os.path.join(folder, 'plan.json')
   if tf.io.gfile.exists(path):
-    plan = runs.read_json(path)
-    for name in sorted(set(plan['made_from']) | set(fingerprint)):
-      if plan['made_from'].get(name) != fingerprint.get(name):
-        raise ValueError(
-          f'{name}: has changed since {folder} was begun; remove that folder or choose another --output_dir'
-        )
-    return plan
+    return runs.read_json(path)
   inputs = os.path.join(folder, 'inputs')
   if tf.io.gfile.exists(inputs):
     tf.io.gfile.rmtree(inputs)
@@ -230,8 +211,7 @@ def _plan(label_config: config.Label, files: list[str], fingerprint: dict[str, A
   for index, batch in enumerate(batches):
     shards[soft_labels.shard_name(index)] = soft_labels.write_shard(inputs, index, batch)
   bad_rows.write(folder)
-  plan = {'made_from': fingerprint, 'shards': shards, 'precision': _precision(label_config, inputs)}
-  plan |= bad_rows.counted()
+  plan = {'shards': shards, 'precision': _precision(label_config, inputs), **bad_rows.counted()}
   runs.write_text(path, json.dumps(plan, indent=1) + '\n')
   num_rows = sum(shards.values())
   logging.info(
@@ -300,10 +280,10 @@ def _imported_scorer() -> Scorer:
 
 
 def _teacher_scorer(folder: str, arithmetic: str, max_tokens: int) -> Scorer:
-  if runs.step_of(folder) == 'distill':
-    return _at_once(student.load(folder).predict_logits)
-  model = teacher.load(folder, arithmetic)
-  return lambda batch, report: model.predict_logits(batch, max_tokens, report)
+  model = trained.load(folder, precision=arithmetic)
+  if model.kind == 'student':
+    return _at_once(model.logits)
+  return lambda batch, report: model.keras.predict_logits(batch, max_tokens, report)
 
 
 def _at_once(predict: Callable[[rows.Batch], np.ndarray]) -> Scorer:

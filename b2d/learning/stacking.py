@@ -1,107 +1,106 @@
-"""Teacher stacking: the logits of several teachers → the logits of one soft label.
-
-The paper's second way to a better student at the same cost. Three ways to combine: the mean of the
-logits, the mean of the probabilities, or weights fitted on labelled rows. `joining` finds the rows
-that belong together.
-"""
+"""Soft labels of several teachers over the same rows → one soft label a row: joins, fits, combines, measures."""
 
 import dataclasses
+import tempfile
 
+from absl import logging
 import numpy as np
-from scipy import special
-from sklearn import linear_model
+
+from b2d import config
+from b2d import runs
+from b2d.data import joining
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.learning import combination
+from b2d.measures import metrics
 
 
-@dataclasses.dataclass(frozen=True)
-class Weights:
-  """A linear combination of the teachers: features [n, num_features] → coefficients and intercepts.
-
-  Attributes:
-    coefficients: float [num_features, outputs]; for two classes one feature a teacher (its margin)
-      and one output, else num_classes features a teacher and num_classes outputs.
-    intercepts: float [outputs].
-  """
-
-  coefficients: np.ndarray
-  intercepts: np.ndarray
-
-
-def mean_logits(logits: np.ndarray) -> np.ndarray:
-  """Mean of the teachers' logits, float32 [n, num_classes] of [n, num_teachers, num_classes]."""
-  return logits.mean(axis=1)
-
-
-def mean_probabilities(logits: np.ndarray) -> np.ndarray:
-  """Logarithm of the mean of the teachers' probabilities.
-
-      l_c = log(1/K · Σ_k softmax(t_k)_c)
-
-  Args:
-    logits: float [n, num_teachers, num_classes].
+def stack(run_config: config.Stack) -> dict:
+  """Runs the whole step, unless it has been.
 
   Returns:
-    float32 [n, num_classes]; its softmax is the mean.
-  """
-  log_probabilities = special.log_softmax(logits.astype(np.float64), axis=2)
-  mean = special.logsumexp(log_probabilities, axis=1) - np.log(logits.shape[1])
-  return mean.astype(np.float32)
-
-
-def fit_weights(logits: np.ndarray, labels: np.ndarray) -> Weights:
-  """Fits the combination by logistic regression on labelled rows that no teacher was trained on.
-
-  Args:
-    logits: float [n, num_teachers, num_classes].
-    labels: float [n]; class index, or for two classes also a target in [0, 1].
-
-  Returns:
-    The weights.
+    What metrics.json holds: rows; left_out, rows by folder that another one lacks; with a labelled
+    split the measures of members and stack, and the fitted weights.
 
   Raises:
-    ValueError: a class has no row.
+    ValueError: the folders do not fit together, share no row, or the labelled split has no labels.
   """
-  num_classes = logits.shape[2]
-  features = _features(logits)
-  regression = linear_model.LogisticRegression(max_iter=1000)
-  if num_classes == 2:  # A graded target t counts as t of a positive and 1 - t of a negative row.
-    regression.fit(
-      np.concatenate([features, features]),
-      np.repeat([1, 0], len(labels)),
-      sample_weight=np.concatenate([labels, 1 - labels]),
+  return runs.once(run_config, _stack)
+
+
+def _stack(run_config: config.Stack) -> dict:
+  manifests = [soft_labels.read_manifest(folder) for folder in run_config.soft_labels]
+  folder = run_config.output_dir
+  measures, weights = _learn(run_config)
+  shards = _write(run_config, folder, weights)
+  teachers = [name for manifest in manifests for name in manifest.teachers]
+  soft_labels.write_manifest(
+    folder,
+    dataclasses.replace(manifests[0], teachers=(f'{run_config.combination} of {", ".join(teachers)}',), shards=shards),
+  )
+  num_rows = sum(shards.values())
+  left_out = {name: manifest.num_rows - num_rows for name, manifest in zip(run_config.soft_labels, manifests)}
+  logging.info(
+    '%s: %d rows stacked; left out, as another teacher lacks them: %s',
+    folder,
+    num_rows,
+    ', '.join(f'{count} of {name}' for name, count in left_out.items()),
+  )
+  return {'rows': num_rows, 'left_out': left_out} | measures
+
+
+def _combine(logits: np.ndarray, kind: str, weights: combination.Weights | None) -> np.ndarray:
+  """float32 [n, num_classes] of [n, num_teachers, num_classes]."""
+  if weights is not None:
+    return combination.weighted(logits, weights)
+  if kind == 'probabilities':
+    return combination.mean_probabilities(logits)
+  return combination.mean_logits(logits)
+
+
+def _learn(run_config: config.Stack) -> tuple[dict, combination.Weights | None]:
+  """Fits and measures on the labelled split, which is kept in memory; ({}, None) without one."""
+  if not run_config.valid_soft_labels:
+    return {}, None
+  with tempfile.TemporaryDirectory() as temporary:
+    labelled = rows.concatenate(list(joining.join(run_config.valid_soft_labels, temporary)))
+  labelled = rows.take(labelled, np.flatnonzero(~np.isnan(labelled['label'])))
+  labels, logits = labelled['label'], labelled['logits']
+  if not len(labels):
+    raise ValueError(
+      f'{run_config.valid_soft_labels[0]}: expected labelled rows, found none that '
+      'every teacher has; label that split again with --label_column'
     )
+  manifests = [soft_labels.read_manifest(folder) for folder in run_config.valid_soft_labels]
+  names = [name for manifest in manifests for name in manifest.teachers]
+  relevant_target = manifests[0].relevant_target  # The labels are those of the first.
+  measures = {
+    'valid_rows': len(labels),
+    'members': [
+      {'teacher': name} | metrics.by_kind(labels, logits[:, i], relevant_target) for i, name in enumerate(names)
+    ],
+  }
+  if run_config.combination != 'weights':
+    weights, combined = None, _combine(logits, run_config.combination, None)
   else:
-    found = np.unique(labels)
-    if len(found) != num_classes:
-      raise ValueError(
-        f'--valid_soft_labels: expected rows of all {num_classes} classes, found '
-        f'{found.astype(int).tolist()}; use more rows'
-      )
-    regression.fit(features, labels.astype(np.int64))
-  return Weights(regression.coef_.T, regression.intercept_)
+    weights, combined = combination.fit_weights(logits, labels), combination.cross_fitted(logits, labels)
+    measures['weights'] = {'coefficients': weights.coefficients.tolist(), 'intercepts': weights.intercepts.tolist()}
+  measures['stack'] = metrics.by_kind(labels, combined, relevant_target)
+  return measures, weights
 
 
-def weighted(logits: np.ndarray, weights: Weights) -> np.ndarray:
-  """The fitted combination, float32 [n, num_classes] of [n, num_teachers, num_classes]."""
-  outputs = _features(logits) @ weights.coefficients + weights.intercepts
-  if logits.shape[2] == 2:
-    outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=1)
-  return outputs.astype(np.float32)
-
-
-def _features(logits: np.ndarray) -> np.ndarray:
-  if logits.shape[2] == 2:
-    return (logits[:, :, 1] - logits[:, :, 0]).astype(np.float64)
-  return logits.reshape(len(logits), -1).astype(np.float64)
-
-
-def cross_fitted(logits: np.ndarray, labels: np.ndarray, folds: int = 5) -> np.ndarray:
-  """As `weighted`, each row by weights fitted on the other folds: fair to measure on.
-
-  Args and Returns: see `fit_weights` and `weighted`.
-  """
-  fold = np.random.default_rng(0).permutation(len(labels)) % folds
-  combined = np.empty([len(labels), logits.shape[2]], np.float32)
-  for k in range(folds):
-    rest = fold != k
-    combined[~rest] = weighted(logits[~rest], fit_weights(logits[rest], labels[rest]))
-  return combined
+def _write(run_config: config.Stack, folder: str, weights: combination.Weights | None) -> dict[str, int]:
+  """Joins and combines, a shard a partition; returns the rows by shard."""
+  shards: dict[str, int] = {}
+  with tempfile.TemporaryDirectory() as temporary:
+    for batch in joining.join(run_config.soft_labels, temporary):
+      if rows.size(batch):
+        batch['logits'] = _combine(batch['logits'], run_config.combination, weights)[:, np.newaxis]
+        name = soft_labels.shard_name(len(shards))
+        shards[name] = soft_labels.write_shard(folder, len(shards), batch)
+  if not shards:
+    raise ValueError(
+      f'{", ".join(run_config.soft_labels)}: expected rows of the same ids, found '
+      'none; label the same files with each teacher'
+    )
+  return shards

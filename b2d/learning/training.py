@@ -9,15 +9,17 @@ already seen are skipped. Models, losses, optimisers and metrics are the caller'
     <folder>/events        TensorBoard: loss, learning_rate, rows_per_sec, held_out/<metric>
 """
 
+import collections
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Mapping
+from concurrent import futures
 import contextlib
 import json
 import math
 import os
-import queue
+import signal
 import threading
 import time
 from typing import Any
@@ -35,7 +37,6 @@ _CHECKPOINT_SECS = 300
 _EVALUATIONS = 10  # A run, unless --eval_every says otherwise.
 _EVENTS = 200  # A run.
 _PREFETCHED_BATCHES = 4
-_JOIN_SECS = 10
 LOWER_IS_BETTER = ('log_loss',)
 _COUNTERS = ('step', 'epoch', 'epoch_step', 'rows', 'seconds')
 
@@ -94,6 +95,7 @@ def fit(
 
   Raises:
     ValueError: no rows, or a loss that is not finite.
+    SystemExit: SIGTERM came; a checkpoint has been saved.
   """
   steps = num_steps(settings, num_rows)
   eval_every = settings.eval_every or math.ceil(steps / _EVALUATIONS)
@@ -104,6 +106,7 @@ def fit(
   with (
     contextlib.closing(stream),
     run.events.as_default(),
+    _sigterm() as asked_to_end,
     tqdm.tqdm(total=steps, initial=run.counters['step'], unit='step', desc='train', mininterval=2) as bar,
   ):
     for epoch, epoch_step, batch in stream:
@@ -125,6 +128,10 @@ def fit(
         run.evaluate()
       if run.secs_since_save() > _CHECKPOINT_SECS:
         run.save()  # Table and moments are a gigabyte: not more often.
+      if asked_to_end.is_set():
+        run.save()
+        logging.info('%s: asked to end, saved at step %d; repeat the command to go on', folder, step)
+        raise SystemExit(128 + signal.SIGTERM)
   return run.finish()
 
 
@@ -305,36 +312,27 @@ def _remaining(batches, prepare, counters, steps):
 
 
 def _prefetch(items: Iterator) -> Generator:
-  """Yields `items`, made a few ahead by a thread; an exception there is raised here."""
-  ready: queue.Queue = queue.Queue(_PREFETCHED_BATCHES)
-  stopped = threading.Event()
-
-  def put(entry):
-    while not stopped.is_set():
-      with contextlib.suppress(queue.Full):
-        ready.put(entry, timeout=0.1)
-        return
-
-  def produce():
-    try:
-      for item in items:
-        put((item, None))
-        if stopped.is_set():
-          return
-      put((None, StopIteration()))
-    except Exception as error:  # Handed to the consumer.
-      put((None, error))
-
-  thread = threading.Thread(target=produce, daemon=True)
-  thread.start()
+  """Yields `items`, made a few ahead by a thread."""
+  executor = futures.ThreadPoolExecutor(1)
+  ahead = collections.deque(executor.submit(next, items, None) for _ in range(_PREFETCHED_BATCHES))
   try:
-    while True:
-      item, error = ready.get()
-      if isinstance(error, StopIteration):
-        return
-      if error is not None:
-        raise error
+    while (item := ahead.popleft().result()) is not None:
+      ahead.append(executor.submit(next, items, None))
       yield item
   finally:
-    stopped.set()
-    thread.join(_JOIN_SECS)  # TensorFlow may crash in a thread that outlives the interpreter.
+    # TensorFlow may crash in a thread that outlives the interpreter.
+    executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+  """Yields what is set when the process is asked to end, as a scheduler does before it kills."""
+  asked = threading.Event()
+  if threading.current_thread() is not threading.main_thread():  # Python takes signals in no other.
+    yield asked
+    return
+  before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+  try:
+    yield asked
+  finally:
+    signal.signal(signal.SIGTERM, before)

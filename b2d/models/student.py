@@ -252,7 +252,7 @@ def load(folder: str) -> StudentModel:
   Raises:
     ValueError: the folder holds no finished run of it.
   """
-  run = runs.load_config(folder, config.Distill, 'distill')
+  run = runs.load_config(folder, config.Distill)
   settings = run.student
   if settings.tokenizer == 'wordpiece':
     settings = dataclasses.replace(settings, tokenizer_vocab=vocab_path(folder))

@@ -238,7 +238,7 @@ def shallow(folder: str, precision: str) -> TeacherModel:
 
 
 def _untrained(folder: str, architecture: pretrained.Architecture, precision: str) -> TeacherModel:
-  run_config = runs.load_config(folder, config.Finetune, 'finetune')
+  run_config = runs.load_config(folder, config.Finetune)
   vocab_file = os.path.join(folder, 'vocab.txt')
   with _dtype_policy(precision):
     return TeacherModel(

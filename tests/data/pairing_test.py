@@ -10,11 +10,9 @@ from absl.testing import parameterized
 import numpy as np
 
 from b2d import config
-from b2d import pair_up
 from b2d.data import pairing
 from b2d.data import rows
-from flags import pair_up_flags
-from tests import flag_values
+from tests import command_line
 
 _NOUNS = ('drill', 'saw', 'faucet', 'toilet', 'lamp', 'rug', 'mower', 'bucket')
 _BRANDS = ('Acme', 'Bolt', 'Corax', 'Delta', 'Edison')
@@ -167,7 +165,7 @@ class WriteTest(absltest.TestCase):
     settings = _settings(
       queries=(self.queries,), titles=(self.titles,), output_dir=os.path.join(self.folder, name), **changes
     )
-    return pair_up.pair_up(settings), settings.output_dir
+    return pairing.pair_up(settings), settings.output_dir
 
   def _shards(self, folder):
     shards = {}
@@ -228,7 +226,7 @@ class WriteTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, '--num_random'):
       self._run('pairs', num_random=1)
     self._file('titles.txt', _titles(50))
-    with self.assertRaisesRegex(ValueError, 'inputs.json: expected the queries and titles of'):
+    with self.assertRaisesRegex(ValueError, 'titles.txt: has changed since'):
       self._run('pairs')
 
   def test_pseudo_queries_alone(self):
@@ -252,16 +250,15 @@ class WriteTest(absltest.TestCase):
 
   def test_binary(self):
     output_dir = os.path.join(self.folder, 'binary')
-    with flag_values.given(
-      pair_up_flags.parse,
+    command_line.run(
+      config.PairUp,
       queries=[self.queries],
       titles=[self.titles],
       output_dir=output_dir,
       num_pseudo_queries=5,
       rows_per_shard=1000,
       seed=1,
-    ):
-      pair_up.main([])
+    )
     self.assertLen(self._shards(output_dir), 1)
 
 

@@ -45,7 +45,7 @@ def _write_student(folder: str, columns=_PAIR, num_classes: int = 2, classes=(),
     ),
     student=config.Student(**{'num_buckets': 512, 'embedding_dim': 8, 'hidden_layers': (16, 8), **settings}),
   )
-  runs.start(run, 'distill')
+  runs.once(run, lambda run: {})
   model = student.StudentModel(run.student, run.schema.fields, num_classes)
   for layer in model.dense:
     layer.bias.assign(tf.range(layer.units, dtype=tf.float32) / 10 - 0.3)
@@ -59,7 +59,7 @@ def _write_teacher(folder: str) -> teacher.TeacherModel:
   run = config.Finetune(
     output_dir=folder, teacher=settings, schema=config.Schema(text_columns=_PAIR, label_column='grade')
   )
-  runs.start(run, 'finetune')
+  runs.once(run, lambda run: {})
   model = teacher.build(settings, 2, _PAIR)
   model.save_description(folder)
   tf.train.Checkpoint(model=model).save(os.path.join(folder, 'best', 'ckpt'))
@@ -104,7 +104,8 @@ class ExportTest(parameterized.TestCase):
     found = loaded.signatures['regress'](inputs=_examples(_TEXTS))
     np.testing.assert_allclose(found['outputs'], probability, atol=1e-5)
     self.assertEqual(described['serving']['lowest_release'], '2.15')
-    self.assertEqual(described['training_data'], {'gone.tsv': 'not there any more'})
+    self.assertEqual(described['trained_from'], {})  # Its training file is gone.
+    self.assertIn(os.path.join(self.run_dir, 'best', 'ckpt-1.index'), described['made_from'])
     self.assertEqual(
       runs.read_json(os.path.join(folder, 'assets.extra', 'calibration.json')), {'scale': 2.0, 'offset': 0.5}
     )
@@ -141,7 +142,7 @@ class ExportTest(parameterized.TestCase):
     found = loaded.signatures['classify'](inputs=_examples(texts))
     np.testing.assert_array_equal(found['classes'], [[b'bad', b'so-so', 'gut ✓'.encode()]] * 3)
     self.assertEqual(described['signatures'], ['serving_default', 'classify'])  # And no rank: there are no titles.
-    self.assertIn('no regress signature', binary.summary(folder, described))
+    self.assertIn('no regress signature', binary.show(None, (folder, described)))
 
   @parameterized.parameters(
     ({},),
@@ -193,12 +194,12 @@ class ExportTest(parameterized.TestCase):
   def test_versions_count_up_and_failures_leave_none(self):
     _write_student(self.run_dir)
     self._export()
-    self.assertEqual(self._export()[0], os.path.join(self.output_dir, '2'))
+    self.assertEqual(self._export(table_dtype='float16')[0], os.path.join(self.output_dir, '2'))
     with self.assertRaisesRegex(ValueError, 'gone.tsv'):
       self._export(valid_files=('gone.tsv',))
     with absltest.mock.patch.object(ops, 'check', side_effect=ValueError('unknown op')):
       with self.assertRaisesRegex(ValueError, 'unknown op'):
-        self._export()
+        self._export()  # Other than the last one.
     left = [name for name in os.listdir(self.output_dir) if name[0].isdecimal() or 'unfin' in name]
     self.assertCountEqual(left, ['1', '2'])
 
@@ -208,7 +209,7 @@ class ExportTest(parameterized.TestCase):
     first, described = self._export()
     self.assertEqual(self._export(), (first, described))
     self.assertNotEqual(self._export(table_dtype='float16')[0], first)
-    runs.write_metrics(self.run_dir, {'auc': 0.6})
+    runs.write_text(student.calibration_path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
     self.assertEqual(self._export(table_dtype='float16')[0], os.path.join(self.output_dir, '3'))
 
   def test_warm_up_requests_run(self):
@@ -294,7 +295,7 @@ class ExportTest(parameterized.TestCase):
       config.Export(model='m', output_dir='x', model_name='a/b')
     os.makedirs(self.run_dir)
     runs.write_text(os.path.join(self.run_dir, 'config.json'), '{"step": "label"}')
-    with self.assertRaisesRegex(ValueError, 'one of b2d.label'):
+    with self.assertRaisesRegex(ValueError, 'found a run of b2d.label; correct the path'):
       self._export()
 
 

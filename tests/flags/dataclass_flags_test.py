@@ -1,7 +1,7 @@
 """Flags follow the configurations: defaults, types, one line for a user's slip."""
 
 import dataclasses
-import sys
+import re
 
 from absl import app
 from absl import flags
@@ -10,15 +10,6 @@ from absl.testing import parameterized
 
 from b2d import config
 from flags import dataclass_flags
-from flags import distill_flags
-from flags import evaluate_flags
-from flags import export_flags
-from flags import finetune_flags
-from flags import label_flags
-from flags import pair_up_flags
-from flags import recipe_flags
-from flags import stack_flags
-from flags import sweep_flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +33,7 @@ class _Outer(config.Config):
 
 
 def _parse(*arguments):
-  parse = dataclass_flags.define(_Outer)
+  parse = dataclass_flags.Parser(_Outer)
   parse.flag_values(['binary', *arguments])
   return parse()
 
@@ -52,7 +43,7 @@ class DataclassFlagsTest(parameterized.TestCase):
     self.assertEqual(_parse(), _Outer())  # With the outer one's default for the inner one.
 
   def test_schema(self):
-    parse = dataclass_flags.define(config.Finetune)
+    parse = dataclass_flags.Parser(config.Finetune)
     names = self.create_tempfile('names.txt', 'good\n\nvery, very bad\n').full_path
     given = ['--vocab_file=v', '--label_column=l']
     parse.flag_values(['binary', *given, f'--classes=@{names}'])
@@ -75,7 +66,7 @@ class DataclassFlagsTest(parameterized.TestCase):
     self.assertEqual([_parse(f'--heat={heat}').heat for heat in ('2', '0.5', 'auto')], [2.0, 0.5, 'auto'])
 
   def test_flags_of_one_definition_are_not_anothers(self):
-    first, second = dataclass_flags.define(_Outer), dataclass_flags.define(_Outer)
+    first, second = dataclass_flags.Parser(_Outer), dataclass_flags.Parser(_Outer)
     first.flag_values(['binary', '--width=1'])
     second.flag_values(['binary', '--width=2'])
     self.assertEqual((first().inner.width, second().inner.width), (1, 2))
@@ -93,51 +84,44 @@ class DataclassFlagsTest(parameterized.TestCase):
     with self.assertRaisesRegex(app.UsageError, message):
       _parse(argument)
 
-  def test_adopted_flags_are_the_process_and_its_help(self):
-    own = flags.FlagValues()
-    with absltest.mock.patch.object(flags, 'FLAGS', own), absltest.mock.patch.object(sys, 'argv', ['binary']):
-      parse = dataclass_flags.define(_Outer)
-      parse.adopt()
-      own(['binary', '--width=4'])
-      self.assertEqual(parse().inner.width, 4)
-      self.assertIn('--width: Width.', own.main_module_help())
+  def test_help_groups_the_flags(self):
+    found = dataclass_flags.Parser(config.Distill).help()
+    titles = re.findall(r'^(\w+):$', found, re.M)
+    self.assertEqual(titles, ['required', 'data', 'distill', 'student', 'training'])
+    self.assertIn('--[no]match\n', found)
+    self.assertIn('--rule=paper|hinton\n', found)
+    self.assertRegex(found, r'--num_buckets\n .*\(default: 1048576\)')
+    flags_shown = re.findall(r'^  --(?:\[no\])?(\w+)', found, re.M)
+    self.assertCountEqual(flags_shown, dataclass_flags.Parser(config.Distill).flag_values)
 
 
 class StepsTest(parameterized.TestCase):
   @parameterized.parameters(
-    (distill_flags, config.Distill, ['--soft_labels=a'], {'soft_labels': ('a',)}),
+    (config.Distill, ['--soft_labels=a'], {'soft_labels': ('a',)}),
     (
-      evaluate_flags,
       config.Evaluate,
       ['--models=a=b', '--label_column=c'],
       {'models': ('a=b',), 'schema': config.Schema(label_column='c')},
     ),
-    (export_flags, config.Export, ['--model=a', '--output_dir=b'], {'model': 'a', 'output_dir': 'b'}),
+    (config.Export, ['--model=a', '--output_dir=b'], {'model': 'a', 'output_dir': 'b'}),
     (
-      finetune_flags,
       config.Finetune,
       ['--vocab_file=a', '--label_column=b'],
       {'teacher': config.Teacher(vocab_file='a'), 'schema': config.Schema(label_column='b')},
     ),
-    (label_flags, config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
-    (pair_up_flags, config.PairUp, [], {}),
+    (config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
+    (config.PairUp, [], {}),
+    (config.Recipe, ['--name=a', '--data_dir=b', '--output_dir=c'], {'name': 'a', 'data_dir': 'b', 'output_dir': 'c'}),
+    (config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}),
     (
-      recipe_flags,
-      config.Recipe,
-      ['--name=a', '--data_dir=b', '--output_dir=c'],
-      {'name': 'a', 'data_dir': 'b', 'output_dir': 'c'},
-    ),
-    (stack_flags, config.Stack, ['--soft_labels=a,b'], {'soft_labels': ('a', 'b')}),
-    (
-      sweep_flags,
       config.Sweep,
       ['--soft_labels=a', '--valid_files=b', '--label_column=c', '--seeds=4'],
       {'soft_labels': ('a',), 'valid_files': ('b',), 'schema': config.Schema(label_column='c'), 'seeds': (4,)},
     ),
   )
-  def test_flags_of_a_step(self, module, config_class, needed, made_from):
-    self.assertCountEqual(module.parse.flag_values, config.to_flat(config_class(**made_from)))
-    parse = dataclass_flags.define(config_class)
+  def test_flags_of_a_step(self, config_class, needed, made_from):
+    parse = dataclass_flags.Parser(config_class)
+    self.assertCountEqual(parse.flag_values, config.to_flat(config_class(**made_from)))
     parse.flag_values(['binary', *needed])
     self.assertEqual(parse(), config_class(**made_from))
 

@@ -70,8 +70,7 @@ class LabelingTest(absltest.TestCase):
         output_dir=self._path('teacher'),
         schema=config.Schema(label_column='label'),
         teacher=config.Teacher(vocab_file='vocab.txt'),
-      ),
-      'finetune',
+      )
     )
     runs.write_metrics(teacher, {'step': 7})
     self.config = config.Label(
@@ -105,7 +104,9 @@ class LabelingTest(absltest.TestCase):
     with open(self.journal) as file:
       self.assertCountEqual([int(line) for line in file], range(0, _NUM_ROWS, 8))
     others = [name for name in os.listdir(self._path('out')) if not name.startswith('part-')]
-    self.assertCountEqual(others, ['manifest.json', 'plan.json'])
+    self.assertCountEqual(
+      others, ['config.json', 'made_from.json', 'manifest.json', 'metrics.json', 'plan.json', 'run.flags']
+    )
 
   def _keep_in_journal_what_is_done(self):
     """What a killed run had scored and not yet written does not count."""
@@ -188,11 +189,11 @@ class LabelingTest(absltest.TestCase):
   def test_refuses_inputs_or_a_teacher_that_changed(self):
     self._label()
     self._write_input(_NUM_ROWS + 1)
-    with self.assertRaisesRegex(ValueError, r'in.txt: has changed since .*out was begun; remove'):
+    with self.assertRaisesRegex(ValueError, r'in.txt: has changed since .*out was begun; restore'):
       self._label()
     self._write_input()
-    runs.write_metrics(self.config.teacher_dir, {'step': 8})
-    with self.assertRaisesRegex(ValueError, r'teacher/metrics.json: has changed'):
+    runs.write_text(os.path.join(self.config.teacher_dir, 'vocab.txt'), 'other')
+    with self.assertRaisesRegex(ValueError, r'teacher/vocab.txt: has changed'):
       self._label()
 
   def test_refuses_rows_that_the_teacher_does_not_fit(self):
@@ -209,7 +210,7 @@ class LabelingTest(absltest.TestCase):
       teacher_config = config.Finetune(
         output_dir=self._path(name), schema=schema, teacher=config.Teacher(vocab_file='vocab.txt')
       )
-      runs.write_metrics(runs.start(teacher_config, 'finetune'), {})
+      runs.write_metrics(runs.start(teacher_config), {})
     os.makedirs(self._path('out_graded'))
     self._label(teacher_dir=self._path('graded'), output_dir=self._path('out_graded'))
     manifest = soft_labels.read_manifest(self._path('out_graded'))

@@ -24,7 +24,7 @@ class PrecisionTest(parameterized.TestCase):
   @parameterized.parameters('float32', 'bfloat16')
   def test_takes_the_faster_one(self, faster):
     calls = {name: lambda name=name: time.sleep(0.001 if name == faster else 0.03) for name in ('float32', 'bfloat16')}
-    with mock.patch.object(precision, '_layer_ratio', return_value=1.0), self.assertLogs(level='INFO') as logs:
+    with mock.patch.object(precision, '_layer_ratio', return_value=1.0), self.assertLogs('absl', level='INFO') as logs:
       self.assertEqual(precision.choose(lambda: calls), faster)
     self.assertRegex(logs.output[0], f'--precision=auto: {faster}; a small batch takes \\d+ ms in float32, \\d+ ms in')
 
@@ -32,7 +32,10 @@ class PrecisionTest(parameterized.TestCase):
     for name, ratio in (('float32', 25.0), ('bfloat16', 1.5)):
       with mock.patch.object(precision, '_layer_ratio', return_value=ratio), self.assertNoLogs(level='WARNING'):
         precision.warn_if_slow(name)
-    with mock.patch.object(precision, '_layer_ratio', return_value=25.0), self.assertLogs(level='WARNING') as logs:
+    with (
+      mock.patch.object(precision, '_layer_ratio', return_value=25.0),
+      self.assertLogs('absl', level='WARNING') as logs,
+    ):
       precision.warn_if_slow('bfloat16')
     self.assertIn('takes 25 times as long as in float32 on this processor', logs.output[0])
 

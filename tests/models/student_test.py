@@ -154,7 +154,7 @@ class LoadTest(absltest.TestCase):
       schema=config.Schema(text_columns=('q', 't')),
       student=config.Student(**settings),
     )
-    runs.start(run, 'distill')
+    runs.start(run)
     return student.StudentModel(run.student, run.schema.fields, 2, seed=9)
 
   def _save(self, model):

@@ -136,7 +136,7 @@ class TeacherTest(parameterized.TestCase):
     run_config = config.Finetune(
       output_dir=folder, schema=config.Schema(label_column='label'), teacher=self._settings(**changes)
     )
-    runs.start(run_config, 'finetune')
+    runs.start(run_config)
     model = teacher.build(run_config.teacher, 2)
     model.save_description(folder)
     tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), 1).save()

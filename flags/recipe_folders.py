@@ -1,11 +1,6 @@
-"""The flags of b2d.recipe: one for each field of `config.Recipe`; and where the recipes lie."""
+"""Where the recipes lie that come with the package."""
 
 import os
-
-from b2d import config
-from flags import dataclass_flags
-
-parse = dataclass_flags.define(config.Recipe)
 
 
 def folder(name: str) -> str:

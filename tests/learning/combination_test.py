@@ -5,22 +5,22 @@ import numpy as np
 from scipy import special
 from sklearn import linear_model
 
-from b2d.learning import stacking
+from b2d.learning import combination
 
 
 class MeanTest(absltest.TestCase):
   def test_mean_logits(self):
     logits = np.float32([[[0, 1], [2, -3]]])
-    np.testing.assert_allclose(stacking.mean_logits(logits), [[1, -1]])
+    np.testing.assert_allclose(combination.mean_logits(logits), [[1, -1]])
 
   def test_mean_probabilities(self):
     logits = np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
     expected = special.softmax(logits, axis=2).mean(axis=1)
-    np.testing.assert_allclose(np.exp(stacking.mean_probabilities(logits)), expected, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(combination.mean_probabilities(logits)), expected, rtol=1e-5)
 
   def test_mean_probabilities_of_huge_logits_is_finite(self):
     logits = np.float32([[[0, 1000], [1000, 0]], [[0, 1000], [0, 1000]]])
-    combined = stacking.mean_probabilities(logits)
+    combined = combination.mean_probabilities(logits)
     np.testing.assert_allclose(special.softmax(combined[0]), [0.5, 0.5])
     np.testing.assert_allclose(combined[1], [-1000, 0])
 
@@ -35,10 +35,10 @@ class WeightsTest(absltest.TestCase):
 
   def test_two_classes_are_the_regression_over_margins(self):
     logits, labels = self._teachers(2)
-    weights = stacking.fit_weights(logits, labels)
+    weights = combination.fit_weights(logits, labels)
     margins = (logits[:, :, 1] - logits[:, :, 0]).astype(np.float64)
     expected = linear_model.LogisticRegression().fit(margins, labels)
-    combined = stacking.weighted(logits, weights)
+    combined = combination.weighted(logits, weights)
     np.testing.assert_array_equal(combined[:, 0], 0)
     np.testing.assert_allclose(combined[:, 1], expected.decision_function(margins), atol=0.02)
     self.assertGreater(weights.coefficients[0, 0], 3 * weights.coefficients[1, 0])
@@ -47,13 +47,13 @@ class WeightsTest(absltest.TestCase):
     logits, _ = self._teachers(2)
     margins = logits[:, :, 1] - logits[:, :, 0]
     targets = special.expit(0.5 * margins[:, 0] + 0.25 * margins[:, 1] - 1)
-    weights = stacking.fit_weights(logits, targets)
+    weights = combination.fit_weights(logits, targets)
     np.testing.assert_allclose(weights.coefficients[:, 0], [0.5, 0.25], atol=0.02)
     np.testing.assert_allclose(weights.intercepts, [-1], atol=0.03)
 
   def test_more_classes(self):
     logits, labels = self._teachers(3)
-    combined = stacking.weighted(logits, stacking.fit_weights(logits, labels))
+    combined = combination.weighted(logits, combination.fit_weights(logits, labels))
     accuracies = [np.mean(each.argmax(1) == labels) for each in (combined, logits[:, 0], logits[:, 1])]
     self.assertGreaterEqual(accuracies[0], max(accuracies[1:]))
 
@@ -61,8 +61,8 @@ class WeightsTest(absltest.TestCase):
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(60, 20, 2)).astype(np.float32)  # Twenty teachers that know nothing.
     labels = rng.integers(0, 2, 60).astype(np.float32)
-    inside = stacking.weighted(logits, stacking.fit_weights(logits, labels))
-    outside = stacking.cross_fitted(logits, labels)
+    inside = combination.weighted(logits, combination.fit_weights(logits, labels))
+    outside = combination.cross_fitted(logits, labels)
     accuracy = [np.mean((each[:, 1] > 0) == labels) for each in (inside, outside)]
     self.assertGreater(accuracy[0], 0.7)
     self.assertLess(accuracy[1], 0.65)
@@ -70,7 +70,7 @@ class WeightsTest(absltest.TestCase):
   def test_missing_class_is_an_error(self):
     logits, labels = self._teachers(3)
     with self.assertRaisesRegex(ValueError, r'all 3 classes, found \[0, 1\]'):
-      stacking.fit_weights(logits[labels < 2], labels[labels < 2])
+      combination.fit_weights(logits[labels < 2], labels[labels < 2])
 
 
 if __name__ == '__main__':

@@ -1,0 +1,118 @@
+"""Labelled rows → teacher: the stream of batches, the loss, the precision."""
+
+import functools
+import json
+import os
+
+from absl import logging
+import tensorflow as tf
+import tf_keras
+
+from b2d import config
+from b2d import runs
+from b2d.data import blocks
+from b2d.data import rows
+from b2d.learning import losses
+from b2d.learning import precision
+from b2d.learning import training
+from b2d.measures import metrics
+from b2d.models import teacher
+
+
+def finetune(run_config: config.Finetune) -> dict[str, float]:
+  """Runs the whole step, or what is left of it.
+
+  Returns:
+    The best held-out metrics, the training's speed and precision; also in metrics.json.
+
+  Raises:
+    ValueError: rows, checkpoint, or run folder are not what the configuration says.
+  """
+  result = runs.once(run_config, _finetune)
+  training.discard_checkpoints(run_config.output_dir)
+  return result
+
+
+def _finetune(run_config: config.Finetune) -> dict[str, float]:
+  settings = run_config.training
+  train_files = rows.expand(run_config.train_files)
+  # Reading every row, not counting lines: a bad one is found before the training.
+  bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
+  num_rows = sum(map(rows.size, rows.read_labelled(train_files, run_config.schema, bad_rows)))
+  held_out = rows.load_labelled(run_config.valid_files, run_config.schema, bad_rows)
+  num_steps = training.num_steps(settings, num_rows)
+  if held_out:
+    metrics.require_measurable(held_out['label'], run_config.schema)
+  model = _build(run_config, 'float32')
+  folder = run_config.output_dir
+  bad_rows.write(folder)
+  model.save_description(folder)
+  first = rows.take(next(rows.read_labelled(train_files, run_config.schema)), slice(0, settings.train_batch_size))
+  arithmetic = _precision(run_config, first)
+  precision.warn_if_slow(arithmetic)
+  model = _build(run_config, arithmetic)
+  logging.info('%s: %d rows, %d steps', folder, num_rows, num_steps)
+  result = training.fit(
+    model=model,
+    optimizer=teacher.adamw(settings, num_steps),
+    loss=functools.partial(_loss, model, run_config.schema),
+    batches=functools.partial(_train_batches, model, train_files, run_config),
+    num_rows=num_rows,
+    evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.schema))
+    if held_out
+    else None,
+    settings=settings,
+    folder=folder,
+  )
+  return {**result, 'precision': arithmetic} | bad_rows.counted()
+
+
+def _build(run_config, arithmetic):
+  """The teacher before its training, the same one each time."""
+  tf_keras.utils.set_random_seed(run_config.training.seed)
+  return teacher.build(run_config.teacher, run_config.schema.num_classes, run_config.schema.fields, arithmetic)
+
+
+def _precision(run_config, batch) -> str:
+  """'float32' or 'bfloat16': the one that the run was begun in, else by a few steps on the rows of `batch`."""
+  if run_config.precision != 'auto':
+    return run_config.precision
+  path = os.path.join(run_config.output_dir, 'precision.json')
+  if tf.io.gfile.exists(path):
+    return runs.read_json(path)['precision']
+  chosen = precision.choose(lambda: {name: _step(run_config, name, batch) for name in config.groups.PRECISIONS})
+  runs.write_text(path, json.dumps({'precision': chosen}) + '\n')
+  return chosen
+
+
+def _step(run_config, arithmetic, batch):
+  """() → the gradients' norm on the rows of `batch`, of a model of few layers."""
+  model = teacher.shallow(run_config.output_dir, arithmetic)
+  batch = next(model.train_batches(iter([batch]), rows.size(batch), seed=0))
+
+  @tf.function
+  def gradients():
+    with tf.GradientTape() as tape:
+      value = _loss(model, run_config.schema, batch)
+    return tf.linalg.global_norm(tape.gradient(value, model.trainable_variables))
+
+  return lambda: gradients().numpy()
+
+
+def _loss(model, schema, batch):
+  """Mean cross-entropy of the labels of a batch."""
+  targets = losses.hard_targets(batch['label'], schema.num_classes, bool(schema.label_range))
+  return tf.reduce_mean(losses.cross_entropy(model.classify(batch['ids'], training=True), targets))
+
+
+def _train_batches(model, train_files, run_config, epoch):
+  """The batches of one epoch, the same ones each time."""
+  settings = run_config.training
+  seed = settings.seed + 1_000_003 * epoch
+  windows = rows.shuffle(
+    rows.read_labelled(train_files, run_config.schema),
+    teacher.window_rows(settings.train_batch_size),
+    settings.shuffle_rows,
+    seed,
+  )
+  return model.train_batches(windows, settings.train_batch_size, seed)

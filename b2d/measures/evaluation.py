@@ -1,0 +1,118 @@
+"""Models side by side on the same labelled rows: scores them, compares, draws."""
+
+import os
+import time
+
+from absl import logging
+import numpy as np
+import pandas as pd
+from scipy import special
+import tqdm
+
+from b2d import config
+from b2d import runs
+from b2d.data import blocks
+from b2d.data import rows
+from b2d.measures import comparison
+from b2d.measures import metrics
+from b2d.models import calibration
+from b2d.models import trained
+
+_WARM_UP_ROWS = 8  # Scored once before the clock starts: the first call traces the graph.
+
+
+def evaluate(run_config: config.Evaluate) -> dict:
+  """Scores the rows with every model and compares.
+
+  Returns:
+    What metrics.json holds: number of rows and queries, and the measures of each model.
+
+  Raises:
+    ValueError: rows, models or run folder are not what the configuration says.
+  """
+  return runs.once(run_config, _evaluate, remake=True)
+
+
+def _evaluate(run_config: config.Evaluate) -> dict:
+  folders = _folders(run_config.models, run_config.reference)
+  files = rows.expand(run_config.files)
+  models = {name: trained.load(folder) for name, folder in folders.items()}
+  for name, model in models.items():
+    if model.fields != run_config.schema.fields:
+      raise ValueError(
+        f'{folders[name]}: the model reads {", ".join(model.fields)}, the rows '
+        f'have {", ".join(run_config.schema.fields)}; set --text_columns'
+      )
+  folder = run_config.output_dir
+  bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
+  targets, queries, logits, seconds = _score(models, files, run_config.schema, bad_rows)
+  bad_rows.write(folder)
+  calibrations = {name: model.calibration for name, model in models.items() if model.calibration}
+  compared = comparison.compare(
+    targets,
+    queries,
+    logits,
+    run_config.schema,
+    reference=run_config.reference,
+    num_repeats=run_config.bootstrap,
+    calibrations=calibrations,
+  )
+  for name, model in models.items():
+    compared[name] |= {'rows_per_sec': len(targets) / seconds[name], 'kind': model.kind}
+  result = {'rows': len(targets), 'models': compared} | bad_rows.counted()
+  if queries is not None:
+    result['queries'] = int(queries.max()) + 1
+  if run_config.schema.num_classes == 2:
+    _draw(folder, targets, logits, calibrations, run_config.schema)
+  table = comparison.table(compared, run_config.reference)
+  runs.write_text(os.path.join(folder, 'table.md'), table)
+  return result
+
+
+def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
+  """{name: folder} of 'name=folder' items, one of which is the reference (if not '')."""
+  folders = {}
+  for item in models:
+    name, _, folder = item.partition('=')
+    if not name or not folder or name in folders:
+      raise ValueError(f'--models: expected name=folder with different names, found {item!r}')
+    folders[name] = folder
+  if reference and reference not in folders:
+    raise ValueError(f'--reference={reference}: expected one of the models {", ".join(folders)}')
+  return folders
+
+
+def _score(models, files, schema, bad_rows):
+  """Of the labelled rows: labels [n], query numbers [n] or None; logits and seconds by model."""
+  targets, queries = [], []
+  logits: dict[str, list[np.ndarray]] = {name: [] for name in models}
+  seconds = dict.fromkeys(models, 0.0)
+  total = rows.count(files, schema)
+  with tqdm.tqdm(total=total, unit='row', desc='evaluate') as progress:
+    for batch in rows.read_labelled(files, schema, bad_rows):
+      progress.update(rows.size(batch))
+      for name, model in models.items():
+        if not logits[name]:
+          model.logits(rows.take(batch, slice(0, _WARM_UP_ROWS)))
+        start = time.perf_counter()
+        logits[name].append(model.logits(batch))
+        seconds[name] += time.perf_counter() - start
+      targets.append(batch['label'])
+      if 'query' in batch:
+        queries.append(pd.util.hash_array(batch['query']))
+  numbers = np.unique(np.concatenate(queries), return_inverse=True)[1] if queries else None
+  labels = np.concatenate(targets)
+  logging.info('%d rows scored by %d models', len(labels), len(models))
+  return labels, numbers, {name: np.concatenate(parts) for name, parts in logits.items()}, seconds
+
+
+def _draw(folder, targets, logits, calibrations, schema) -> None:
+  """Writes reliability.png, with a second curve for a calibrated model."""
+  curves = {}
+  for name, model_logits in logits.items():
+    curves[name] = special.expit(metrics.margin(model_logits))
+    if name in calibrations:
+      curves[f'{name}, calibrated'] = calibration.apply(calibrations[name], metrics.margin(model_logits))
+  calibration.write_diagram(
+    os.path.join(folder, 'reliability.png'), curves, metrics.relevant(targets, schema.relevant_target)
+  )

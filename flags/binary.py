@@ -1,0 +1,98 @@
+"""The frame of all binaries: flags of a configuration in, the step's summary line out.
+
+    if __name__ == '__main__':
+      binary.run(config.Distill)
+
+A slip that a user can mend is one line on stderr and exit code 1, no traceback (B2D_DEBUG=1 shows it). TensorFlow is
+left to the step: --help and a mistyped flag answer at once.
+"""
+
+from collections.abc import Callable
+import os
+import sys
+from typing import Any
+
+from absl import app
+from absl import flags
+from absl import logging
+
+import b2d
+from flags import dataclass_flags
+
+_HELP = {'--help', '-help', '-h', '--helpshort', '--helpfull'}
+_INTERRUPTED = 130  # As a shell tells it.
+
+
+def summary(run_config: Any, result: dict[str, Any]) -> str:
+  """The folder and the result's numbers, in a line."""
+  return f'{run_config.output_dir}: ' + ', '.join(
+    f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}'
+    for name, value in result.items()
+    if not isinstance(value, dict | list)
+  )
+
+
+def run(config_class: type, step: Callable[[Any], Any] = b2d.run, show: Callable[[Any, Any], str] = summary) -> None:
+  """Runs a binary and ends the process.
+
+  Args:
+    config_class: configuration, whose fields are the flags.
+    step: configuration → result.
+    show: configuration and result → what is printed on stdout.
+  """
+  parser = dataclass_flags.Parser(config_class)
+  flags.FLAGS.append_flag_values(parser.flag_values)
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
+  # TensorFlow reports the microseconds of a callback with every checkpoint.
+  logging.get_absl_logger().addFilter(lambda record: record.filename != 'functional_saver.py')
+  guarded(lambda argv: main(argv, parser, step, show), parser.help())
+
+
+def main(argv: list[str], parser: dataclass_flags.Parser, step: Callable, show: Callable) -> None:
+  """`run` without the process around it: the command line's words that are no flags are refused.
+
+  Raises:
+    app.UsageError: words left over, or flags that contradict each other.
+  """
+  if argv[1:]:
+    raise app.UsageError(
+      f'expected flags alone, found also {" ".join(map(repr, argv[1:]))}; several files are one flag without spaces, '
+      "--files=a.tsv,b.tsv, and a pattern is quoted, --files='part-*.tsv'"
+    )
+  run_config = parser()
+  print(show(run_config, step(run_config)).rstrip('\n'))
+
+
+def guarded(main: Callable[[list[str]], None], help: str = '') -> None:
+  """`app.run` that tells what a user can mend in one line."""
+
+  def parse(argv: list[str]) -> list[str]:
+    if _HELP & set(argv[1:]):
+      print(f'{sys.modules["__main__"].__doc__ or ""}{help}', end='')
+      sys.exit(0)
+    return _telling(flags.FLAGS, argv)
+
+  app.run(lambda argv: _telling(main, argv), flags_parser=parse)
+
+
+def _telling(function: Callable, argv: list[str]) -> Any:
+  try:
+    return function(argv)
+  except KeyboardInterrupt:
+    sys.exit(_INTERRUPTED)
+  except Exception as error:
+    message = _message(error)
+    if message is None or os.environ.get('B2D_DEBUG'):
+      raise
+    print(f'error: {message}', file=sys.stderr)
+    sys.exit(1)
+
+
+def _message(error: Exception) -> str | None:
+  """What to tell of an error that the user can mend; None of a bug."""
+  tensorflow = sys.modules.get('tensorflow')  # Without it there are no errors of its own.
+  if tensorflow and isinstance(error, tensorflow.errors.OpError):
+    return error.message
+  if isinstance(error, flags.Error | app.UsageError | ValueError | OSError):
+    return str(error)
+  return None
