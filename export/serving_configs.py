@@ -6,9 +6,13 @@ command lines.
 
 import os
 
+from tensorflow.core.protobuf import config_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
 from b2d import runs
 from export import deployment
 from export import readme
+from serving import server_config
 
 _MODEL = """model_config_list {{
   config {{
@@ -48,6 +52,14 @@ _THROUGHPUT = """intra_op_parallelism_threads: 0
 inter_op_parallelism_threads: 0
 """
 
+_MESSAGES = {
+  'model.config': model_server_config_pb2.ModelServerConfig,
+  'monitoring.config': server_config.MonitoringConfig,
+  'batching.config': server_config.BatchingParameters,
+  'session_latency.config': config_pb2.ConfigProto,
+  'session_throughput.config': config_pb2.ConfigProto,
+}
+
 
 def write(
   folder: str, model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str, kind: str
@@ -61,6 +73,9 @@ def write(
     num_classes: number of classes.
     lowest_release: of TensorFlow Serving that can.
     kind: 'student' or 'teacher'.
+
+  Raises:
+    ValueError: the server would refuse one of the files.
   """
   files = {
     'model.config': _MODEL.format(name=model_name),
@@ -72,4 +87,6 @@ def write(
     'README.md': readme.text(model_name, fields, num_classes, lowest_release, kind),
   }
   for name, content in files.items():
+    if name in _MESSAGES:
+      server_config.parse(content, name, _MESSAGES[name])
     runs.write_text(os.path.join(folder, name), content)

@@ -4,12 +4,18 @@ from collections.abc import Callable
 import sys
 
 from absl import app
+from absl import flags
 
 from serving.local_server import status
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-  """`app.run` for the binaries; `main` gets the words that are no flags, without the program's."""
+def run(main: Callable[[list[str]], None], *, known_only: bool = False) -> None:
+  """`app.run` for the binaries.
+
+  Args:
+    main: gets the words that are no flags, without the program's.
+    known_only: whether `main` gets unknown flags, too, instead of their ending the program.
+  """
 
   def guarded(argv):
     try:
@@ -19,4 +25,10 @@ def run(main: Callable[[list[str]], None]) -> None:
     except KeyboardInterrupt:
       sys.exit(130)  # As a shell tells it.
 
-  app.run(guarded)
+  def parse(argv):
+    try:
+      return flags.FLAGS(argv, known_only=known_only)
+    except flags.Error as error:
+      sys.exit(f'error: {error}')
+
+  app.run(guarded, flags_parser=parse)

@@ -64,15 +64,30 @@ class RestClient:
     inputs = {name: list(texts) for name, texts in columns.items()}
     body = json.dumps({'signature_name': signature_name, 'inputs': inputs})
     try:
-      self._connection.request('POST', path, body)
-      response = self._connection.getresponse()
-      answer = json.loads(response.read())
-    except (http.client.HTTPException, OSError) as error:
+      response, content = self._post(path, body)
+      answer = json.loads(content)
+    except (http.client.HTTPException, OSError, json.JSONDecodeError) as error:
       self._connection.close()
       raise OSError(f'{self._address}: expected an answer over HTTP, got {error!r}; does a server run there?') from None
     if response.status != 200:
       raise ValueError(f'{model_name}: HTTP {response.status}: {answer["error"]}')
     return answer['outputs']
+
+  def _post(self, path, body):
+    """The response and its content. A server closes an idle connection: then once more, on a new one."""
+    used = self._connection.sock is not None
+    try:
+      return self._exchange(path, body)
+    except (http.client.RemoteDisconnected, ConnectionError):
+      self._connection.close()
+      if not used:
+        raise
+    return self._exchange(path, body)
+
+  def _exchange(self, path, body):
+    self._connection.request('POST', path, body)
+    response = self._connection.getresponse()
+    return response, response.read()
 
 
 def connect(address: str | None = None, *, grpc: bool = False, timeout_secs: float = 10):

@@ -8,25 +8,21 @@ Of --enable_batching it keeps the limits; it does not merge requests.
 """
 
 import asyncio
-import contextlib
 import os
-import re
 import signal
 
 from absl import app
 from absl import flags
 from absl import logging
-from google.protobuf import text_format
-import h11
 from tensorflow_serving.config import model_server_config_pb2
-import uvicorn
-from uvicorn.protocols.http import h11_impl
 
 from serving import binary
+from serving import server_config
 from serving.local_server import grpc_api
 from serving.local_server import model_process
 from serving.local_server import options
 from serving.local_server import rest_api
+from serving.local_server import rest_server
 
 # The real server's flags.
 _PORT = flags.DEFINE_integer('port', 8500, 'Port of gRPC; 0 for none.')
@@ -63,6 +59,44 @@ _BATCHING_FILE = flags.DEFINE_string(
 _SESSION_CONFIG_FILE = flags.DEFINE_string('tensorflow_session_config_file', '', 'ConfigProto in text form.')
 _INTRA_OP = flags.DEFINE_integer('tensorflow_intra_op_parallelism', 0, 'Threads within an op.')
 _INTER_OP = flags.DEFINE_integer('tensorflow_inter_op_parallelism', 0, 'Threads across ops.')
+_CORS = flags.DEFINE_bool('rest_api_enable_cors_support', False, 'Let pages of other origins call REST.')
+_HEALTH = flags.DEFINE_bool('enable_grpc_healthcheck_service', False, 'Serve grpc.health.v1.')
+
+# What else main.cc of release 2.20 takes. A command line for the real server must start this one too.
+_REAL_ONLY = frozenset(
+  (
+    'enable_per_model_batching_parameters',
+    'enable_profiler',
+    'enable_serialization_as_tensor_content',
+    'enable_signature_method_name_check',
+    'flush_filesystem_caches',
+    'grpc_channel_arguments',
+    'grpc_max_threads',
+    'load_retry_interval_micros',
+    'max_num_load_retries',
+    'mixed_precision',
+    'model_config_file_poll_wait_seconds',
+    'num_load_threads',
+    'num_request_iterations_for_warmup',
+    'num_tflite_interpreters_per_pool',
+    'num_tflite_pools',
+    'num_unload_threads',
+    'per_process_gpu_memory_fraction',
+    'platform_config_file',
+    'prefer_tflite_model',
+    'remove_unused_fields_from_bundle_metagraph',
+    'rest_api_num_threads',
+    'saved_model_tags',
+    'skip_initialize_tpu',
+    'ssl_config_file',
+    'tensorflow_session_parallelism',
+    'thread_pool_factory_config_file',
+    'use_alts_credentials',
+    'xla_cpu_compilation_enabled',
+    'xla_gpu_compilation_enabled',
+  )
+)
+_DEFAULT_MAX_BATCH_SIZE = 1000  # shared_batch_scheduler.h, QueueOptions::input_batch_size_limit.
 
 # Flags of the local test server alone.
 _HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen on: loopback unless you say so.')
@@ -88,15 +122,19 @@ def _read(file):
     return lines.read()
 
 
+def _parse(flag, message):
+  """The message in the file that a flag names; an empty one where it names none."""
+  return server_config.parse(_read(flag.value), flag.value, message) if flag.value else message()
+
+
 def _model_config():
-  if bool(_MODEL_BASE_PATH.value) == bool(_MODEL_CONFIG_FILE.value):
+  if _MODEL_CONFIG_FILE.value:
+    if _MODEL_BASE_PATH.value:
+      logging.warning('--model_base_path is ignored: --model_config_file is set')
+    return _parse(_MODEL_CONFIG_FILE, model_server_config_pb2.ModelServerConfig)
+  if not _MODEL_BASE_PATH.value:
     raise app.UsageError('Set one of --model_base_path and --model_config_file.')
   config = model_server_config_pb2.ModelServerConfig()
-  if _MODEL_CONFIG_FILE.value:
-    try:
-      return text_format.Parse(_read(_MODEL_CONFIG_FILE.value), config)
-    except text_format.ParseError as error:
-      raise ValueError(f'{_MODEL_CONFIG_FILE.value}:{error}: expected a ModelServerConfig in text form') from None
   config.model_config_list.config.add(
     name=_MODEL_NAME.value, base_path=_MODEL_BASE_PATH.value, model_platform='tensorflow'
   )
@@ -104,29 +142,28 @@ def _model_config():
 
 
 def _max_rows():
-  """--max_rows, and with batching max_batch_size: tensorflow-serving-api has no such message."""
-  max_rows = _MAX_ROWS.value
-  if _ENABLE_BATCHING.value and _BATCHING_FILE.value:
-    found = re.search(r'\bmax_batch_size\s*:?\s*\{\s*value\s*:\s*(\d+)', _read(_BATCHING_FILE.value))
-    max_rows = min(max_rows, int(found.group(1))) if found else max_rows
-  return max_rows
+  """--max_rows, and with batching at most max_batch_size."""
+  if not _ENABLE_BATCHING.value:
+    if _BATCHING_FILE.value:
+      raise app.UsageError('--batching_parameters_file needs --enable_batching: without it the server does not start')
+    return _MAX_ROWS.value
+  batching = _parse(_BATCHING_FILE, server_config.BatchingParameters)
+  limit = batching.max_batch_size.value if batching.HasField('max_batch_size') else _DEFAULT_MAX_BATCH_SIZE
+  return min(_MAX_ROWS.value, limit)
 
 
 def _metrics_path():
-  if not _MONITORING_CONFIG_FILE.value:
-    return None
-  text = _read(_MONITORING_CONFIG_FILE.value)
-  path = re.search(r'\bpath\s*:\s*["\']([^"\']*)', text)
-  enabled = re.search(r'\benable\s*:\s*true', text)
-  return (path.group(1) if path else '/monitoring/prometheus/metrics') if enabled else None
+  config = _parse(_MONITORING_CONFIG_FILE, server_config.MonitoringConfig).prometheus_config
+  return (config.path or '/monitoring/prometheus/metrics') if config.enable else None
 
 
 def _options(config):
   file = _SESSION_CONFIG_FILE.value
   return options.Options(
-    # The flags win over the file, as they do there.
-    session_config=(_read(file) if file else '') + f'\nintra_op_parallelism_threads: {_INTRA_OP.value}'
-    f'\ninter_op_parallelism_threads: {_INTER_OP.value}\n',
+    session_config=_read(file) if file else '',
+    session_config_file=file,
+    intra_op_threads=_INTRA_OP.value,
+    inter_op_threads=_INTER_OP.value,
     timeout_secs=_REST_API_TIMEOUT_IN_MS.value / 1000,
     max_rows=_max_rows(),
     batching=_ENABLE_BATCHING.value,
@@ -138,76 +175,35 @@ def _options(config):
   )
 
 
-class _ImpatientProtocol(h11_impl.H11Protocol):
-  """Closes a connection on which a request's head does not come in time; uvicorn waits for ever."""
-
-  _timer = None
-
-  def connection_made(self, transport):
-    super().connection_made(transport)
-    self._watch()
-
-  def data_received(self, data):
-    super().data_received(data)
-    self._watch()
-
-  def connection_lost(self, exc):
-    self._stop_watch()
-    super().connection_lost(exc)
-
-  def _watch(self):
-    if self.conn.their_state is not h11.IDLE:
-      self._stop_watch()
-    elif not self._timer:
-      self._timer = self.loop.call_later(_CLIENT_TIMEOUT_SECS.value, self.transport.close)
-
-  def _stop_watch(self):
-    if self._timer:
-      self._timer.cancel()
-      self._timer = None
+def _check_words(words):
+  """Warns of flags that only the real server has; refuses all else that is left of the command line."""
+  for word in words:
+    name = word.removeprefix('--').partition('=')[0]
+    if not word.startswith('--') or name not in _REAL_ONLY:
+      raise app.UsageError(f'{word}: expected a flag of TensorFlow Serving or of this server, as --name=value')
+    logging.warning('--%s is accepted and ignored: only TensorFlow Serving itself has it', name)
 
 
-class _RestServer(uvicorn.Server):
-  """Leaves the signals to _serve, which has the gRPC server to stop too."""
-
-  def capture_signals(self):
-    return contextlib.nullcontext()
-
-
-def _rest_server(models):
-  application = rest_api.make_app(models, _MAX_BODY_BYTES.value, _CLIENT_TIMEOUT_SECS.value, _metrics_path())
-  return _RestServer(
-    uvicorn.Config(
-      application,
-      _HOST.value,
-      _REST_API_PORT.value,
-      http=_ImpatientProtocol,
-      ws='none',
-      lifespan='off',
-      log_config=None,
-      access_log=False,
-      server_header=False,
-      timeout_graceful_shutdown=1,
-    )
-  )
-
-
-async def _serve(models):
+async def _serve(models, rest_socket, metrics_path):
   addresses = [f'{_HOST.value}:{_PORT.value}'] if _PORT.value else []
   if _GRPC_SOCKET_PATH.value:
     addresses.append(f'unix:{os.path.abspath(_GRPC_SOCKET_PATH.value)}')
   stop = asyncio.Event()
   for number in (signal.SIGINT, signal.SIGTERM):
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
-  grpc_server = grpc_api.make_server(models, addresses, _MAX_BODY_BYTES.value)
+  grpc_server = await grpc_api.make_server(models, addresses, _MAX_BODY_BYTES.value, _HEALTH.value)
   await grpc_server.start()
   logging.info('Local test server: gRPC at %s', ' and '.join(addresses) or 'no port')
-  if _REST_API_PORT.value:
-    rest_server = _rest_server(models)
-    serving = asyncio.create_task(rest_server.serve())
+  if rest_socket:
+    application = rest_api.make_app(
+      models, _MAX_BODY_BYTES.value, _CLIENT_TIMEOUT_SECS.value, metrics_path, cors=_CORS.value
+    )
+    server = rest_server.make(application, _CLIENT_TIMEOUT_SECS.value)
+    serving = asyncio.create_task(server.serve(sockets=[rest_socket]))
+    serving.add_done_callback(lambda _: stop.set())  # Else a failed start would wait for a signal.
     logging.info('REST, and a page to try at http://%s:%d/', _HOST.value, _REST_API_PORT.value)
     await stop.wait()
-    rest_server.should_exit = True
+    server.should_exit = True
     await serving
   else:
     await stop.wait()
@@ -215,15 +211,23 @@ async def _serve(models):
 
 
 def main(words: list[str]) -> None:
-  if words:
-    raise app.UsageError(f'expected flags only, got {words}')
+  _check_words(words)
   config = _model_config()
-  models = model_process.ModelProcess(_options(config), config.SerializeToString(), _MAX_CONCURRENT.value)
+  server_options, metrics_path = _options(config), _metrics_path()
+  # Before the models load: a port that is taken is no news to wait for.
+  if _PORT.value:
+    rest_server.bind(_HOST.value, _PORT.value, 'port').close()
+  rest_socket = None
+  if _REST_API_PORT.value:
+    if _REST_API_PORT.value == _PORT.value:
+      raise app.UsageError('--rest_api_port must be another one than --port')
+    rest_socket = rest_server.bind(_HOST.value, _REST_API_PORT.value, 'rest_api_port')
+  models = model_process.ModelProcess(server_options, config.SerializeToString(), _MAX_CONCURRENT.value)
   try:
-    asyncio.run(_serve(models))
+    asyncio.run(_serve(models, rest_socket, metrics_path))
   finally:
     models.close()
 
 
 if __name__ == '__main__':
-  binary.run(main)
+  binary.run(main, known_only=True)

@@ -8,6 +8,8 @@ import json
 import time
 
 from google.protobuf import json_format
+from google.protobuf import message as protobuf_message
+import grpc
 from tensorflow_serving.apis import classification_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import get_model_status_pb2
@@ -17,10 +19,12 @@ from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import regression_pb2
 
+from serving.local_server import descriptors
 from serving.local_server import example_inference
 from serving.local_server import inference
 from serving.local_server import json_tensor
 from serving.local_server import metrics as metrics_lib
+from serving.local_server import options as options_lib
 from serving.local_server import status
 from serving.local_server import versions
 
@@ -39,6 +43,7 @@ _RUNS = {
   'MultiInference': example_inference.multi_inference,
   'GetModelMetadata': inference.metadata,
 }
+_COUNTED = ('Predict', 'Classify', 'Regress')
 _EXAMPLE_ANSWERS = {'Classify': json_tensor.classify_answer, 'Regress': json_tensor.regress_answer}
 
 
@@ -47,22 +52,27 @@ class Calls:
 
   Args:
     manager: the loaded versions.
+    options: what a request may ask for.
   """
 
-  def __init__(self, manager: versions.Manager):
+  def __init__(self, manager: versions.Manager, options: options_lib.Options):
     self._manager = manager
+    self._options = options
     self._metrics = metrics_lib.Metrics()
 
   def grpc(self, api: str, content: bytes) -> bytes:
     """A gRPC call: its name ('Predict') and its serialised request → its serialised response."""
-    request = _REQUESTS[api].FromString(content)
-    with self._counted(_spec(request).name, api, 'GRPC'):
+    request = _parse(_REQUESTS[api], content)
+    # Of gRPC, prediction_service_impl.cc counts these three alone.
+    counted = self._counted(_spec(request).name, api, 'GRPC') if api in _COUNTED else contextlib.nullcontext()
+    with counted:
       return self._answer(api, request).SerializeToString()
 
   def rest(self, api: str, serialized_spec: bytes, body: bytes) -> bytes:
     """A REST call: its name as in gRPC, a serialised ModelSpec and the body → the answer's body."""
     spec = model_pb2.ModelSpec.FromString(serialized_spec)
-    with self._counted(spec.name, api, 'REST'):
+    # http_server.cc: the method of the path, which calls by GET do not have.
+    with self._counted(spec.name, api.lower() if api in _COUNTED else '', 'REST'):
       if api == 'GetModelStatus':
         return json.dumps(_to_json(self._manager.status(spec))).encode()
       if api == 'GetModelMetadata':
@@ -75,9 +85,13 @@ class Calls:
 
   def reload(self, content: bytes) -> bytes:
     """A serialised ReloadConfigRequest → the ModelServerConfig that is now in force."""
-    config = model_management_pb2.ReloadConfigRequest.FromString(content).config
+    config = _parse(model_management_pb2.ReloadConfigRequest, content).config
     self._manager.reload(config)
     return config.SerializeToString()
+
+  def descriptors(self) -> bytes:
+    """A serialised FileDescriptorSet of both services."""
+    return descriptors.collect().SerializeToString()
 
   def metrics(self) -> bytes:
     """The Prometheus page."""
@@ -129,14 +143,24 @@ class Calls:
     infos = servable.signatures[name].inputs
     if not infos:
       raise status.invalid_argument(f'Failed to get input map for signature: {name}')
-    inputs, rows = json_tensor.inputs(document, infos)
+    inputs, rows = json_tensor.inputs(document, infos, self._options.check_rows)
     return json_tensor.predict_answer(inference.run(servable, name, inputs), rows)
 
   def _infer(self, api, spec, document):
     request = _REQUESTS[api](model_spec=spec)
     request.model_spec.signature_name = document.get('signature_name', '')
-    json_tensor.fill_examples(document, request)
+    json_tensor.fill_examples(document, request, self._options.check_rows)
     return _EXAMPLE_ANSWERS[api](self._answer(api, request))
+
+
+def _parse(message, content):
+  """As the server's gRPC library answers bytes that are no such message (proto_utils.h, GenericDeserialize)."""
+  try:
+    return message.FromString(content)
+  except protobuf_message.DecodeError:
+    raise status.StatusError(
+      grpc.StatusCode.INTERNAL, f'The bytes are no serialised {message.DESCRIPTOR.name}'
+    ) from None
 
 
 def _spec(request):

@@ -1,7 +1,7 @@
 """Classify, Regress and MultiInference: calls whose input is a list of tf.train.Example.
 
 The order of checks, the codes and the texts are those of the server at release 2.20 (classifier.cc,
-regressor.cc, multi_inference.cc).
+regressor.cc, multi_inference.cc). It does not look at a signature's method name, unless a flag asks it to.
 """
 
 import grpc
@@ -16,16 +16,15 @@ from serving.local_server import status
 
 _CLASSIFY = 'tensorflow/serving/classify'
 _REGRESS = 'tensorflow/serving/regress'
+_INPUTS = 'inputs'
 
 
 def classify(
   servable: servable_lib.Servable, request: classification_pb2.ClassificationRequest
 ) -> classification_pb2.ClassificationResponse:
   """PredictionService.Classify; raises StatusError."""
-  name, signature = _signature(servable, request.model_spec, _CLASSIFY, 'classification')
   response = classification_pb2.ClassificationResponse()
-  inference.fill_spec(response.model_spec, servable, name)
-  _classify(servable, signature, request.input, response.result)
+  _infer(servable, request, _check_classification, response)
   return response
 
 
@@ -33,67 +32,97 @@ def regress(
   servable: servable_lib.Servable, request: regression_pb2.RegressionRequest
 ) -> regression_pb2.RegressionResponse:
   """PredictionService.Regress; raises StatusError."""
-  name, signature = _signature(servable, request.model_spec, _REGRESS, 'regression')
   response = regression_pb2.RegressionResponse()
-  inference.fill_spec(response.model_spec, servable, name)
-  _regress(servable, signature, request.input, response.result)
+  _infer(servable, request, _check_regression, response)
   return response
 
 
 def multi_inference(
   servable: servable_lib.Servable, request: inference_pb2.MultiInferenceRequest
 ) -> inference_pb2.MultiInferenceResponse:
-  """PredictionService.MultiInference; raises StatusError.
-
-  As in the server, all tasks must read one and the same input tensor. tf.saved_model.save gives
-  each signature a placeholder of its own, so a classify and a regress task together are refused.
-  """
-  tasks = [(task, *_task_signature(servable, task)) for task in request.tasks]
-  names = [name for _, name, _ in tasks]
-  if len(set(names)) < len(names):
-    raise status.invalid_argument(f'Duplicate evaluation of signature: {max(names, key=names.count)}')
-  if len({signature.inputs['inputs'].name for _, _, signature in tasks}) > 1:
-    raise status.invalid_argument('Input tensor must be the same for all Signatures.')
+  """PredictionService.MultiInference: all tasks in one run, on the same Examples; raises StatusError."""
+  names, signatures = [], []
+  for task in request.tasks:
+    names.append(_task_signature_name(servable, task, names))
+    signatures.append(servable.signatures[names[-1]])
+    if task.method_name not in _CHECKS:
+      raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED, f'Unsupported signature method_name: {task.method_name}')
+    _CHECKS[task.method_name](signatures[-1])
+  values = _run(servable, signatures, request.input)
   response = inference_pb2.MultiInferenceResponse()
-  for task, name, signature in tasks:
+  for task, name, signature in zip(request.tasks, names, signatures):
     result = response.results.add()
     inference.fill_spec(result.model_spec, servable, name)
     if task.method_name == _CLASSIFY:
-      run, part = _classify, result.classification_result
+      _fill_classification(signature, values, result.classification_result)
     else:
-      run, part = _regress, result.regression_result
-    run(servable, signature, request.input, part)
+      _fill_regression(signature, values, result.regression_result)
   return response
 
 
-def _signature(servable, spec, method, kind):
-  name = spec.signature_name or inference.DEFAULT_SIGNATURE
+def _infer(servable, request, check, response):
+  name = request.model_spec.signature_name or inference.DEFAULT_SIGNATURE
   if name not in servable.signatures:
     raise status.invalid_argument(f'No signature was found with the name: {name}')
   signature = servable.signatures[name]
-  if signature.method_name != method:
-    raise status.invalid_argument(f'Expected {kind} signature method_name to be {method}. Was: {signature.method_name}')
-  if list(signature.inputs) != ['inputs']:
-    raise status.invalid_argument('Expected one input Tensor.')
-  return name, signature
+  check(signature)
+  values = _run(servable, [signature], request.input)
+  inference.fill_spec(response.model_spec, servable, name)
+  fill = _fill_classification if check is _check_classification else _fill_regression
+  fill(signature, values, response.result)
 
 
-def _task_signature(servable, task):
+def _task_signature_name(servable, task, before):
   if not task.model_spec.name:
     raise status.invalid_argument('Found ModelSpec with an empty model name.')
   if task.model_spec.name != servable.name:
     raise status.invalid_argument('All ModelSpecs in a MultiInferenceRequest must access the same model name.')
   name = task.model_spec.signature_name or inference.DEFAULT_SIGNATURE
+  if name in before:
+    raise status.invalid_argument(f'Duplicate evaluation of signature: {name}')
   if name not in servable.signatures:
     raise status.invalid_argument(f'Requested signature not found in model graph: {name}')
-  if task.method_name not in (_CLASSIFY, _REGRESS):
-    raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED, f'Unsupported signature method_name: {task.method_name}')
-  kind = 'classification' if task.method_name == _CLASSIFY else 'regression'
-  return _signature(servable, task.model_spec, task.method_name, kind)
+  return name
 
 
-def _run(servable, signature, examples, aliases):
-  """Feeds serialised Examples, behind the context if there is one: their bytes merge on parsing."""
+def _check_classification(signature):
+  """PreProcessClassification in classifier.cc."""
+  if len(signature.inputs) != 1:
+    raise status.invalid_argument('Expected one input Tensor.')
+  if len(signature.outputs) not in (1, 2):
+    raise status.invalid_argument(f'Expected one or two output Tensors, found {len(signature.outputs)}')
+  if _INPUTS not in signature.inputs:
+    raise _failed_precondition('No classification inputs found in SignatureDef: ')
+  if not {'classes', 'scores'} & set(signature.outputs):
+    raise _failed_precondition(
+      'Expected classification signature outputs to contain at least one of "classes" or "scores". Signature was: '
+    )
+
+
+def _check_regression(signature):
+  """PreProcessRegression in regressor.cc."""
+  if len(signature.inputs) != 1:
+    raise status.invalid_argument('Expected one input Tensor.')
+  if len(signature.outputs) != 1:
+    raise status.invalid_argument('Expected one output Tensor.')
+  if _INPUTS not in signature.inputs:
+    raise _failed_precondition('No regression inputs found in SignatureDef: ')
+  if 'outputs' not in signature.outputs:
+    raise _failed_precondition('No regression outputs found in SignatureDef: ')
+
+
+_CHECKS = {_CLASSIFY: _check_classification, _REGRESS: _check_regression}
+
+
+def _failed_precondition(message):
+  return status.StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+
+def _run(servable, signatures, examples):
+  """Feeds serialised Examples to every signature in one run; tensor name → value, batch sizes checked.
+
+  A context goes before each Example: their bytes merge on parsing.
+  """
   if examples.HasField('example_list_with_context'):
     context = examples.example_list_with_context.context.SerializeToString()
     rows = [context + example.SerializeToString() for example in examples.example_list_with_context.examples]
@@ -101,37 +130,31 @@ def _run(servable, signature, examples, aliases):
     rows = [example.SerializeToString() for example in examples.example_list.examples]
   if not rows:
     raise status.invalid_argument('Input is empty.')
-  inference.check_rows(servable, len(rows))
-  feeds = {signature.inputs['inputs'].name: np.array(rows, dtype=object)}
-  values = servable.run(feeds, tuple(signature.outputs[alias].name for alias in aliases))
-  for alias, value in zip(aliases, values):
-    if len(value) != len(rows):
-      raise status.invalid_argument(f'Expected {alias} output batch size of {len(rows)}. Got: {len(value)}')
+  servable.options.check_rows(len(rows))
+  feeds = dict.fromkeys((signature.inputs[_INPUTS].name for signature in signatures), np.array(rows, dtype=object))
+  fetches = sorted({info.name for signature in signatures for info in signature.outputs.values()})
+  values = dict(zip(fetches, servable.run(feeds, tuple(fetches))))
+  for value in values.values():
+    if value.shape[:1] != (len(rows),):
+      raise status.invalid_argument(f'Expected output batch size of {len(rows)}. Got: {value.shape}')
   return values
 
 
-def _classify(servable, signature, examples, result):
+def _fill_classification(signature, values, result):
   aliases = [alias for alias in ('classes', 'scores') if alias in signature.outputs]
-  if not aliases:
-    raise status.StatusError(
-      grpc.StatusCode.FAILED_PRECONDITION,
-      'Expected classification signature outputs to contain at least one of "classes" or "scores".',
-    )
-  values = _run(servable, signature, examples, aliases)
-  for value in values:
+  outputs = [values[signature.outputs[alias].name] for alias in aliases]
+  for value in outputs:
     if value.ndim != 2:
       raise status.invalid_argument(f'Expected Tensor shape: [batch_size num_classes] but got {list(value.shape)}')
-  for row in zip(*values):
+  for row in zip(*outputs):
     classes = result.classifications.add().classes
     for cells in zip(*row):
       cell = dict(zip(aliases, cells))
       classes.add(label=cell.get('classes', b'').decode('utf-8', 'replace'), score=cell.get('scores', 0))
 
 
-def _regress(servable, signature, examples, result):
-  if 'outputs' not in signature.outputs:
-    raise status.StatusError(grpc.StatusCode.FAILED_PRECONDITION, 'No regression outputs found in SignatureDef.')
-  (value,) = _run(servable, signature, examples, ['outputs'])
+def _fill_regression(signature, values, result):
+  value = values[signature.outputs['outputs'].name]
   if value.size != len(value):
     raise status.invalid_argument(
       f'Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {list(value.shape)}'

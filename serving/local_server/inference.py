@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.apis import predict_pb2
@@ -33,6 +34,8 @@ _VALUE_FIELDS = {
 def predict(servable: servable_lib.Servable, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
   """PredictionService.Predict; raises StatusError."""
   name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+  for proto in request.inputs.values():  # Before any of them is converted, which takes long.
+    servable.options.check_rows(proto.tensor_shape.dim[0].size if proto.tensor_shape.dim else 1)
   inputs = {alias: _to_array(alias, proto) for alias, proto in request.inputs.items()}
   outputs = run(servable, name, inputs, request.output_filter)
   response = predict_pb2.PredictResponse()
@@ -82,13 +85,6 @@ def fill_spec(spec: model_pb2.ModelSpec, servable: servable_lib.Servable, signat
   spec.signature_name = signature_name
 
 
-def check_rows(servable: servable_lib.Servable, rows: int) -> None:
-  """Raises StatusError for more rows than a request may have."""
-  max_rows = servable.options.max_rows
-  if rows > max_rows:
-    raise status.invalid_argument(f'Task size {rows} is larger than maximum input batch size {max_rows}')
-
-
 def _check_input_names(signature, inputs):
   sent, needed = set(inputs), set(signature.inputs)
   if len(sent) != len(needed):
@@ -115,8 +111,10 @@ def _to_array(alias, proto):
   if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or math.prod(sizes) > _MAX_ELEMENTS:
     raise status.invalid_argument(f'tensor parsing error: {alias}')
   try:
+    if proto.dtype == types_pb2.DT_STRING and proto.tensor_content:  # As C++ clients send them.
+      return np.asarray(tf.io.parse_tensor(proto.SerializeToString(), tf.string).numpy(), dtype=object)
     return tf.make_ndarray(proto)
-  except (TypeError, ValueError, IndexError, KeyError):
+  except (TypeError, ValueError, IndexError, KeyError, tf.errors.OpError):
     raise status.invalid_argument(f'tensor parsing error: {alias}') from None
 
 
@@ -127,7 +125,7 @@ def _check_inputs(servable, signature, feeds):
     raise status.invalid_argument('Batching Run() input tensors must have at least one dimension')
   if servable.options.batching and len(sizes) > 1:
     raise status.invalid_argument('Batching Run() input tensors must have equal 0th-dimension size')
-  check_rows(servable, max(sizes, default=1))
+  servable.options.check_rows(max(sizes, default=1))
   for index, (name, array) in enumerate(feeds.items()):
     dtype = _dtype(array)
     if dtype != types[name]:

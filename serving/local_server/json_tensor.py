@@ -6,6 +6,7 @@ UTF-8 reaches the model, as it does in the server, instead of being refused or m
 
 import base64
 import binascii
+from collections.abc import Callable
 from collections.abc import Mapping
 import json
 from typing import Any
@@ -26,13 +27,17 @@ _TYPES: dict[tf.DType, type | tuple[type, ...]] = {
   tf.string: str,
 }
 
+_MAX_SHOWN_CHARS = 512
+_SPACE = ' \t\r\n'
+
 
 def parse(body: bytes) -> dict[str, Any]:
   """The request's JSON object; raises StatusError."""
   if not body:
     raise status.invalid_argument('JSON Parse error: The document is empty')
   try:
-    document = json.loads(body.decode('utf-8-sig', 'surrogateescape'))
+    # The parser stops after the first value: what follows it is nobody's.
+    document, _ = json.JSONDecoder().raw_decode(body.decode('utf-8-sig', 'surrogateescape').lstrip(_SPACE))
   except (ValueError, RecursionError) as error:
     raise status.invalid_argument(f'JSON Parse error: {error}') from None
   if not isinstance(document, dict):
@@ -44,12 +49,15 @@ def parse(body: bytes) -> dict[str, Any]:
   return document
 
 
-def inputs(document: dict[str, Any], infos: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], bool]:
+def inputs(
+  document: dict[str, Any], infos: Mapping[str, Any], check_rows: Callable[[int], None]
+) -> tuple[dict[str, np.ndarray], bool]:
   """A predict call's inputs, from `instances` (rows) or `inputs` (columns).
 
   Args:
     document: the request's JSON object.
     infos: input name → TensorInfo of the signature.
+    check_rows: raises StatusError for too many rows; called before they are converted.
 
   Returns:
     Input name → value; whether rows came, and so are to be answered.
@@ -66,16 +74,18 @@ def inputs(document: dict[str, Any], infos: Mapping[str, Any]) -> tuple[dict[str
       raise _format_error(document, "Excepting 'instances' to be an list/array")
     if not instances:
       raise _format_error(document, "No values in 'instances' array")
+    check_rows(len(instances))
     columns = _rows_to_columns(instances, infos)
   elif 'inputs' in document:
     columns = _named_columns(document['inputs'], infos)
+    check_rows(max((len(values) for values in columns.values() if isinstance(values, list)), default=1))
   else:
     raise status.invalid_argument("Missing 'inputs' or 'instances' key")
   return {name: _to_array(values, infos[name].dtype) for name, values in columns.items()}, rows
 
 
-def fill_examples(document: dict[str, Any], request: Any) -> None:
-  """Fills a ClassificationRequest or RegressionRequest from `examples` and `context`."""
+def fill_examples(document: dict[str, Any], request: Any, check_rows: Callable[[int], None]) -> None:
+  """Fills a ClassificationRequest or RegressionRequest from `examples` and `context`; else as `inputs`."""
   examples = document.get('examples')
   if 'examples' not in document:
     raise _format_error(document, "When method is classify, key 'examples' is expected and was not found")
@@ -83,6 +93,7 @@ def fill_examples(document: dict[str, Any], request: Any) -> None:
     raise _format_error(document, "Expecting 'examples' value to be an list/array")
   if not examples:
     raise _format_error(document, "'examples' value is an empty array")
+  check_rows(len(examples))
   target = request.input.example_list
   if 'context' in document:
     target = request.input.example_list_with_context
@@ -256,7 +267,7 @@ def _format_error(document, problem):
 
 
 def _show(value):
-  return json.dumps(value)[: status.MAX_MESSAGE_CHARS // 2]
+  return json.dumps(value)[:_MAX_SHOWN_CHARS]
 
 
 def _type_name(value):

@@ -17,6 +17,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving.local_server import calls as calls_lib
 from serving.local_server import options as options_lib
+from serving.local_server import servable
 from serving.local_server import status
 from serving.local_server import versions
 
@@ -70,12 +71,16 @@ def main(connection, options: options_lib.Options, config: bytes, restarted: boo
   tf.get_logger().setLevel('ERROR')  # It advises against sessions.
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
   manager = versions.Manager(options)
-  worker = Worker(connection, calls_lib.Calls(manager))
+  worker = Worker(connection, calls_lib.Calls(manager, options))
   try:
+    servable.session_config(options)
     manager.reload(model_server_config_pb2.ModelServerConfig.FromString(config), restarted=restarted)
     worker.send(None, 0, b'')
   except status.StatusError as error:
     worker.send(None, error.code.value[0], error.message)
+  except ValueError as error:
+    worker.send(None, grpc.StatusCode.INVALID_ARGUMENT.value[0], str(error))
+    return
   threading.Thread(target=_poll, args=(manager, options.poll_secs), daemon=True).start()
   runs, reloads = futures.ThreadPoolExecutor(_NUM_THREADS), futures.ThreadPoolExecutor(1)
   while True:

@@ -2,13 +2,18 @@
 
 import dataclasses
 
+from serving.local_server import status
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
   """The settings of the model process.
 
   Attributes:
-    session_config: a ConfigProto in text form, of which the last value of a field counts.
+    session_config: a ConfigProto in text form.
+    session_config_file: the file that it was read from, for errors.
+    intra_op_threads: threads within an op; wins over `session_config`, as the server's flag does.
+    inter_op_threads: threads across ops, likewise.
     timeout_secs: the longest that one call into a graph may take.
     max_rows: rows (dimension 0 of the inputs, or Examples) that one request may have.
     batching: whether inputs must be as `--enable_batching` needs them: a common dimension 0.
@@ -20,6 +25,9 @@ class Options:
   """
 
   session_config: str = ''
+  session_config_file: str = ''
+  intra_op_threads: int = 0
+  inter_op_threads: int = 0
   timeout_secs: float = 30
   max_rows: int = 10000
   batching: bool = False
@@ -28,3 +36,8 @@ class Options:
   allow_labels_for_unavailable: bool = False
   start_paths: tuple[str, ...] = ()
   reload_root: str = ''
+
+  def check_rows(self, rows: int) -> None:
+    """Raises StatusError for more rows than a request may have."""
+    if rows > self.max_rows:
+      raise status.invalid_argument(f'Task size {rows} is larger than maximum input batch size {self.max_rows}')

@@ -2,15 +2,23 @@
 
 from typing import Any
 
-from google.protobuf import text_format
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 import tensorflow_text  # noqa: F401  # registers the ops that stock servers link
 
+from serving import server_config
 from serving.local_server import options as options_lib
 from serving.local_server import status
+
+
+def session_config(options: options_lib.Options) -> config_pb2.ConfigProto:
+  """The sessions' configuration; raises ValueError where it is none."""
+  config = server_config.parse(options.session_config, options.session_config_file, config_pb2.ConfigProto)
+  config.intra_op_parallelism_threads = options.intra_op_threads
+  config.inter_op_parallelism_threads = options.inter_op_threads
+  return config
 
 
 class Servable:
@@ -28,9 +36,7 @@ class Servable:
     self.version = version
     self.options = options
     graph = tf.Graph()
-    # Merge, not Parse: of a field that is given twice, by the file and by a flag, the last counts.
-    config = text_format.Merge(options.session_config, config_pb2.ConfigProto())
-    self._session = tf.compat.v1.Session(graph=graph, config=config)
+    self._session = tf.compat.v1.Session(graph=graph, config=session_config(options))
     with graph.as_default():
       loaded = tf.compat.v1.saved_model.loader.load(self._session, ['serve'], path)
     self.signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=loaded.signature_def).signature_def

@@ -2,7 +2,7 @@
 
 import grpc
 
-MAX_MESSAGE_CHARS = 1024
+_MAX_GRPC_CHARS = 1024  # grpc_status_util.cc, ToGRPCStatus.
 
 _HTTP_STATUS = {
   'INVALID_ARGUMENT': 400,
@@ -23,12 +23,12 @@ _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class StatusError(Exception):
-  """A request's failure: `code` is a grpc.StatusCode, `message` is at most 1,024 characters."""
+  """A request's failure: `code` is a grpc.StatusCode."""
 
   def __init__(self, code: grpc.StatusCode, message: str):
     super().__init__(message)
     self.code = code
-    self.message = message[:MAX_MESSAGE_CHARS]
+    self.message = message
 
   @property
   def http_status(self) -> int:
@@ -51,3 +51,8 @@ def from_exception(error: Exception) -> StatusError:
 
 def invalid_argument(message: str) -> StatusError:
   return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def cut(message: str) -> str:
+  """The message as gRPC carries it; REST carries it whole."""
+  return message if len(message) <= _MAX_GRPC_CHARS else message[:_MAX_GRPC_CHARS] + '...TRUNCATED'

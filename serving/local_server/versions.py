@@ -21,6 +21,7 @@ from serving.local_server import servable as servable_lib
 from serving.local_server import status
 from serving.local_server import warmup
 
+_REPEAT_SECS = 60
 _State = get_model_status_pb2.ModelVersionStatus.State
 
 
@@ -65,7 +66,8 @@ class Manager:
   def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
     """ModelService.GetModelStatus; raises StatusError."""
     states = self._statuses.get(spec.name, {})
-    version = self._requested_version(spec)
+    # get_model_status_impl.cc looks at no label.
+    version = spec.version.value if spec.HasField('version') else None
     if not states:
       raise status.StatusError(grpc.StatusCode.NOT_FOUND, f'Could not find any versions of model {spec.name}')
     if version is not None and version not in states:
@@ -97,9 +99,7 @@ class Manager:
       self._update()
       for name, model in configs.items():
         if not self._statuses.get(name):
-          logging.warning(
-            '%s: no version yet; waiting for a numbered folder, as %s', name, os.path.join(model.base_path, '1')
-          )
+          logging.warning('%s: no version yet; %s', name, _hint(model.base_path))
       failed = [name for name in new if self._statuses.get(name) and not self._serving.get(name)]
     if failed:
       raise status.StatusError(
@@ -163,6 +163,12 @@ class Manager:
     for name in set(self._serving) - set(self._configs):
       self._retire(name, set(self._serving[name]))
     for name, config in self._configs.items():
+      if not tf.io.gfile.isdir(config.base_path):
+        # file_system_storage_path_source.cc, PollFileSystemAndInvokeCallback: the poll fails, what is loaded stays.
+        logging.log_every_n_seconds(
+          logging.ERROR, '%s: could not find base path %s', _REPEAT_SECS, name, config.base_path
+        )
+        continue
       found = _found_versions(config.base_path)
       aspired = _aspired_versions(found, config.model_version_policy)
       # A broken version is tried again only after it was taken away: it may come back mended.
@@ -216,10 +222,15 @@ class Manager:
     self._statuses = {**self._statuses, name: states}
 
 
+def _hint(base_path):
+  """What would give a model its first version."""
+  if tf.io.gfile.exists(os.path.join(base_path, 'saved_model.pb')):
+    return f'{base_path} is itself a version; the base path is its folder: {os.path.dirname(base_path.rstrip("/"))}'
+  return f'waiting for a numbered folder, as {os.path.join(base_path, "1")}'
+
+
 def _found_versions(base_path):
   """Version → the name of its folder."""
-  if not tf.io.gfile.isdir(base_path):
-    return {}
   names = [name.rstrip('/') for name in tf.io.gfile.listdir(base_path)]
   return {int(name): name for name in names if name.isascii() and name.isdigit()}
 

@@ -7,12 +7,13 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.local_server import json_tensor
+from serving.local_server import options
 from serving.local_server import status
 
 
 def _fill(values, dtype, key='inputs'):
   info = meta_graph_pb2.TensorInfo(dtype=dtype.as_datatype_enum)
-  return json_tensor.inputs({key: values}, {'x': info})[0]['x']
+  return json_tensor.inputs({key: values}, {'x': info}, options.Options().check_rows)[0]['x']
 
 
 def _answer(rows=False, **outputs):
