@@ -1,19 +1,49 @@
 """Tiny SavedModels with the exported signatures, for the serving tests.
 
-Easy to check by hand: `logit = (bytes(title) - bytes(query)) / 8 + version` for pairs and
+    python -m tests.served_models FOLDER --base_path=/models
+
+writes those of serving/conformance_test, with the server's configuration. The others are
+easy to check by hand: `logit = (bytes(title) - bytes(query)) / 8 + version` for pairs and
 `logit = bytes(text) / 8 + version` for texts; `probability` is its sigmoid.
 """
 
+import dataclasses
 import math
 import os
-import sys
+from typing import Any
 
+from absl import app
+from absl import flags
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from b2d import config
+from b2d.models import student as student_lib
+from export import modules
+from export import signatures
+
+_BASE_PATH = flags.DEFINE_string('base_path', '/models', 'Where the server will find the folder of the models.')
+
 WARMUP = os.path.join('assets.extra', 'tf_serving_warmup_requests')
+_TWO_VERSIONS = "model_version_policy { all {} } version_labels { key: 'stable' value: 1 }"
 _METHODS = {'classify': 'tensorflow/serving/classify', 'regress': 'tensorflow/serving/regress'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+  """A student as exported, its weights untrained: its fields, number of classes and what config.Student differs in."""
+
+  fields: tuple[str, ...]
+  num_classes: int
+  settings: dict[str, Any]
+
+
+STUDENTS = {
+  'student_pair': Student(('query', 'title'), 2, {}),
+  'student_text': Student(('text',), 2, {'convolution_filters': 4}),
+  'student_classes': Student(('text',), 5, {}),
+}
 
 
 def pair_logit(query: str, title: str, version: int = 1) -> float:
@@ -99,11 +129,40 @@ def _signatures(columns, version, rank):
   }
 
 
-def main(argv):
-  """python -m tests.served_models FOLDER: the models that serving_conformance_test expects."""
+def _save_student(base_path, student):
+  """Version 1 of an exported student, its weights as initialised."""
+  settings = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,), **student.settings)
+  module = modules.StudentModule(student_lib.StudentModel(settings, student.fields, student.num_classes), 'float32')
+  tf.saved_model.save(module, os.path.join(base_path, '1'), signatures=signatures.make(module, None))
+
+
+def write(folder: str, base_path: str) -> None:
+  """Writes what serving/conformance_test expects.
+
+  Args:
+    folder: gets the models, models.config and monitoring.config.
+    base_path: where the server will find the folder.
+  """
   for version in (1, 2):
-    save(os.path.join(argv[1], 'pair'), version)
+    save(os.path.join(folder, 'pair'), version)
+  for name, student in STUDENTS.items():
+    _save_student(os.path.join(folder, name), student)
+  models = '\n'.join(
+    f'config {{ name: "{name}" base_path: "{base_path}/{name}" model_platform: "tensorflow" {more} }}'
+    for name, more in [('pair', _TWO_VERSIONS), *((name, '') for name in STUDENTS)]
+  )
+  files = {
+    'models.config': f'model_config_list {{ {models} }}',
+    'monitoring.config': 'prometheus_config { enable: true }',
+  }
+  for name, content in files.items():
+    with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:
+      file.write(content)
+
+
+def main(words):
+  write(words[1], _BASE_PATH.value)
 
 
 if __name__ == '__main__':
-  main(sys.argv)
+  app.run(main)
