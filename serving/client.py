@@ -18,11 +18,15 @@ MODEL_NAME = 'student'  # As `export` names it.
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-  """A text and its score; `logit` is unscaled, `probability` in [0, 1]."""
+  """A text and its score; `logit` is unscaled, `probability` in [0, 1].
+
+  Of more than two classes they are those of the most probable one, `class_index`; of two it is None.
+  """
 
   text: str
   probability: float
   logit: float
+  class_index: int | None = None
 
 
 class RestClient:
@@ -108,7 +112,7 @@ def rank(
   grpc: bool = False,
   timeout_secs: float = 10,
 ) -> list[Scored]:
-  """Scores texts and sorts them, best first.
+  """Scores texts and sorts them, best first; with more than two classes, the surest first.
 
   Titles are sent with their query once, to the signature `rank`. Where that is refused - a teacher has none, and a
   server that merges requests (--enable_batching) cannot run it - they are sent as pairs.
@@ -133,7 +137,7 @@ def rank(
     outputs = client.predict(model_name, {'text': texts})
   else:
     outputs = _score_titles(client, model_name, query, texts)
-  scored = map(Scored, texts, outputs['probability'], outputs['logit'])
+  scored = map(_scored, texts, outputs['probability'], outputs['logit'])
   return sorted(scored, key=lambda item: item.probability, reverse=True)
 
 
@@ -142,3 +146,10 @@ def _score_titles(client, model_name, query, titles):
     return client.predict(model_name, {'query': [query], 'title': titles}, 'rank')
   except ValueError:
     return client.predict(model_name, {'query': [query] * len(titles), 'title': titles})
+
+
+def _scored(text, probability, logit):
+  if not isinstance(probability, list):
+    return Scored(text, probability, logit)
+  best = max(range(len(probability)), key=probability.__getitem__)
+  return Scored(text, probability[best], logit[best], best)

@@ -3,6 +3,7 @@
     python -m serving.query --query='cordless drill' --titles='20V drill' --titles='garden hose'
     python -m serving.query --texts=- < lines.txt
 
+With more than two classes, the number of the most probable one stands between its probability and the text.
 Applications call `client.rank`.
 """
 
@@ -43,7 +44,8 @@ def main(words: list[str]) -> None:
   )
   milliseconds = (time.monotonic() - started) * 1000
   for item in ranked:
-    print(f'{item.probability:.4f}\t{item.text}')
+    middle = '' if item.class_index is None else f'\t{item.class_index}'
+    print(f'{item.probability:.4f}{middle}\t{item.text}')
   print(f'{len(ranked)} scored in {milliseconds:.1f} ms, connecting included', file=sys.stderr)
 
 

@@ -46,6 +46,15 @@ class JsonTensorTest(parameterized.TestCase):
     with self.assertRaises(status.StatusError):
       _fill(values, dtype)
 
+  @parameterized.parameters('instances', 'inputs')
+  def test_too_many_rows_are_refused_before_they_are_converted(self, key):
+    class Untouchable(list):
+      def __getitem__(self, index):
+        raise AssertionError('a row was looked at')
+
+    with self.assertRaisesRegex(status.StatusError, 'Task size 10001 is larger than maximum input batch size 10000'):
+      _fill(Untouchable(['a'] * 10001), tf.string, key)
+
   def test_lone_surrogates_are_refused(self):
     with self.assertRaisesRegex(status.StatusError, 'surrogate'):
       _fill(['\ud800'], tf.string)

@@ -19,6 +19,8 @@ import unittest
 
 from absl.testing import absltest
 import grpc
+from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2_grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2
@@ -29,6 +31,8 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving import client
 from serving.local_server import model_worker
+from serving.local_server import options
+from serving.local_server import servable
 from tests import local_server
 from tests import served_models
 
@@ -58,6 +62,11 @@ def setUpModule():
       '--client_timeout_secs=2',
       '--file_system_poll_wait_seconds=0.2',
       f'--max_concurrent_requests={_MOST_CALLS}',
+      '--enable_grpc_healthcheck_service',
+      '--rest_api_enable_cors_support',
+      # Flags of the real server that this one does not have; and one that a configuration file would win over.
+      '--rest_api_num_threads=4',
+      '--flush_filesystem_caches',
     ],
     os.path.join(folder, 'log'),
   )
@@ -190,6 +199,77 @@ class VersionsTest(LocalServerCase):
       self.reload(base_path=os.path.join(self.folder, '..'))
     self.assertEqual(self.logit('pair'), [_LOGIT + 1])
 
+  def test_a_base_path_that_is_gone_keeps_what_is_loaded(self):
+    base_path = os.path.join(self.folder, 'leaving')
+    served_models.save(base_path)
+    self.reload('leaving')
+    self.addCleanup(self.reload)
+    shutil.rmtree(base_path)
+    _wait(lambda: 'leaving: could not find base path' in _server.log())
+    self.assertEqual(self.logit('leaving'), [_LOGIT + 1])
+    self.assertEqual(self.states('leaving'), {1: ('AVAILABLE', '')})
+
+  def test_a_version_as_base_path_gets_a_hint(self):
+    os.makedirs(os.path.join(self.folder, 'versioned'))
+    shutil.copy(os.path.join(self.folder, 'pair', '1', 'saved_model.pb'), os.path.join(self.folder, 'versioned'))
+    self.reload('versioned')
+    self.addCleanup(self.reload)
+    self.assertIn(f'is itself a version; the base path is its folder: {self.folder}', _server.log())
+
+
+class StartTest(LocalServerCase):
+  """What stops the start, in one line."""
+
+  def start(self, *flags, files=(), **ports):
+    """Starts a second server that cannot serve; returns its error."""
+    for name, content in files:
+      pathlib.Path(self.folder, name).write_text(content)
+    ports = {'port': local_server.free_port(), 'rest_api_port': local_server.free_port(), **ports}
+    command = [f'--{name}={port}' for name, port in ports.items()]
+    command += [flag.replace('FOLDER', self.folder) for flag in ('--model_base_path=FOLDER/pair', *flags)]
+    result = subprocess.run(
+      [sys.executable, '-m', 'serving.server', *command],
+      capture_output=True,
+      text=True,
+      timeout=300,
+      cwd=_ROOT,
+      check=False,
+      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
+    )
+    self.assertEqual(result.returncode, 1, result.stderr)
+    lines = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    self.assertEqual(result.stderr.splitlines()[-1:], lines, result.stderr)
+    self.assertNotIn('Traceback', result.stderr)
+    return lines[0]
+
+  def test_misspelt_fields(self):
+    for flags, name, content, text in (
+      (
+        ['--enable_batching', '--batching_parameters_file'],
+        'batching.config',
+        'max_batch_sise { value: 4 }',
+        'BatchingParameters',
+      ),
+      (['--monitoring_config_file'], 'wrong.config', 'prometheus { enable: true }', 'MonitoringConfig'),
+    ):
+      error = self.start(*flags[:-1], f'{flags[-1]}=FOLDER/{name}', files=[(name, content)])
+      self.assertRegex(error, rf'{name}:1:1 : .* has no field named .*: expected a {text} in text form')
+    settings = options.Options(session_config='intra_op_threads: 1', session_config_file='session.config')
+    with self.assertRaisesRegex(ValueError, 'session.config:1:1 : .*: expected a ConfigProto in text form'):
+      servable.session_config(settings)
+
+  def test_flags(self):
+    self.assertIn('needs --enable_batching', self.start('--batching_parameters_file=x'))
+    self.assertIn('--no_such_flag=1: expected a flag', self.start('--no_such_flag=1'))
+
+  def test_taken_ports(self):
+    self.assertIn(f'127.0.0.1:{_server.rest_port} is not free', self.start(rest_api_port=_server.rest_port))
+    self.assertIn(f'127.0.0.1:{_server.grpc_port} is not free', self.start(port=_server.grpc_port))
+
+  def test_flags_that_only_the_real_server_has(self):
+    for name in ('rest_api_num_threads', 'flush_filesystem_caches'):
+      self.assertIn(f'--{name} is accepted and ignored', _server.log())
+
 
 class CrashTest(LocalServerCase):
   def test_the_model_process_is_started_again_with_the_last_configuration(self):
@@ -230,8 +310,30 @@ class LimitsTest(LocalServerCase):
     for name in ('query', 'title'):
       request.inputs[name].CopyFrom(tf.make_tensor_proto(['a']))
       request.inputs[name].tensor_shape.dim[0].size = 1 << 40
-    with self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, 'tensor parsing error'):
+    with self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, 'larger than maximum input batch size'):
       self.prediction.Predict(request)
+    request.inputs['title'].tensor_shape.dim[0].size = 1
+    request.inputs['query'].tensor_shape.dim[0].size = 1
+    request.inputs['query'].tensor_shape.dim.add(size=1 << 40)
+    with self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, 'tensor parsing error: query'):
+      self.prediction.Predict(request)
+
+  def test_garbage_leaves_no_traceback_in_the_log(self):
+    call = self.channel.unary_unary('/tensorflow.serving.PredictionService/Predict')
+    with self.assert_rpc_error(grpc.StatusCode.INTERNAL, 'no serialised PredictRequest'):
+      call(b'\xff\xff garbage')
+    self.assertNotIn('Traceback', _server.log())
+
+  def test_half_closed_sockets_are_answered(self):
+    body = json.dumps({'inputs': {'query': [_QUERY], 'title': [_TITLE]}})
+    for header in ('', 'Connection: close\r\n'):
+      with socket.create_connection(('127.0.0.1', _server.rest_port), 10) as connection:
+        head = f'POST /v1/models/pair:predict HTTP/1.1\r\nHost: a\r\n{header}Content-Length: {len(body)}\r\n\r\n'
+        connection.sendall((head + body).encode())
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile('rb').read()
+      self.assertStartsWith(answer, b'HTTP/1.1 200')
+      self.assertIn(b'"logit"', answer)
 
   def test_deeply_nested_json(self):
     for depth in (500, 20000):
@@ -333,7 +435,54 @@ class MetricsTest(LocalServerCase):
     self.assertNotIn('made-up', page)
 
 
+class HealthTest(LocalServerCase):
+  def test_health(self):
+    health = health_pb2_grpc.HealthStub(self.channel)
+    for service in ('', 'tensorflow.serving.PredictionService'):
+      answer = health.Check(health_pb2.HealthCheckRequest(service=service))
+      self.assertEqual(answer.status, health_pb2.HealthCheckResponse.SERVING)
+    with self.assert_rpc_error(grpc.StatusCode.NOT_FOUND):
+      health.Check(health_pb2.HealthCheckRequest(service='x'))
+
+  def test_pages_of_other_origins_may_call(self):
+    for method, status in (('OPTIONS', 200), ('GET', 400)):
+      connection = http.client.HTTPConnection(_server.rest, timeout=10)
+      connection.request(method, '/v1/models/pair:predict', headers={'Origin': 'http://a', 'Host': 'b'})
+      response = connection.getresponse()
+      self.assertEqual((response.status, response.getheader('Access-Control-Allow-Origin')), (status, '*'))
+      self.assertEqual(response.getheader('Access-Control-Allow-Methods'), 'POST, GET')
+      connection.close()
+
+
 class ClientTest(LocalServerCase):
+  def test_an_idle_connection_that_the_server_closed_is_opened_again(self):
+    listener = self.enter_context(socket.create_server(('127.0.0.1', 0)))
+    answer = json.dumps({'outputs': {'logit': [1.0]}}).encode()
+
+    def serve():
+      """Two connections, an answer on each, then closed without a word."""
+      for _ in range(2):
+        connection, _ = listener.accept()
+        with connection:
+          connection.recv(1 << 16)
+          connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % len(answer) + answer)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    rest = client.RestClient(f'127.0.0.1:{listener.getsockname()[1]}')
+    for _ in range(2):
+      self.assertEqual(rest.predict('m', {'text': ['a']}), {'logit': [1.0]})
+    thread.join(10)
+    listener.close()
+    with self.assertRaises(OSError):
+      rest.predict('m', {'text': ['a']})
+
+  def test_several_classes(self):
+    outputs = {'probability': [[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]], 'logit': [[0.0, 1.0, 0.5], [0.0, 1.0, 2.0]]}
+    with absltest.mock.patch.object(client.RestClient, 'predict', return_value=outputs):
+      ranked = client.rank(None, ['a', 'b'])
+    self.assertEqual(ranked, [client.Scored('b', 0.7, 2.0, 2), client.Scored('a', 0.5, 1.0, 1)])
+
   def test_rank(self):
     titles = ['', 'a', 'abcdef', 'abc']
     expected = ['abcdef', 'abc', 'a', '']
