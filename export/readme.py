@@ -4,6 +4,7 @@ import json
 import string
 
 from b2d.models import ngrams
+from export import ops
 
 _EXAMPLES = {
   'text': ('a visually stunning film', 'a dull film'),
@@ -84,12 +85,36 @@ $signatures
 Every signature was called for the warm-up at several batch sizes when the version was loaded.
 `<version>/assets.extra/export.json` says where the model comes from: configuration, metrics,
 training data, ops and their lowest release.
+
+## Limits
+
+- With `--enable_batching`, a request of more rows than `max_batch_size` (16,384 in `batching.config`) is refused;
+  a longer one than `max_execution_batch_size` (512) runs in parts. Without it the server limits no rows.
+- The server limits neither the length of a request nor that of a text, and the model cuts no text but a teacher's:
+  memory grows with the tokens of a request, of a student with convolution by about 16 bytes a token and filter.
+  gRPC clients refuse answers over 4 MB unless `grpc.max_receive_message_length` allows more.
+- **REST is not for strangers.** The server's JSON parser recurses: a body of deeply nested brackets overflows its
+  stack and ends the process (CVE-2025-0649; releases up to 2.20.0 have no fix). Put a proxy before it that limits
+  the body to what your requests need (`client_max_body_size` of nginx), better one that parses the JSON itself and
+  refuses nesting; or let strangers call gRPC, which parses no JSON.
+
+## Outside TensorFlow Serving
+
+$outside
+
+What does not work: TensorFlow Lite (`--prefer_tflite_model`), which has no ops for strings like these; XLA; and
+`TFSMLayer` of Keras 3 with a model of two inputs, to which it passes one: call the signature itself.
 """)
+
+_CORE_ALONE = """`tf.saved_model.load('<version>').signatures['serving_default']` needs TensorFlow alone: the graph
+holds no op of TensorFlow Text."""
+_TEXT_OPS = """`import tensorflow_text` before `tf.saved_model.load`: the graph holds the ops $ops of TensorFlow Text,
+which the stock server links, but TensorFlow's own package does not."""
 
 _PAIR_NOTE = """Inputs are columns of equal length: repeat the query for each of its titles."""
 
 
-def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str, kind: str) -> str:
+def text(model_name: str, fields: tuple[str, ...], num_classes: int, needs: ops.Report, kind: str) -> str:
   """The README, Markdown; arguments as of `serving_configs.write`."""
   inputs = {field: list(_EXAMPLES[field]) for field in fields}
   rows = [dict(zip(fields, row)) for row in zip(*inputs.values())]
@@ -98,7 +123,8 @@ def text(model_name: str, fields: tuple[str, ...], num_classes: int, lowest_rele
   return _TEXT.substitute(
     name=model_name,
     kind=kind,
-    release=lowest_release,
+    release=needs.lowest_release,
+    outside=_outside(needs),
     environment=' -e TF_ENABLE_ONEDNN_OPTS=0' if student else '',
     batching=_BATCHING_NOTE if ranks else '',
     rank=_RANK.substitute(name=model_name, columns=json.dumps(_ranking(inputs))) if ranks else '',
@@ -148,3 +174,9 @@ def _signatures(fields: tuple[str, ...], num_classes: int, ranks: bool) -> str:
   if num_classes == 2:
     lines.append(f'- `regress`: serialised `tf.Example` with {takes} → the probability.')
   return '\n'.join(lines)
+
+
+def _outside(needs: ops.Report) -> str:
+  if not needs.text_ops:
+    return _CORE_ALONE
+  return string.Template(_TEXT_OPS).substitute(ops=', '.join(f'`{op}`' for op in needs.text_ops))

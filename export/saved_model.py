@@ -84,7 +84,7 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
     }
     _write_assets(os.path.join(partial, warmup.ASSETS), source, described)
   serving_configs.write(
-    settings.output_dir, settings.model_name, source.fields, source.num_classes, report.lowest_release, source.kind
+    settings.output_dir, settings.model_name, source.fields, source.num_classes, report, source.kind
   )
   return final, described
 

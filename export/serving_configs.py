@@ -11,6 +11,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from b2d import runs
 from export import deployment
+from export import ops
 from export import readme
 from serving import server_config
 
@@ -62,7 +63,7 @@ _MESSAGES = {
 
 
 def write(
-  folder: str, model_name: str, fields: tuple[str, ...], num_classes: int, lowest_release: str, kind: str
+  folder: str, model_name: str, fields: tuple[str, ...], num_classes: int, needs: ops.Report, kind: str
 ) -> None:
   """Writes the server's configuration files and README.md.
 
@@ -71,7 +72,7 @@ def write(
     model_name: under which the server shall serve them.
     fields: names of the text inputs.
     num_classes: number of classes.
-    lowest_release: of TensorFlow Serving that can.
+    needs: what its graph needs of the server.
     kind: 'student' or 'teacher'.
 
   Raises:
@@ -83,8 +84,8 @@ def write(
     'batching.config': _BATCHING,
     'session_latency.config': _LATENCY,
     'session_throughput.config': _THROUGHPUT,
-    **deployment.files(model_name, lowest_release, kind),
-    'README.md': readme.text(model_name, fields, num_classes, lowest_release, kind),
+    **deployment.files(model_name, needs.lowest_release, kind),
+    'README.md': readme.text(model_name, fields, num_classes, needs, kind),
   }
   for name, content in files.items():
     if name in _MESSAGES:

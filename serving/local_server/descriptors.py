@@ -37,7 +37,7 @@ _SERVICES = {
 
 def collect() -> descriptor_pb2.FileDescriptorSet:
   """The files of both services, each after those that it imports."""
-  files = {}
+  files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
   for file_name, (service_name, methods) in _SERVICES.items():
     file = descriptor_pb2.FileDescriptorProto(
       name=f'tensorflow_serving/apis/{file_name}.proto', package='tensorflow.serving', syntax='proto3'

@@ -41,7 +41,8 @@ def multi_inference(
   servable: servable_lib.Servable, request: inference_pb2.MultiInferenceRequest
 ) -> inference_pb2.MultiInferenceResponse:
   """PredictionService.MultiInference: all tasks in one run, on the same Examples; raises StatusError."""
-  names, signatures = [], []
+  names: list[str] = []
+  signatures = []
   for task in request.tasks:
     names.append(_task_signature_name(servable, task, names))
     signatures.append(servable.signatures[names[-1]])

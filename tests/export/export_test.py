@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -21,9 +20,12 @@ from export import __main__ as binary
 from export import modules
 from export import ops
 from export import parity
+from export import readme as readme_lib
 from export import saved_model
+from export import serving_configs
 from export import signatures
 from export import warmup
+from serving import server_config
 from tests import tiny_bert
 
 _NODES = 102  # Of serving_default, before grappler; as it was without `rank`.
@@ -248,12 +250,26 @@ class ExportTest(parameterized.TestCase):
     self.assertEqual(session.experimental.executor_type, 'SINGLE_THREADED_EXECUTOR')
     text_format.Parse(read('session_throughput.config'), config_pb2.ConfigProto())
     # It bounds a request in the server of release 2.20: re-ranking sends thousands of rows.
-    self.assertGreaterEqual(int(re.search(r'max_batch_size \{ value: (\d+)', read('batching.config'))[1]), 10_000)
+    batching = server_config.parse(read('batching.config'), 'batching.config', server_config.BatchingParameters)
+    self.assertGreaterEqual(batching.max_batch_size.value, 10_000)
+    self.assertLessEqual(batching.max_execution_batch_size.value, batching.max_batch_size.value)
     readme = read('README.md')
     self.assertIn('"query": ["cordless drill"', readme)
     self.assertIn('{"signature_name": "rank", "inputs": {"query": ["cordless drill"], "title"', readme)
     self.assertIn('refuses\n  the signature `rank`', readme)
     self.assertIn('_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=-1', readme)
+    self.assertIn('CVE-2025-0649', readme)
+    self.assertIn('needs TensorFlow alone', readme)
+
+  def test_readme_names_the_ops_of_tensorflow_text(self):
+    needs = ops.Report(['MatMul'], ['CaseFoldUTF8', 'NormalizeUTF8'], '2.15')
+    self.assertIn('the ops `CaseFoldUTF8`, `NormalizeUTF8`', readme_lib.text('m', ('text',), 2, needs, 'student'))
+
+  def test_configuration_that_the_server_would_refuse_is_not_written(self):
+    needs = ops.Report([], [], '2.15')
+    with absltest.mock.patch.object(serving_configs, '_MONITORING', 'prometheus { enable: true }'):
+      with self.assertRaisesRegex(ValueError, 'monitoring.config:1:1 .*MonitoringConfig in text form'):
+        serving_configs.write(self.folder, 'm', ('text',), 2, needs, 'student')
 
   def test_smaller_tables_and_their_loss(self):
     _write_student(self.run_dir)

@@ -1,8 +1,8 @@
 """No request ends the server: an error status or finite scores, whatever the bytes.
 
-A child process plays the server: one session over one SavedModel that has a signature for every
-tokenizer and every normalization of the student. It tells each case before it tries it, so that a
-crash has a name.
+A child process plays the server: one session over one SavedModel that has a signature for every tokenizer and
+every normalization of the student, and for pairs, convolved texts and five classes. It tells each case before it
+tries it, so that a crash has a name.
 """
 
 import itertools
@@ -23,6 +23,7 @@ from export import warmup
 from tests import tiny_bert
 
 _PAIR = ('query', 'title')
+_BY_EXAMPLE = ('classify_', 'regress_')
 _RANDOM_STRINGS = 100_000
 _BATCH = 1000
 _TEXTS = {
@@ -61,16 +62,15 @@ def _save(folder: str) -> list[str]:
   vocab = tiny_bert.write_vocab(folder)
   module, made = tf.Module(), {}
 
-  def add(name, fields, settings):
-    scorer = modules.StudentModule(student.StudentModel(settings, fields, 2), 'bfloat16')
+  def add(name, fields, settings, num_classes=2, by_example=False):
+    scorer = modules.StudentModule(student.StudentModel(settings, fields, num_classes), 'bfloat16')
     setattr(module, name, scorer)
-    found = signatures.make(scorer, None)
-    if name == 'examples':
-      made.update({key: found[key] for key in ('classify', 'regress')})
-    else:
-      made[name] = found['serving_default']
+    exported = signatures.make(scorer, None)
+    made[name] = exported['serving_default']
+    if by_example:
+      made.update({f'{kind}_{name}': exported[kind] for kind in ('classify', 'regress') if kind in exported})
     if fields == _PAIR:
-      made[f'rank_{name}'] = found['rank']
+      made[f'rank_{name}'] = exported['rank']
 
   tiny = {'num_buckets': 64, 'embedding_dim': 4, 'hidden_layers': (4,), 'tokenizer_vocab': vocab}
   # Without normalization, each tokenizer sees the bytes as they came.
@@ -82,8 +82,9 @@ def _save(folder: str) -> list[str]:
   add('no_matches', _PAIR, config.Student(match=False, product=False, ngram_orders=(1,), **tiny))
   add('beginnings', _PAIR, config.Student(match_prefix=3, **tiny))
   add('one_text', ('text',), config.Student(**tiny))
-  add('one_text_convolved', ('text',), config.Student(convolution_filters=4, **tiny))
-  add('examples', _PAIR, config.Student(**tiny))
+  add('one_text_convolved', ('text',), config.Student(convolution_filters=4, **tiny), by_example=True)
+  add('one_text_five_classes', ('text',), config.Student(**tiny), num_classes=5, by_example=True)
+  add('pair', _PAIR, config.Student(**tiny), by_example=True)
   tf.saved_model.save(module, os.path.join(folder, 'model'), signatures=made)
   return list(made)
 
@@ -153,7 +154,7 @@ def _run(connection, folder, names) -> None:
     for number in range(5):
       child.attempt(name, f'random bytes {number}', *(_random_strings(next(seeds), n) for n in (1, _BATCH)))
     child.attempt(name, 'long queries', *[_TEXTS['long'][:1]] * 2)
-  by_text = [name for name in names if name not in ('classify', 'regress', *ranking)]
+  by_text = [name for name in names if not name.startswith((*_BY_EXAMPLE, 'rank_'))]
   for name in by_text:
     count = 1 if name.startswith('one_text') else 2
     for case, inputs in _REFUSED.items():
@@ -165,15 +166,16 @@ def _run(connection, folder, names) -> None:
     for start in range(0, _RANDOM_STRINGS // len(by_text), _BATCH):
       texts = [_random_strings(next(seeds), _BATCH) for _ in range(count)]
       child.attempt(name, f'random bytes {start}', *texts)
-  for name in ('classify', 'regress'):
+  for name in set(names) - {*by_text, *ranking}:
     child.attempt(name, 'scalar', b'')
     child.attempt(name, 'rank 2', [[b'']])
     child.attempt(name, 'no tf.Example', [b'no example'])
     child.attempt(name, 'bytes', _random_strings(0, 8))
     child.attempt(name, 'missing feature', [b''])
     child.attempt(name, 'empty batch', [])
-    texts = zip(_random_strings(1, 99), _random_strings(2, 99))
-    child.attempt(name, 'hostile texts', [_example(*pair) for pair in texts])
+    fields = ('text',) if 'one_text' in name else _PAIR
+    texts = zip(*(_random_strings(seed, 99) for seed, _ in enumerate(fields, 1)))
+    child.attempt(name, 'hostile texts', [_example(dict(zip(fields, row))) for row in texts])
   connection.send(('', 'memory', _memory_growth_mb(child)))
 
 
@@ -189,8 +191,8 @@ def _memory_growth_mb(child: _Child) -> float:
   return -rounds(5) + rounds(20)
 
 
-def _example(query: bytes, title: bytes) -> bytes:
-  features = {'query': np.array([query], dtype=object), 'title': np.array([title], dtype=object)}
+def _example(texts: dict[str, bytes]) -> bytes:
+  features = {field: np.array([text], dtype=object) for field, text in texts.items()}
   return next(warmup.examples(features)).SerializeToString()
 
 
