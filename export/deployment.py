@@ -120,7 +120,7 @@ spec:
 
 
 def files(model_name: str, lowest_release: str, kind: str) -> dict[str, str]:
-  """The files' names and contents; arguments as of `serving_configs.write`."""
+  """The files' names and contents; arguments as of `serving_configs.write`, whose `needs` has the lowest release."""
   named = {
     'name': model_name,
     # Kubernetes knows lower case, digits and hyphens alone.
