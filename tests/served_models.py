@@ -32,17 +32,18 @@ _METHODS = {'classify': 'tensorflow/serving/classify', 'regress': 'tensorflow/se
 
 @dataclasses.dataclass(frozen=True)
 class Student:
-  """A student as exported, its weights untrained: its fields, number of classes and what config.Student differs in."""
+  """A student as exported, its weights untrained: its fields, number of classes and what its config.Student sets."""
 
   fields: tuple[str, ...]
   num_classes: int
   settings: dict[str, Any]
+  classes: tuple[str, ...] = ()  # Their names.
 
 
 STUDENTS = {
   'student_pair': Student(('query', 'title'), 2, {}),
   'student_text': Student(('text',), 2, {'convolution_filters': 4}),
-  'student_classes': Student(('text',), 5, {}),
+  'student_classes': Student(('text',), 5, {}, ('news', 'sport', 'arts', 'science', 'money')),
 }
 
 
@@ -133,7 +134,8 @@ def _save_student(base_path, student):
   """Version 1 of an exported student, its weights as initialised."""
   settings = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,), **student.settings)
   module = modules.StudentModule(student_lib.StudentModel(settings, student.fields, student.num_classes), 'float32')
-  tf.saved_model.save(module, os.path.join(base_path, '1'), signatures=signatures.make(module, None))
+  made = signatures.make(module, None, student.classes)
+  tf.saved_model.save(module, os.path.join(base_path, '1'), signatures=made)
 
 
 def write(folder: str, base_path: str) -> None:
