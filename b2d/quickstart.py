@@ -22,8 +22,9 @@ _TITLES_SHOWN = 3
 
 def table(evaluation: str) -> str:
   """Teacher, student and baseline side by side, from `metrics.json` of `b2d.evaluate`."""
-  with open(os.path.join(evaluation, 'metrics.json'), encoding='utf-8') as file:
-    models = json.load(file)['models']
+  from b2d import runs  # Only now: TensorFlow takes seconds to import.
+
+  models = runs.read_json(os.path.join(evaluation, 'metrics.json'))['models']
   names = {'teacher': 'teacher (BERT)', 'student': 'student, distilled', 'baseline': 'student, hard labels alone'}
   lines = ["| model | AUC | accuracy | of the teacher's accuracy | µs a pair |", '|---|---|---|---|---|']
   for name, shown in names.items():
