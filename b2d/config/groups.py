@@ -51,7 +51,7 @@ class Schema(base.Config):
     'Names of the grades in the label column, e.g. Irrelevant:1,Partial:2,Exact:3; @FILE: one a line.',
     from_file=True,
   )
-  relevant_from: float | None = base.option(
+  relevant_from: float = base.option(
     None,
     'Grade, in the scale of the file, from which a row counts as relevant in the evaluation; unset: the middle '
     'of the range.',

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import functools
 import io
 import lzma
+from typing import Any
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -117,7 +118,7 @@ def _split_name(path: str) -> tuple[str, str]:
 
 
 def _open(path: str, compression: str) -> BinaryIO | pa.NativeFile:
-  raw = _RawFile(path)
+  raw: Any = _RawFile(path)
   if compression == 'xz':
     return lzma.open(raw)
   raw = pa.PythonFile(raw, mode='r')

@@ -49,8 +49,8 @@ def shown(cell: bytes | None) -> str:
 
 def _number(cell: bytes | None) -> float:
   try:
-    return float(cell)
-  except (ValueError, TypeError):
+    return float(cell or b'')
+  except ValueError:
     return _named(cell, _BOOLEANS)
 
 

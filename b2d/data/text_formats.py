@@ -30,7 +30,7 @@ _CSV_REMEDIES = {
   'field larger': (f'a cell of at most {_MAX_CELL} characters', 'close its quote, or double one that belongs to it'),
 }
 
-Row = tuple[int, Sequence[str | None]]  # Its number and its cells.
+Row = tuple[int, Any]  # Its number and its cells.
 
 
 def read_txt(path: str, stream: BinaryIO, columns: Sequence[str], reject: blocks.Reject) -> Iterator[blocks.Block]:
@@ -66,6 +66,7 @@ def read_delimited(
     ValueError: the header has not the columns.
   """
   lines = _lines(path, stream)
+  records: Iterator[Row]
   if quoting == 'csv':
     records = _quoted(lines, '\t' if is_tsv else ',', is_tsv, reject)
   else:
@@ -118,8 +119,9 @@ def _blocks(rows: Iterable[Row], places: Sequence[int], reject: blocks.Reject) -
       add(cells[place])
     if len(numbers) == blocks.ROWS:
       yield blocks.Block(np.array(numbers), [_encode(numbers, column, reject) for column in columns])
-      for held in (numbers, *columns):
-        held.clear()
+      numbers.clear()
+      for column in columns:
+        column.clear()
   if numbers:
     yield blocks.Block(np.array(numbers), [_encode(numbers, column, reject) for column in columns])
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import shutil
 import tempfile
+from typing import Any
 
 from google.protobuf import message
 import numpy as np
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 from b2d.data import blocks
 
-_TYPES = {'bytes_list': tf.string, 'int64_list': tf.int64, 'float_list': tf.float32}
+_TYPES: dict[str | None, tf.DType] = {'bytes_list': tf.string, 'int64_list': tf.int64, 'float_list': tf.float32}
 
 
 def read_parquet(
@@ -61,7 +62,8 @@ def read_tfrecord(path: str, compression: str, columns: Sequence[str], reject: b
   if compression not in ('', 'gz'):
     raise ValueError(f'{path}: expected TFRecord plain or .gz, found .{compression}; use gzip')
   dataset = tf.data.TFRecordDataset(path, 'GZIP' if compression else '')
-  first, features = 1, {}
+  first = 1
+  features: dict[str, Any] = {}
   for records in dataset.batch(blocks.ROWS).as_numpy_iterator():
     numbers = np.arange(first, first + len(records))
     first += len(records)

@@ -73,7 +73,8 @@ class _Pool:
 
   def __init__(self, work, make_state, num_workers, report, context):
     self._arguments = (work, make_state, num_workers)
-    self._report, self._reported = report, collections.Counter()  # By task.
+    self._report = report
+    self._reported: collections.Counter = collections.Counter()  # By task.
     self._context = context
     self._workers: dict[Any, tuple] = {}  # Pipe → (process, number of the worker, task).
 

@@ -32,7 +32,7 @@ def choose(make_calls: Callable[[], Mapping[str, Callable[[], Any]]]) -> str:
     )
     return 'float32'
   seconds = _best_seconds(make_calls())
-  chosen = min(seconds, key=seconds.get)
+  chosen = min(seconds, key=seconds.__getitem__)
   logging.info(
     '--precision=auto: %s; a small batch takes %s',
     chosen,

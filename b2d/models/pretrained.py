@@ -10,6 +10,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+from typing import Any
 
 import numpy as np
 from official.nlp.modeling import networks
@@ -68,7 +69,7 @@ _CONFIG_KEYS = {  # Field of Architecture → key of bert_config.json.
   'type_vocab_size': 'type_vocab_size',
 }
 # Keys of the configuration whose value must be this one, if they are there: nothing else is computed here.
-_FIXED = {
+_FIXED: dict[str, dict[str, Any]] = {
   'bert': {'layer_norm_eps': 1e-12, 'position_embedding_type': 'absolute', 'is_decoder': False},
   'mpnet': {'layer_norm_eps': mpnet.NORM_EPSILON, 'relative_attention_num_buckets': mpnet.NUM_BUCKETS},
 }

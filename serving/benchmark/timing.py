@@ -66,7 +66,7 @@ def requests(texts: Columns, workload: str, start: int = 0) -> Iterator[Columns]
 
 def rows_of(workload: str) -> int:
   """Returns how many rows a request has."""
-  return int(re.search(r'\d+$', workload)[0])
+  return int(re.findall(r'\d+$', workload)[0])
 
 
 def call_for(call: Call, stream: Iterator[Columns], seconds: float) -> list[float]:
