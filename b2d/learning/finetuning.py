@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+from typing import Any
 
 from absl import logging
 import tensorflow as tf
@@ -19,7 +20,7 @@ from b2d.measures import metrics
 from b2d.models import teacher
 
 
-def finetune(run_config: config.Finetune) -> dict[str, float]:
+def finetune(run_config: config.Finetune) -> dict[str, Any]:
   """Runs the whole step, or what is left of it.
 
   Returns:
@@ -33,7 +34,7 @@ def finetune(run_config: config.Finetune) -> dict[str, float]:
   return result
 
 
-def _finetune(run_config: config.Finetune) -> dict[str, float]:
+def _finetune(run_config: config.Finetune) -> dict[str, Any]:
   settings = run_config.training
   train_files = rows.expand(run_config.train_files)
   # Reading every row, not counting lines: a bad one is found before the training.
