@@ -23,8 +23,8 @@ from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import calibration
 from b2d.models import student
-from b2d.models import text
 from b2d.models import word_vectors
+from b2d.models import wordpiece
 
 _TRIAL_TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 _TRIAL_ROWS = 200_000
@@ -60,7 +60,7 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
     run_config.student, run_config.schema.fields, run_config.schema.num_classes, settings.seed
   )
   if run_config.student.tokenizer == 'wordpiece':
-    text.read_vocab(run_config.student.tokenizer_vocab)
+    wordpiece.read_vocab(run_config.student.tokenizer_vocab)
   encoder = None
   if run_config.init_embeddings and not training.has_checkpoint(run_config.output_dir):
     encoder = word_vectors.load_encoder(run_config.init_embeddings, run_config.student.vector_dim)
@@ -69,7 +69,7 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   if encoder:
     word_vectors.start(model, encoder, _rows(run_config, settings.seed))
   if run_config.student.tokenizer == 'wordpiece':
-    tf.io.gfile.copy(run_config.student.tokenizer_vocab, student.vocab_path(folder), overwrite=True)
+    wordpiece.copy(run_config.student.tokenizer_vocab, student.vocab_path(folder))
   chosen: dict[str, Any] = {}
   if run_config.temperature == 'auto':
     chosen = {'temperature': _choose_temperature(run_config, folder)}

@@ -1,7 +1,7 @@
 """MPNet's encoder, of the parts that tf-models-official has for BERT's.
 
 It differs from BERT's in few things: one table of bucketed relative positions (T5's), added to the scaled scores of
-every layer; no segment embeddings; positions counted from 2 (`pretrained` drops the two rows before); an epsilon of
+every layer; no segment embeddings; positions counted from 2 (`checkpoints` drops the two rows before); an epsilon of
 1e-5 in the layer norms. The names of layers and variables are those of `networks.BertEncoderV2`.
 """
 
@@ -14,6 +14,7 @@ import tf_keras
 
 NUM_BUCKETS = 32
 NORM_EPSILON = 1e-5
+FIRST_POSITION = 2  # The rows before are never looked up.
 _INITIAL_STDDEV = 0.02
 _MASKED = -1e9
 

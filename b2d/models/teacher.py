@@ -13,6 +13,7 @@ import dataclasses
 import os
 from typing import Any
 
+from absl import logging
 import numpy as np
 import tensorflow as tf
 import tf_keras
@@ -21,11 +22,13 @@ from b2d import config
 from b2d import runs
 from b2d.learning import optimizers
 from b2d.learning import training
+from b2d.models import checkpoints
 from b2d.models import pretrained
-from b2d.models import text
+from b2d.models import wordpiece
 
 _WINDOW_BATCHES = 64  # Batches whose rows are sorted by length together.
 _INITIAL_STDDEV = 0.02
+_MAX_PADDING = 1024  # Embeddings beyond the vocabulary, for the sake of a round size.
 
 
 class TeacherModel(tf_keras.Model):
@@ -52,7 +55,7 @@ class TeacherModel(tf_keras.Model):
     self._settings = settings
     self._vocab_file = vocab_file
     self._marks = architecture.marks
-    self.tokenizer = text.WordPiece(vocab_file, self._marks)
+    self.tokenizer = wordpiece.WordPiece(vocab_file, self._marks)
     self.encoder = pretrained.make_encoder(
       architecture, dropout=settings.dropout, first_position_only=settings.pooling == 'cls'
     )
@@ -170,7 +173,7 @@ class TeacherModel(tf_keras.Model):
 
   def save_description(self, folder: str) -> None:
     """Writes vocabulary and sizes into `folder`, so that it needs the checkpoint no more."""
-    tf.io.gfile.copy(self._vocab_file, os.path.join(folder, 'vocab.txt'), overwrite=True)
+    wordpiece.copy(self._vocab_file, os.path.join(folder, 'vocab.txt'))
     runs.write_text(os.path.join(folder, 'bert_config.json'), self.architecture.to_json())
 
 
@@ -195,7 +198,7 @@ def build(
   """
   if not settings.init_checkpoint:
     architecture = pretrained.Architecture(
-      vocab_size=len(text.read_vocab(settings.vocab_file)),
+      vocab_size=len(wordpiece.read_vocab(settings.vocab_file, wordpiece.BERT_MARKS)),
       hidden_size=settings.hidden_size,
       num_layers=settings.num_layers or 12,
       num_attention_heads=settings.num_attention_heads,
@@ -211,7 +214,13 @@ def build(
   used = dataclasses.replace(whole, num_layers=settings.num_layers or whole.num_layers)
   with _dtype_policy(precision):
     model = TeacherModel(settings, used, vocab_file, num_classes, fields)
-  pretrained.load_weights(model.encoder, path, whole)
+  checkpoints.load_weights(model.encoder, path, whole)
+  logging.info(
+    '%s: texts are read %s, %s',
+    path,
+    'in lower case' if model.tokenizer.lower_case else 'with their case',
+    'without accents' if model.tokenizer.strip_accents else 'with accents',
+  )
   return model
 
 
@@ -259,11 +268,21 @@ def adamw(settings: config.Training, steps: int):
 
 def _check(settings, architecture, vocab_file, path):
   """Raises ValueError where vocabulary, flags and checkpoint contradict each other."""
-  vocab_size = len(text.read_vocab(vocab_file, architecture.marks))
-  if vocab_size != architecture.vocab_size:
+  vocab = wordpiece.read_vocab(vocab_file, architecture.marks)
+  added = wordpiece.added_tokens(vocab_file, vocab)
+  unused = architecture.vocab_size - len(vocab) - len(added)
+  padded = not architecture.vocab_size % 8 and 0 < unused < _MAX_PADDING
+  if unused and not padded:
     raise ValueError(
       f'{vocab_file}: expected the {architecture.vocab_size} word pieces of {path}, '
-      f'found {vocab_size}; set --vocab_file to the vocabulary that it was trained with'
+      f'found {len(vocab) + len(added)}; set --vocab_file to the vocabulary that it was trained with'
+    )
+  if added:
+    logging.warning(
+      '%s: %d tokens were added later; texts that hold them are cut as any other: %s',
+      path,
+      len(added),
+      ' '.join(sorted(added)[:10]),
     )
   if settings.max_seq_length > architecture.max_length:
     raise ValueError(f'--max_seq_length={settings.max_seq_length}: {path} has {architecture.max_length} positions')

@@ -6,30 +6,13 @@ used. Hashing and n-grams are the student's (`ngrams.py`); packing for BERT is t
 (`teacher.py`).
 """
 
-import dataclasses
-import os
-
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 from b2d.data import words
+from b2d.models import wordpiece
 
 MARK = '\x02'  # 'Start of text': stands before every text.
-
-
-@dataclasses.dataclass(frozen=True)
-class Marks:
-  """The pieces with which a kind of encoder packs a row: `start a end`, or `start a end b end`."""
-
-  pad: str
-  start: str
-  end: str
-  ends_between: int  # How often `end` stands between the texts of a pair.
-
-
-BERT_MARKS = Marks('[PAD]', '[CLS]', '[SEP]', 1)
-MPNET_MARKS = Marks('<pad>', '<s>', '</s>', 2)
-_ACCENTS_AND_CONTROLS = r'\p{Mn}|[\x00-\x08\x0e-\x1f\x7f]'
 
 
 def normalize(strings: tf.Tensor, form: str) -> tf.Tensor:
@@ -101,7 +84,7 @@ def split(
     indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=' ' + delimiters, skip_empty=True)
     return tokens, tf.unstack(indices, num=2, axis=1)[0]  # Half the time of indices[:, 0] at one row.
   if tokenizer == 'wordpiece':
-    ragged = tf.strings.as_string(WordPiece(vocab_file)(strings))
+    ragged = tf.strings.as_string(wordpiece.WordPiece(vocab_file)(strings))
   elif tokenizer == 'unicode_script':
     spaced = tf.strings.regex_replace(_valid_utf8(strings), _spaces(), ' ')
     # The op would read '12 34' as '1234'.
@@ -140,55 +123,3 @@ def _spaces(strip_suffix: str = '', delimiters: str = '') -> str:
     return rare
   one_of = ''.join(f'\\x{ord(char):02x}' for char in ' ' + delimiters)
   return f'(?:{strip_suffix})[{one_of}{words.RARE_SPACES}]|{rare}'
-
-
-def read_vocab(vocab_file: str, marks: Marks = BERT_MARKS) -> list[str]:
-  """Reads a WordPiece vocabulary, one piece a line.
-
-  Raises:
-    ValueError: the file is missing, is not UTF-8, or lacks [UNK] or one of the marks.
-  """
-  if not tf.io.gfile.exists(vocab_file):
-    raise ValueError(f'{vocab_file}: no such vocabulary file; set --vocab_file')
-  with tf.io.gfile.GFile(vocab_file) as file:
-    try:
-      vocab = [line.rstrip('\n') for line in file]
-    except UnicodeDecodeError as error:
-      raise ValueError(f'{vocab_file}: expected a BERT vocabulary in UTF-8, found other bytes ({error})') from error
-  missing = [piece for piece in (marks.pad, '[UNK]', marks.start, marks.end) if piece not in vocab]
-  if missing:
-    raise ValueError(f'{vocab_file}: lacks {", ".join(missing)}; expected a BERT vocabulary, one piece a line')
-  return vocab
-
-
-class WordPiece:
-  """BERT's uncased tokenisation: lower case, accents stripped, punctuation parted, word pieces.
-
-      tokenizer = text.WordPiece('vocab.txt')
-      tokenizer(tf.constant(['Cordless drill']))  # <tf.RaggedTensor [[11520, 3238, 12913]]>
-
-  Args of the constructor:
-    vocab_file: path of the vocabulary, one piece a line.
-    marks: those of the encoder.
-  """
-
-  def __init__(self, vocab_file: str, marks: Marks = BERT_MARKS):
-    self.vocab = read_vocab(os.fspath(vocab_file), marks)
-    self.vocab_size = len(self.vocab)
-    self.pad_id, self.start_id, self.end_id = (self.vocab.index(piece) for piece in (marks.pad, marks.start, marks.end))
-    self._tokenizer = tf_text.FastWordpieceTokenizer(
-      self.vocab, suffix_indicator='##', unknown_token='[UNK]', token_out_type=tf.int32
-    )
-
-  def __call__(self, strings: tf.Tensor) -> tf.RaggedTensor:
-    """Word-piece ids of texts.
-
-    Args:
-      strings: string [N].
-
-    Returns:
-      int32 [N, None], without marks.
-    """
-    folded = tf_text.case_fold_utf8(_valid_utf8(strings))
-    bare = tf.strings.regex_replace(tf_text.normalize_utf8(folded, 'NFD'), _ACCENTS_AND_CONTROLS, '')
-    return self._tokenizer.tokenize(bare)

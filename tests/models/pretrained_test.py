@@ -12,6 +12,7 @@ from safetensors import numpy as safetensors_numpy
 from scipy import special
 import tensorflow as tf
 
+from b2d.models import checkpoints
 from b2d.models import pretrained
 from tests import tiny_bert
 
@@ -76,7 +77,7 @@ def _load(init_checkpoint, **settings):
   path = pretrained.resolve(init_checkpoint)
   architecture = pretrained.read_architecture(path)
   encoder = pretrained.make_encoder(architecture, **settings)
-  pretrained.load_weights(encoder, path, architecture)
+  checkpoints.load_weights(encoder, path, architecture)
   return encoder
 
 
@@ -181,7 +182,7 @@ class PretrainedTest(parameterized.TestCase):
         max_positions=32,
       )
     )
-    pretrained.load_weights(encoder, path, whole)
+    checkpoints.load_weights(encoder, path, whole)
     self.assertLen(encoder.transformer_layers, 1)
 
   @parameterized.parameters(tiny_bert.write_hugging_face, tiny_bert.write_mpnet)
@@ -214,6 +215,7 @@ class PretrainedTest(parameterized.TestCase):
       ({'hidden_act': 'relu'}, "'relu'"),
       ({'vocab_size': None}, 'without vocab_size'),
       ({'position_embedding_type': 'relative_key'}, "position_embedding_type 'relative_key': expected 'absolute'"),
+      ({'auto_map': {'AutoModel': 'modeling_own.OwnModel'}}, 'auto_map names AutoModel: expected a bert without code'),
       ({'is_decoder': True}, 'is_decoder True: expected False'),
       ({'layer_norm_eps': 1e-5}, 'layer_norm_eps 1e-05: expected 1e-12'),
     ):
@@ -233,6 +235,50 @@ class PretrainedTest(parameterized.TestCase):
     os.remove(file)
     with self.assertRaisesRegex(ValueError, 'model.safetensors: no such file; save the model'):
       _load(folder)
+
+  def test_no_pooler(self):
+    weights = {name: value for name, value in tiny_bert.tensors().items() if 'pooler' not in name}
+    folder = tiny_bert.write_hugging_face(self._folder(), {f'bert.{name}': value for name, value in weights.items()})
+    with self.assertLogs(level='WARNING') as logs:
+      encoder = _load(folder)
+    self.assertIn('has no pooler; a fresh one is trained (--pooling=mean needs none)', logs.output[0])
+    self.assertGreater(np.std(encoder.pooler_layer.kernel), 0)
+    encoder.pooler_layer.trainable = False
+    with self.assertNoLogs(level='WARNING'):
+      checkpoints.load_weights(encoder, folder, pretrained.read_architecture(folder))
+    weights['pooler.dense.weight'] = tiny_bert.tensors()['pooler.dense.weight']
+    with self.assertRaisesRegex(ValueError, 'found one without pooler.dense.bias'):
+      _load(tiny_bert.write_hugging_face(folder, weights))
+
+  def _write_shards(self):
+    """Writes a folder whose weights lie in two shards; returns it."""
+    folder = tiny_bert.write_hugging_face(self._folder())
+    os.remove(os.path.join(folder, 'model.safetensors'))
+    weights = tiny_bert.tensors()
+    files = {name: f'model-0000{1 + i % 2}-of-00002.safetensors' for i, name in enumerate(weights)}
+    for file in set(files.values()):
+      shard = {name: weights[name] for name in weights if files[name] == file}
+      safetensors_numpy.save_file(shard, os.path.join(folder, file))
+    with open(os.path.join(folder, 'model.safetensors.index.json'), 'w', encoding='utf-8') as file:
+      json.dump({'metadata': {}, 'weight_map': files}, file)
+    return folder
+
+  def test_shards(self):
+    folder = self._write_shards()
+    self._assert_is_bert(_load(folder), tiny_bert.tensors(), _exact_gelu)
+    os.remove(os.path.join(folder, 'model-00002-of-00002.safetensors'))
+    with self.assertRaisesRegex(ValueError, 'model-00002-of-00002.safetensors: no such file'):
+      _load(folder)
+    with open(os.path.join(folder, 'model.safetensors.index.json'), 'w', encoding='utf-8') as file:
+      json.dump({}, file)
+    with self.assertRaisesRegex(ValueError, 'index.json: expected the file of each tensor under weight_map'):
+      _load(folder)
+
+  def test_quantized(self):
+    weights = tiny_bert.tensors()
+    weights['pooler.dense.weight'] = weights['pooler.dense.weight'].astype(np.int8)
+    with self.assertRaisesRegex(ValueError, 'pooler.dense.weight: expected floating-point numbers, found int8'):
+      _load(tiny_bert.write_hugging_face(self._folder(), weights))
 
   def test_another_shape(self):
     for changes, message in (

@@ -1,6 +1,7 @@
 """Packing, batches by length, precision, and what `build` and `load` refuse."""
 
 import itertools
+import json
 import os
 import tempfile
 
@@ -187,10 +188,46 @@ class TeacherTest(parameterized.TestCase):
     )
     self.assertEqual(model.predict_logits(_batch(_TEXTS)).shape, (5, 4))
 
-  def test_wrong_vocabulary(self):
-    vocab_file = tiny_bert.write_vocab(self.create_tempdir().full_path, tiny_bert.VOCAB[:-1])
-    with self.assertRaisesRegex(ValueError, 'vocab.txt: expected the 40 word pieces of .*, found 39; set --vocab_file'):
-      teacher.build(self._settings(vocab_file=vocab_file), 2)
+  @parameterized.parameters(38, 42)
+  def test_wrong_vocabulary(self, size):
+    folder = self.create_tempdir().full_path
+    vocab = (*tiny_bert.VOCAB, 'more', 'still')[:size]
+    weights = tiny_bert.tensors()
+    weights['embeddings.word_embeddings.weight'] = weights['embeddings.word_embeddings.weight'][:39]
+    checkpoint = tiny_bert.write_hugging_face(folder, weights, vocab_size=39)
+    vocab_file = tiny_bert.write_vocab(self.create_tempdir().full_path, vocab)
+    with self.assertRaisesRegex(
+      ValueError, f'vocab.txt: expected the 39 word pieces of .*, found {size}; set --vocab_file'
+    ):
+      teacher.build(self._settings(init_checkpoint=checkpoint, vocab_file=vocab_file), 2)
+
+  def test_padded_vocabulary(self):
+    checkpoint = tiny_bert.write_hugging_face(self.create_tempdir().full_path)  # Of 40 embeddings.
+    tiny_bert.write_vocab(checkpoint, tiny_bert.VOCAB[:-3])
+    teacher.build(self._settings(init_checkpoint=checkpoint), 2)
+    tiny_bert.write_vocab(checkpoint, (*tiny_bert.VOCAB, 'more'))
+    with self.assertRaisesRegex(ValueError, 'expected the 40 word pieces of .*, found 41'):
+      teacher.build(self._settings(init_checkpoint=checkpoint), 2)
+
+  def test_added_tokens(self):
+    weights = tiny_bert.tensors()
+    weights['embeddings.word_embeddings.weight'] = weights['embeddings.word_embeddings.weight'][:39]
+    checkpoint = tiny_bert.write_hugging_face(self.create_tempdir().full_path, weights, vocab_size=39)
+    tiny_bert.write_vocab(checkpoint, tiny_bert.VOCAB[:-2])
+    with open(os.path.join(checkpoint, 'added_tokens.json'), 'w', encoding='utf-8') as file:
+      json.dump({'[BRAND]': 38}, file)
+    with self.assertLogs(level='WARNING') as logs:
+      teacher.build(self._settings(init_checkpoint=checkpoint), 2)
+    self.assertIn('1 tokens were added later; texts that hold them are cut as any other: [BRAND]', logs.output[0])
+
+  def test_a_cased_teacher_stays_cased(self):
+    checkpoint = tiny_bert.write_hugging_face(self.create_tempdir().full_path)
+    tiny_bert.write_vocab(checkpoint, (*tiny_bert.VOCAB[:-1], 'Red'))
+    with open(os.path.join(checkpoint, 'tokenizer_config.json'), 'w', encoding='utf-8') as file:
+      json.dump({'do_lower_case': False}, file)
+    folder, model = self._run(init_checkpoint=checkpoint)
+    for cased in (model, teacher.load(folder)):
+      self.assertEqual(self._pack(cased, text='Red red RED'), [2, 39, 21, 1, 3])
 
   @parameterized.parameters(
     ({'max_seq_length': 64}, '--max_seq_length=64: .* has 32 positions'),

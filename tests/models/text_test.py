@@ -1,7 +1,5 @@
 """The shared text layer: what each normalisation and tokeniser makes of texts, good and hostile."""
 
-import os
-
 from absl.testing import absltest
 from absl.testing import parameterized
 import tensorflow as tf
@@ -131,33 +129,6 @@ class SplitTest(parameterized.TestCase):
   def test_unknown_tokenizer(self):
     with self.assertRaisesRegex(ValueError, "'bpe': expected whitespace, words, unicode_script"):
       text.split(tf.constant(['a']), 'bpe')
-
-
-class WordPieceTest(absltest.TestCase):
-  def setUp(self):
-    super().setUp()
-    self.folder = self.create_tempdir().full_path
-
-  def test_ids_as_berts(self):
-    tokenizer = text.WordPiece(tiny_bert.write_vocab(self.folder))
-    self.assertEqual((tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id), (0, 2, 3))
-    self.assertEqual(tokenizer.vocab_size, len(tiny_bert.VOCAB))
-    found = tokenizer(tf.constant(['A  Fílm!', 'sh\x00oe\u0301s good\tbad', '', 'x' * 500]))
-    self.assertEqual(found.to_list(), [[9, 7, 38], [23, 18, 5, 6], [], [1]])
-
-  def _write(self, content: bytes) -> str:
-    path = os.path.join(self.folder, 'wrong.txt')
-    with open(path, 'wb') as file:
-      file.write(content)
-    return path
-
-  def test_wrong_vocabularies(self):
-    with self.assertRaisesRegex(ValueError, 'none.txt: no such vocabulary file; set --vocab_file'):
-      text.WordPiece(os.path.join(self.folder, 'none.txt'))
-    with self.assertRaisesRegex(ValueError, r'wrong.txt: lacks \[CLS\], \[SEP\]; expected a BERT'):
-      text.read_vocab(self._write(b'[PAD]\n[UNK]\nfilm\n'))
-    with self.assertRaisesRegex(ValueError, 'wrong.txt: expected a BERT vocabulary in UTF-8'):
-      text.read_vocab(self._write(b'[PAD]\n\xff\n'))
 
 
 if __name__ == '__main__':
