@@ -56,11 +56,12 @@ $(BASE_TEACHER)/model.safetensors:
 
 # The recipes on real data: B2D_DATA_DIR names the folder that holds sst2/, imdb/, homedepot/ and crowdflower/.
 # Every step reuses what is finished and goes on where it was killed.
-.PHONY: data sst2 homedepot crowdflower
+.PHONY: data sst2 homedepot crowdflower sst2_base homedepot_base
 data:
 	@test -d "$(B2D_DATA_DIR)" || { echo 'error: set B2D_DATA_DIR to the folder of the data sets'; exit 1; }
 
-sst2 homedepot crowdflower: venv data
+sst2_base homedepot_base: base_teacher
+sst2 homedepot crowdflower sst2_base homedepot_base: venv data
 	$(B2D) -m b2d.recipe --name=$@ --data_dir=$(B2D_DATA_DIR) --output_dir=runs/$@
 
 # Microseconds of an exported student against BERT and other baselines.
