@@ -13,6 +13,7 @@ import pandas as pd
 
 from b2d.measures import metrics
 from b2d.measures import ranking
+from b2d.models import checkpoints
 from b2d.models import pretrained
 from serving.benchmark import baseline_accuracy
 from tests import tiny_bert
@@ -138,7 +139,7 @@ class BaselinesTest(absltest.TestCase):
     )
     architecture = pretrained.read_architecture(pretrained.resolve(folder))
     encoder = pretrained.make_encoder(architecture)
-    pretrained.load_weights(encoder, pretrained.resolve(folder), architecture)
+    checkpoints.load_weights(encoder, pretrained.resolve(folder), architecture)
     found = sentence_embeddings.encode(['a very good film', 'dull'], folder)
     for vector, ids in zip(found, ([2, 9, 8, 5, 7, 3], [2, 12, 3])):
       ids = np.array([ids], np.int32)
