@@ -222,10 +222,25 @@ class Evaluate(base.Config):
   output_dir: str = base.option('', 'Folder of metrics.json and the table.', role='free', required=True)
   schema: groups.Schema = groups.Schema()
   bootstrap: int = base.option(0, 'Bootstrap repeats over queries (or rows) for the intervals; 0: none.')
+  report: bool = base.option(
+    False,
+    'Also write report.html, one file that needs no network: curves, slices, thresholds, and the rows and queries on '
+    'which student and teacher (--reference) part most. The texts of all rows are then held in memory.',
+  )
+  train_files: tuple[str, ...] = base.option(
+    (),
+    'Rows that the student was trained on, of the same --text_columns: the report then tells rows apart that have '
+    'words which none of these has. File patterns.',
+    role='input',
+  )
+  predictions: bool = base.option(
+    False, "Also write predictions.parquet: every row's id, texts, label and each model's probability and logit."
+  )
 
   def validate(self) -> None:
     base.require(bool(self.models), 'set --models=name=folder,...')
     base.require(bool(self.schema.label_column), 'set --label_column: an evaluation needs labels')
+    base.require(self.report or not self.train_files, '--train_files: they tell the slices of --report; set that too')
 
 
 @dataclasses.dataclass(frozen=True)

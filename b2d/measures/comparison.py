@@ -126,17 +126,24 @@ def _intervals(name, reference, result, replicates) -> dict[str, Any]:
 
 
 def table(result: Mapping[str, Mapping[str, Any]], reference: str = '') -> str:
-  """The comparison in Markdown: a row a measure, a column a model, intervals in brackets."""
+  """The comparison in Markdown: see `cells`."""
+  header, *lines = cells(result, reference)
+  rule = ['---'] + ['---:'] * (len(header) - 1)
+  return ''.join('| ' + ' | '.join(line) + ' |\n' for line in [header, rule, *lines])
+
+
+def cells(result: Mapping[str, Mapping[str, Any]], reference: str = '') -> list[list[str]]:
+  """The comparison line by line, the models' names first: a line a measure, a column a model, intervals in brackets."""
   names = list(result)
   keys = dict.fromkeys(key for name in names for key, value in result[name].items() if not isinstance(value, dict))
-  lines = [[''] + names, ['---'] + ['---:'] * len(names)]
+  lines = [[''] + names]
   for key in keys:
     lines.append([key] + [_cell(result[name].get(key), result[name].get('interval', {}).get(key)) for name in names])
   differences = {name: result[name].get('difference', {}) for name in names}
   for key in dict.fromkeys(key for by_key in differences.values() for key in by_key):
     cells = [differences[name].get(key, {}) for name in names]
     lines.append([f'{key} − {reference}'] + [_cell(cell.get('mean'), cell.get('interval'), '+') for cell in cells])
-  return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
+  return lines
 
 
 def _cell(value, interval=None, sign: str = '') -> str:
