@@ -6,6 +6,7 @@ from unittest import mock
 from absl import app
 from absl import flags
 from absl.testing import absltest
+import pandas as pd
 import tensorflow as tf
 
 from b2d import config
@@ -80,6 +81,21 @@ class EvaluateTest(absltest.TestCase):
     self.assertIn('|  | good | inverse |', table)
     self.assertIn('auc − good', table)
     self.assertTrue(os.path.exists(os.path.join(output, 'reliability.png')))
+
+  def test_report_and_predictions(self):
+    self._run(report=True, predictions=True, train_files=[self.file])
+    output = os.path.join(self.folder, 'evaluation')
+    with open(os.path.join(output, 'report.html'), encoding='utf-8') as file:
+      page = file.read()
+    self.assertIn('Rows on which good and inverse part most', page)
+    found = pd.read_parquet(os.path.join(output, 'predictions.parquet'))
+    self.assertEqual(list(found['label'][:3]), ['3', '1', '1.5'])
+    self.assertEqual(list(found['good logit'][:2]), [2, -2])
+    self.assertEqual(found['id'][0], 'rows.tsv:2')
+
+  def test_training_files_without_a_report_are_a_usage_error(self):
+    with self.assertRaisesRegex(app.UsageError, '--train_files: .* --report'):
+      self._run(train_files=[self.file])
 
   def test_bad_and_unlabelled_rows(self):
     self.file = self.create_tempfile('bad.tsv', _FILE + 'saw\tsaw\t\nsaw\tsaw\t9\nsaw\n').full_path

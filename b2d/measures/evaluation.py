@@ -1,5 +1,6 @@
 """Models side by side on the same labelled rows: scores them, compares, draws."""
 
+import dataclasses
 import os
 import time
 
@@ -7,6 +8,7 @@ from absl import logging
 import numpy as np
 import pandas as pd
 from scipy import special
+import tensorflow as tf
 import tqdm
 
 from b2d import config
@@ -15,6 +17,8 @@ from b2d.data import blocks
 from b2d.data import rows
 from b2d.measures import comparison
 from b2d.measures import metrics
+from b2d.measures import report
+from b2d.measures import slices
 from b2d.models import calibration
 from b2d.models import trained
 
@@ -45,7 +49,9 @@ def _evaluate(run_config: config.Evaluate) -> dict:
       )
   folder = run_config.output_dir
   bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
-  targets, queries, logits, seconds = _score(models, files, run_config.schema, bad_rows)
+  keep_texts = run_config.report or run_config.predictions
+  batch, queries, logits, seconds = _score(models, files, run_config.schema, bad_rows, keep_texts)
+  targets = batch['label']
   bad_rows.write(folder)
   calibrations = {name: model.calibration for name, model in models.items() if model.calibration}
   compared = comparison.compare(
@@ -64,6 +70,8 @@ def _evaluate(run_config: config.Evaluate) -> dict:
     result['queries'] = int(queries.max()) + 1
   if run_config.schema.num_classes == 2:
     _draw(folder, targets, logits, calibrations, run_config.schema)
+  if keep_texts:
+    _write_report(run_config, report.Scored(batch, queries, logits, calibrations, run_config.schema), compared)
   table = comparison.table(compared, run_config.reference)
   runs.write_text(os.path.join(folder, 'table.md'), table)
   return result
@@ -82,9 +90,29 @@ def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
   return folders
 
 
-def _score(models, files, schema, bad_rows):
-  """Of the labelled rows: labels [n], query numbers [n] or None; logits and seconds by model."""
-  targets, queries = [], []
+def _write_report(run_config: config.Evaluate, scored: report.Scored, compared: dict) -> None:
+  """Writes report.html and predictions.parquet, as far as they are wanted."""
+  if run_config.predictions:
+    with runs.atomic_path(os.path.join(run_config.output_dir, 'predictions.parquet')) as temporary:
+      with tf.io.gfile.GFile(temporary, 'wb') as file:
+        file.write(report.predictions(scored).to_parquet(index=False))
+  if not run_config.report:
+    return
+  seen: set[str] | None = None
+  if run_config.train_files:
+    unlabelled = dataclasses.replace(scored.schema, id_column='', label_column='')
+    batches = rows.read(rows.expand(run_config.train_files), unlabelled)
+    seen = set().union(
+      *(words for each in batches for field in unlabelled.fields for words in slices.word_sets(each[field]))
+    )
+  path = os.path.join(run_config.output_dir, 'report.html')
+  runs.write_text(path, report.page(scored, compared, run_config.reference, run_config.bootstrap, seen))
+  logging.info('%s: open it in a browser', path)
+
+
+def _score(models, files, schema, bad_rows, keep_texts):
+  """Of the labelled rows: label [n] (and texts) in a batch, query numbers [n] or None; logits and seconds by model."""
+  batches, queries = [], []
   logits: dict[str, list[np.ndarray]] = {name: [] for name in models}
   seconds = dict.fromkeys(models, 0.0)
   total = rows.count(files, schema)
@@ -97,13 +125,13 @@ def _score(models, files, schema, bad_rows):
         start = time.perf_counter()
         logits[name].append(model.logits(batch))
         seconds[name] += time.perf_counter() - start
-      targets.append(batch['label'])
+      batches.append(batch if keep_texts else {'label': batch['label']})
       if 'query' in batch:
         queries.append(pd.util.hash_array(batch['query']))
   numbers = np.unique(np.concatenate(queries), return_inverse=True)[1] if queries else None
-  labels = np.concatenate(targets)
-  logging.info('%d rows scored by %d models', len(labels), len(models))
-  return labels, numbers, {name: np.concatenate(parts) for name, parts in logits.items()}, seconds
+  kept = rows.concatenate(batches)
+  logging.info('%d rows scored by %d models', rows.size(kept), len(models))
+  return kept, numbers, {name: np.concatenate(parts) for name, parts in logits.items()}, seconds
 
 
 def _draw(folder, targets, logits, calibrations, schema) -> None:

@@ -71,8 +71,9 @@ def label_names(targets: np.ndarray, schema: config.Schema) -> list[str]:
 
 def thirds(values: np.ndarray) -> pd.Categorical:
   """Numbers [n] in up to three slices of about as many rows, named by their lowest and highest number."""
-  edges = np.unique(np.quantile(values, [1 / 3, 2 / 3], method='nearest'))
-  bins = np.searchsorted(edges, values)
+  below = np.unique(values)[:-1]  # A number that most rows have is a slice, and all below it another.
+  edges = np.minimum(np.quantile(values, [1 / 3, 2 / 3], method='inverted_cdf'), below.max(initial=values.min()))
+  bins = np.searchsorted(np.unique(edges), values)
   names = {}
   for number in np.unique(bins):
     low, high = values[bins == number].min(), values[bins == number].max()

@@ -6,6 +6,7 @@ scale keeps every ranking.
 """
 
 from collections.abc import Mapping
+import io
 from typing import NamedTuple
 
 from absl import logging
@@ -111,13 +112,15 @@ def fit_if_better(margin: np.ndarray, positive: np.ndarray, groups: np.ndarray) 
   return (fitted, out_of_fold) if better else (Calibration(), plain)
 
 
-def write_diagram(path: str, probabilities: Mapping[str, np.ndarray], positive: np.ndarray) -> None:
-  """Draws a reliability diagram: how often rows of a predicted probability are positive.
+def diagram(probabilities: Mapping[str, np.ndarray], positive: np.ndarray) -> bytes:
+  """A reliability diagram: how often rows of a predicted probability are positive.
 
   Args:
-    path: of the PNG file.
     probabilities: float [n] in [0, 1] by the curve's name.
     positive: bool [n].
+
+  Returns:
+    A PNG file.
   """
   chart = figure.Figure(figsize=(5, 5), layout='constrained')
   axes = chart.add_subplot(xlabel='predicted probability', ylabel='share of positive rows', xlim=(0, 1), ylim=(0, 1))
@@ -127,5 +130,13 @@ def write_diagram(path: str, probabilities: Mapping[str, np.ndarray], positive: 
     error = metrics.expected_calibration_error(predicted, positive)
     axes.plot(mean_probability, share, marker='o', markersize=3, label=f'{name} (ECE {error:.3f})')
   axes.legend()
-  with runs.atomic_path(path) as temporary, tf.io.gfile.GFile(temporary, 'wb') as file:
+  with io.BytesIO() as file:
     chart.savefig(file, format='png')
+    return file.getvalue()
+
+
+def write_diagram(path: str, probabilities: Mapping[str, np.ndarray], positive: np.ndarray) -> None:
+  """Writes `diagram` to a file."""
+  png = diagram(probabilities, positive)
+  with runs.atomic_path(path) as temporary, tf.io.gfile.GFile(temporary, 'wb') as file:
+    file.write(png)
