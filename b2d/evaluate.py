@@ -5,8 +5,9 @@ r"""Measures models side by side on the same labelled rows.
         --bootstrap=1000 --output_dir=runs/mine/evaluation
 
 A model is a run folder of b2d.finetune or b2d.distill, or an exported SavedModel. The rows are
-streamed: only labels, logits and query numbers stay in memory. Writes metrics.json, table.md (also
-on stdout) and, for two classes, reliability.png.
+streamed: only labels, logits and query numbers stay in memory (with --report or --predictions the texts, too).
+Writes metrics.json, table.md (also on stdout) and, for two classes, reliability.png; with --report also report.html,
+one file that needs no network, with --predictions predictions.parquet.
 """
 
 from b2d import config

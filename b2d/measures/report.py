@@ -226,16 +226,17 @@ def _apart(scored: Scored, name: str, reference: str) -> list[str]:
     found = by_query.mean().assign(rows=by_query.size())
     found = found[found['rows'] >= _ROWS_OF_QUERY].sort_values('apart', ascending=False).head(_WORST_QUERIES)
     lines = [['query', 'rows', 'mean difference', f'{reference}: accuracy', f'{name}: accuracy']]
-    for query, row in found.iterrows():
+    for row in found.reset_index().to_dict('records'):
       shown = [f'{row[each]:.3f}' for each in ('apart', reference, name)]
-      lines.append([query.decode('utf-8', 'replace'), f'{row["rows"]:.0f}', *shown])
+      lines.append([row['query'].decode('utf-8', 'replace'), f'{row["rows"]:.0f}', *shown])
     sections.append(_section(f'Queries on which {reference} and {name} part most', _table(lines)))
   worst = np.argsort(-distance, kind='stable')[:_WORST_ROWS]
   sections.append(
     _section(f'Rows on which {reference} and {name} part most', _table(_row_cells(scored, worst, name, reference)))
   )
   missed = np.flatnonzero((right[reference] == 0) & (right[name] == 0))
-  loss = sum(metrics.by_row(targets, scored.logits[each], target)['log_loss'] for each in (reference, name))
+  losses = [metrics.by_row(targets, scored.logits[each], target)['log_loss'] for each in (reference, name)]
+  loss = np.sum(losses, axis=0)
   missed = missed[np.argsort(-loss[missed], kind='stable')][:_WORST_ROWS]
   sections.append(
     _section(f'Rows whose label both {reference} and {name} miss', _table(_row_cells(scored, missed, name, reference)))

@@ -1,7 +1,7 @@
 """Slices: parts of the labelled rows that have something in common, and what each model is worth on them."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from collections.abc import Set
 
 import numpy as np
@@ -17,7 +17,7 @@ _MAX_REPEATS = 200  # Of a slice's intervals: there are many slices, and two dig
 _MAX_LABELS = 10  # More different grades are no classes.
 
 
-def word_sets(texts: Sequence[bytes]) -> list[Set[str]]:
+def word_sets(texts: Iterable[bytes]) -> list[Set[str]]:
   """The different words of each text, in lower case, without punctuation."""
   return [set(words.split_without_punctuation(text.decode('utf-8', 'replace').casefold())) for text in texts]
 
@@ -78,11 +78,11 @@ def thirds(values: np.ndarray) -> pd.Categorical:
   for number in np.unique(bins):
     low, high = values[bins == number].min(), values[bins == number].max()
     names[number] = f'{low}' if low == high else f'{low} to {high}'
-  return pd.Categorical([names[number] for number in bins], categories=list(names.values()))
+  return _named(np.searchsorted(list(names), bins), tuple(names.values()))
 
 
 def _named(codes: np.ndarray, names: tuple[str, ...]) -> pd.Categorical:
-  return pd.Categorical.from_codes(codes.astype(np.int64), categories=list(names))
+  return pd.Categorical([names[code] for code in codes.astype(np.int64)], categories=np.array(names, object))
 
 
 def measure(
