@@ -222,12 +222,13 @@ def _apart(scored: Scored, name: str, reference: str) -> list[str]:
   right = {each: metrics.by_row(targets, scored.logits[each], target)['accuracy'] for each in (reference, name)}
   sections = []
   if scored.queries is not None:
-    by_query = pd.DataFrame({'query': scored.batch['query'], 'apart': distance} | right).groupby('query')
+    columns = {'query': scored.batch['query'], 'apart': distance, 'reference': right[reference], 'model': right[name]}
+    by_query = pd.DataFrame(columns).groupby('query')
     found = by_query.mean().assign(rows=by_query.size())
     found = found[found['rows'] >= _ROWS_OF_QUERY].sort_values('apart', ascending=False).head(_WORST_QUERIES)
     lines = [['query', 'rows', 'mean difference', f'{reference}: accuracy', f'{name}: accuracy']]
     for row in found.reset_index().to_dict('records'):
-      shown = [f'{row[each]:.3f}' for each in ('apart', reference, name)]
+      shown = [f'{row[each]:.3f}' for each in ('apart', 'reference', 'model')]
       lines.append([row['query'].decode('utf-8', 'replace'), f'{row["rows"]:.0f}', *shown])
     sections.append(_section(f'Queries on which {reference} and {name} part most', _table(lines)))
   worst = np.argsort(-distance, kind='stable')[:_WORST_ROWS]
