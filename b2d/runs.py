@@ -13,7 +13,9 @@ import csv
 import io
 import json
 import os
+import socket
 from typing import Any
+import uuid
 
 from absl import logging
 import tensorflow as tf
@@ -22,13 +24,14 @@ from b2d import config
 from b2d import record
 
 # What a folder holds in which nothing is done yet; `inputs` without a plan, in a run of b2d.label.
-_NOTHING_DONE = {'config.json', 'run.flags', 'made_from.json', 'inputs', 'rejected.jsonl'}
+_NOTHING_DONE = {'config.json', 'run.flags', 'made_from.json', 'inputs', 'rejected.jsonl', 'shards.jsonl'}
 
 
 @contextlib.contextmanager
 def atomic_path(path: str) -> Iterator[str]:
   """Yields a temporary path beside `path`, renamed to it on success and removed on failure."""
-  temporary = f'{path}.tmp-{os.getpid()}'
+  # Two containers may both be process 1.
+  temporary = f'{path}.tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}'
   try:
     yield temporary
     tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -68,7 +68,13 @@ class Label(base.Config):
     'each; 0: none. When 3 million different ones are counted, the rarest are forgotten.',
   )
 
+  verify: bool = base.option(
+    False, 'Label nothing: check every shard of the finished folder --output_dir.', role='free'
+  )
+
   def validate(self) -> None:
+    if self.verify:
+      return
     base.require(
       bool(self.teacher_dir) != bool(self.scores_columns),
       'set --teacher_dir, or --scores_columns to import, and not both',

@@ -62,15 +62,15 @@ def num_rows(path: str, column: str, tsv_quoting: str = 'check') -> int:
   return sum(len(block.numbers) for block in found)
 
 
-def open_parquet(path: str) -> pq.ParquetFile:
-  """Opens an uncompressed Parquet file.
+def open_parquet(path: str, **options: bool) -> pq.ParquetFile:
+  """Opens an uncompressed Parquet file, with options of `pq.ParquetFile`.
 
   Raises:
     ValueError: it is empty, cut off, or something else.
   """
   try:
-    return pq.ParquetFile(_open(path, ''))
-  except pa.ArrowInvalid as error:
+    return pq.ParquetFile(_open(path, ''), **options)
+  except (pa.ArrowException, OSError) as error:
     raise ValueError(f'{path}: expected a Parquet file, found: {error}; write it again') from error
 
 

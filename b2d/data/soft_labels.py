@@ -16,16 +16,11 @@ import os
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import tensorflow as tf
 
 from b2d import config
-from b2d import record
 from b2d import runs
-from b2d.data import file_formats
 from b2d.data import rows
-
-_GROUP_ROWS = 4096  # Rows of a row group, the unit in which `read` shuffles.
+from b2d.data import shards as shards_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +34,8 @@ class Manifest:
   label_range: tuple[float, ...] = ()  # As in `config.Schema`.
   relevant_from: float = 0.5
   classes: tuple[str, ...] = ()  # Their names, where they have some.
+  # File name → digest, of a manifest that was read.
+  sha256: dict[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
   @property
   def relevant_target(self) -> float:
@@ -50,8 +47,7 @@ class Manifest:
     return sum(self.shards.values())
 
 
-def shard_name(index: int) -> str:
-  return f'part-{index:05d}.parquet'
+shard_name = shards_lib.name
 
 
 def read_manifest(folder: str) -> Manifest:
@@ -71,40 +67,44 @@ def read_manifest(folder: str) -> Manifest:
       tuple(values.get('label_range', ())),
       float(values.get('relevant_from', 0.5)),
       tuple(values.get('classes', ())),
+      {name: str(values['sha256'][name]) for name in values['shards']},
     )
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise ValueError(
-      f'{path}: expected teachers, num_classes, fields and shards, found '
+      f'{path}: expected teachers, num_classes, fields, shards and sha256, found '
       f'{", ".join(values)}; name a folder that b2d.label or b2d.stack '
       'wrote'
     ) from error
 
 
-def write_manifest(folder: str, manifest: Manifest) -> None:
-  """Checks that every shard is there with its rows, then writes `manifest.json`.
+def write_manifest(folder: str, manifest: Manifest, digests: dict[str, str] | None = None) -> None:
+  """Writes `manifest.json`.
+
+  Args:
+    folder: of the shards.
+    manifest: what they are.
+    digests: SHA-256 by name of a shard; None: every shard is read and checked.
 
   Raises:
-    ValueError: a shard is missing or holds another number of rows.
+    ValueError: a shard is missing, damaged, or holds another number of rows.
   """
-  for name in manifest.shards:
-    _open_shard(folder, manifest, name)
-  names = list(manifest.shards)
-  digests = record.sha256_of_all([os.path.join(folder, name) for name in names])
-  text = json.dumps(dataclasses.asdict(manifest) | {'sha256': dict(zip(names, digests))}, indent=1) + '\n'
-  runs.write_text(os.path.join(folder, 'manifest.json'), text)
+  digests = digests or shards_lib.check(folder, manifest.shards, {})
+  values = dataclasses.asdict(manifest) | {'sha256': {name: digests[name] for name in manifest.shards}}
+  runs.write_text(os.path.join(folder, 'manifest.json'), json.dumps(values, indent=1) + '\n')
 
 
 def write_shard(folder: str, index: int, batch: rows.Batch) -> int:
-  """Writes a batch as shard `index`, under a temporary name first.
+  """Writes a batch, see `table`, as shard `index` and returns the number of rows."""
+  shards_lib.write(folder, index, table(batch))
+  return rows.size(batch)
+
+
+def table(batch: rows.Batch) -> pa.Table:
+  """The columns of a shard.
 
   Args:
-    folder: an existing folder.
-    index: number of the shard.
     batch: 'id', the texts, 'label' (NaN: unknown) and 'logits' float [n, num_teachers,
       num_classes]; rows that are yet to be labelled have no 'logits'.
-
-  Returns:
-    The number of rows.
   """
   columns = {}
   for name, values in batch.items():
@@ -116,17 +116,17 @@ def write_shard(folder: str, index: int, batch: rows.Batch) -> int:
       columns[name] = pa.array(values, pa.float32(), from_pandas=True)  # NaN → null.
     else:
       columns[name] = pa.array(values, pa.string())
-  sink = pa.BufferOutputStream()
-  pq.write_table(pa.table(columns), sink, row_group_size=_GROUP_ROWS, compression='zstd')
-  with runs.atomic_path(os.path.join(folder, shard_name(index))) as temporary:
-    with tf.io.gfile.GFile(temporary, 'wb') as file:
-      file.write(sink.getvalue().to_pybytes())
-  return rows.size(batch)
+  return pa.table(columns)
 
 
-def read_shard(path: str, num_teachers: int = 0, num_classes: int = 0) -> rows.Batch:
-  """Reads one whole shard; of rows yet to be labelled no teachers and classes need be given."""
-  return _batch(path, file_formats.open_parquet(path).read(), num_teachers, num_classes)
+def read_shard(path: str, num_rows: int, num_teachers: int = 0, num_classes: int = 0) -> rows.Batch:
+  """Reads one whole shard; of rows yet to be labelled no teachers and classes need be given.
+
+  Raises:
+    ValueError: there is none, it is damaged or holds something else.
+  """
+  whole = shards_lib.read_group(path, shards_lib.open_shard(path, num_rows))
+  return _batch(path, whole, num_teachers, num_classes)
 
 
 def num_rows(folders: Sequence[str]) -> int:
@@ -149,14 +149,15 @@ def read(
     max_rows: only so many rows, spread evenly over all of them in written order; 0: all.
 
   Raises:
-    ValueError: the folders do not fit together, or a shard differs from its manifest.
+    ValueError: the folders do not fit together, or a shard is damaged or differs from its manifest.
   """
   manifests = [read_manifest(folder) for folder in folders]
   _check_alike(folders, manifests)
   groups = _groups(folders, manifests, max_rows)
   if seed is not None:
     groups = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
-  yield from rows.rebatch((_read_group(*group) for group in groups), batch_size)
+  checked: set[str] = set()
+  yield from rows.rebatch((_read_group(*group, checked) for group in groups), batch_size)
 
 
 def _check_alike(folders: Sequence[str], manifests: Sequence[Manifest]) -> None:
@@ -183,8 +184,8 @@ def _groups(folders, manifests, max_rows) -> list[tuple[str, Manifest, str, int,
   wanted = min(total, max_rows or total)
   for folder, manifest in zip(folders, manifests):
     for name, shard_rows in manifest.shards.items():
-      for group, start in enumerate(range(0, shard_rows, _GROUP_ROWS)):
-        after = before + min(_GROUP_ROWS, shard_rows - start)
+      for group, start in enumerate(range(0, shard_rows, shards_lib.GROUP_ROWS)):
+        after = before + min(shards_lib.GROUP_ROWS, shard_rows - start)
         used = after * wanted // total - before * wanted // total
         before = after
         if used:
@@ -192,32 +193,19 @@ def _groups(folders, manifests, max_rows) -> list[tuple[str, Manifest, str, int,
   return groups
 
 
-def _read_group(folder: str, manifest: Manifest, name: str, group: int, used: int) -> rows.Batch:
-  table = _open_shard(folder, manifest, name).read_row_group(group)
-  batch = _batch(os.path.join(folder, name), table, len(manifest.teachers), manifest.num_classes)
+def _read_group(folder: str, manifest: Manifest, name: str, group: int, used: int, checked: set[str]) -> rows.Batch:
+  """Reads a row group of a shard, whose digest is compared unless its path is among the `checked`."""
+  path = os.path.join(folder, name)
+  file = shards_lib.open_shard(path, manifest.shards[name], '' if path in checked else manifest.sha256[name])
+  checked.add(path)
+  batch = _batch(path, shards_lib.read_group(path, file, group), len(manifest.teachers), manifest.num_classes)
   return rows.take(batch, slice(0, used))  # Rows of one query stay together.
 
 
-def _open_shard(folder: str, manifest: Manifest, name: str) -> pq.ParquetFile:
-  """Opens a shard and holds it against the manifest."""
-  path = os.path.join(folder, name)
-  if not tf.io.gfile.exists(path):
-    raise ValueError(f'{path}: expected a shard of {manifest.shards[name]} rows, found no such file; label again')
-  file = file_formats.open_parquet(path)
-  found = file.metadata.num_rows
-  if found != manifest.shards[name] or file.num_row_groups != -(-found // _GROUP_ROWS):
-    raise ValueError(
-      f'{path}: expected {manifest.shards[name]} rows in groups of {_GROUP_ROWS}, '
-      f'found {found} in {file.num_row_groups} groups; remove the folder and '
-      'label again'
-    )
-  return file
-
-
-def _batch(path: str, table: pa.Table, num_teachers: int, num_classes: int) -> rows.Batch:
+def _batch(path: str, whole: pa.Table, num_teachers: int, num_classes: int) -> rows.Batch:
   batch = {}
-  for name in table.column_names:
-    column = table[name].combine_chunks()
+  for name in whole.column_names:
+    column = whole[name].combine_chunks()
     if name == 'logits':
       flat = column.flatten().to_numpy()
       if flat.size != len(column) * num_teachers * num_classes:

@@ -2,7 +2,7 @@
 
 A task is run by `work(task, state)`, where `state = make_state()` is made once in every worker (a
 loaded model, say). A worker that dies is replaced and its task given out once more; a second death
-is reported with the task.
+is reported with the task. Workers end with the process that started them, however it ends, and leave Ctrl-C to it.
 """
 
 import collections
@@ -12,7 +12,10 @@ from collections.abc import Sequence
 import contextlib
 import multiprocessing
 from multiprocessing import connection
+from multiprocessing import resource_tracker
 import os
+import signal
+import threading
 from typing import Any
 
 from absl import logging
@@ -29,12 +32,12 @@ def num_cores() -> int:
 
 def run_tasks(
   tasks: Sequence[Any],
-  work: Callable[[Any, Any, Report], int],
+  work: Callable[[Any, Any, Report], Any],
   make_state: Callable[[], Any],
   num_workers: int,
   report: Report,
   start_method: str = 'spawn',
-) -> Iterator[int]:
+) -> Iterator[Any]:
   """Runs every task once, in any order.
 
   One worker is this process; more are processes, each pinned to its share of the cores with as many
@@ -43,7 +46,7 @@ def run_tasks(
 
   Args:
     tasks: picklable.
-    work: (task, state, report) → a count; a module-level function. It reports parts of the count as they are done.
+    work: (task, state, report) → a result; picklable. It reports how much of the task is done.
     make_state: () → state; picklable.
     num_workers: processes.
     report: called here with what the workers report; with less than 0 for what was lost with a worker.
@@ -78,7 +81,7 @@ class _Pool:
     self._context = context
     self._workers: dict[Any, tuple] = {}  # Pipe → (process, number of the worker, task).
 
-  def run(self, tasks: Sequence[Any]) -> Iterator[int]:
+  def run(self, tasks: Sequence[Any]) -> Iterator[Any]:
     waiting = collections.deque(tasks)
     pipe: Any
     deaths: collections.Counter = collections.Counter()
@@ -124,7 +127,12 @@ class _Pool:
     pipe, theirs = self._context.Pipe()
     arguments = (theirs, number, *self._arguments)
     process = self._context.Process(target=_serve, args=arguments, daemon=True)
-    process.start()
+    resource_tracker.ensure_running()  # Started with a worker it would let Ctrl-C through again.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Inherited by the worker.
+    try:
+      process.start()
+    finally:
+      signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     theirs.close()  # So that the worker's death is an EOF here.
     self._give(pipe, process, number, task)
 
@@ -137,11 +145,12 @@ class _Pool:
 def _serve(
   pipe: connection.Connection,
   number: int,
-  work: Callable[[Any, Any, Report], int],
+  work: Callable[[Any, Any, Report], Any],
   make_state: Callable[[], Any],
   num_workers: int,
 ) -> None:
-  """A worker: answers each task with (error, count, whether it is finished), the last time so; until it gets None."""
+  """A worker: answers each task with (error, count or result, whether finished), the last time so; until it gets None."""
+  threading.Thread(target=_end_with_parent, daemon=True).start()
   try:
     _claim_cores(number, num_workers)
     state = make_state()
@@ -154,6 +163,14 @@ def _serve(
   except Exception as error:
     logging.exception('worker %d failed', number)
     pipe.send((ChildProcessError(f'worker {number} failed: {type(error).__name__}: {error}'), 0, True))
+
+
+def _end_with_parent() -> None:
+  """Ends this process when the one that started it has ended: what it would still write nobody waits for."""
+  parent = multiprocessing.parent_process()
+  if parent is not None:
+    parent.join()
+    os._exit(1)
 
 
 def _claim_cores(number: int, num_workers: int) -> None:

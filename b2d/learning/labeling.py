@@ -1,37 +1,24 @@
-"""Labelling: rows → soft labels, one task a shard; a killed run costs at most the shards in flight.
-
-1. plan: the input files are streamed once into `inputs/part-*.parquet`; `plan.json`, written last,
-   records their rows and the precision.
-2. one task a shard: read inputs/part-k, score it, write part-k under a temporary name, rename. A
-   shard that is there is finished, so a rerun labels only what is missing.
-3. when all shards are there: `manifest.json`, checked against the plan, and inputs/ goes.
-
-`label_shard` knows nothing of who calls it: `engines` runs the tasks, here or in local processes.
-"""
+"""Labelling: rows → soft labels, a teacher's logits or imported scores; `sharding` has the shards."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import dataclasses
 import functools
-import json
 import math
 import os
-import time
 from typing import Any
 
-from absl import logging
 import numpy as np
-import tensorflow as tf
-import tqdm
 
 from b2d import config
 from b2d import runs
 from b2d.data import blocks
 from b2d.data import phrases
 from b2d.data import rows
+from b2d.data import shards
 from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import precision
+from b2d.learning import sharding
 from b2d.models import teacher
 from b2d.models import trained
 
@@ -40,26 +27,8 @@ Scorer = Callable[[rows.Batch, engines.Report], np.ndarray]
 _TIMED_ROWS = 64
 
 
-@dataclasses.dataclass(frozen=True)
-class ShardTask:
-  """One shard to label; plain values, so that any engine can send it anywhere."""
-
-  index: int
-  num_rows: int
-  num_classes: int
-  output_dir: str
-
-  @property
-  def input_path(self) -> str:
-    return os.path.join(self.output_dir, 'inputs', soft_labels.shard_name(self.index))
-
-  @property
-  def output_path(self) -> str:
-    return os.path.join(self.output_dir, soft_labels.shard_name(self.index))
-
-
-def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None = None) -> dict[str, float]:
-  """Runs the whole step, or what is left of it.
+def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None = None) -> dict[str, Any]:
+  """Runs the whole step, or what is left of it; with `verify` it only checks a finished folder.
 
   Args:
     label_config: the configuration.
@@ -69,66 +38,74 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
     rows of the folder; seconds and rows_per_sec of this run; the precision; also in metrics.json.
 
   Raises:
-    ValueError: bad input, or inputs or teacher changed since the labelling began.
+    ValueError: bad input, a damaged shard, inputs or teacher changed since the labelling began, or another process
+      works in the folder.
     ChildProcessError: a shard's workers died.
   """
+  if label_config.verify:
+    return sharding.verify(label_config.output_dir)
+  sharding.reopen(label_config.output_dir)
   return runs.once(label_config, functools.partial(_label, make_scorer=make_scorer))
 
 
-def _label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -> dict[str, float]:
-  folder = label_config.output_dir
-  files = rows.expand(label_config.input_files)
+def _label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -> dict[str, Any]:
   schema = _schema(label_config)
-  started = time.time()
-  _remove_temporary(folder)
-  plan = _plan(label_config, files)
-  shards = plan['shards']
-  tasks = [ShardTask(index, num_rows, schema.num_classes, folder) for index, num_rows in enumerate(shards.values())]
-  missing = [task for task in tasks if not tf.io.gfile.exists(task.output_path)]
-  if not tf.io.gfile.exists(os.path.join(folder, 'manifest.json')):
-    _run(dataclasses.replace(label_config, precision=plan['precision']), make_scorer, missing, sum(shards.values()))
-    name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
+  name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
+
+  def finish(plan: dict[str, Any], digests: dict[str, str]) -> None:
     manifest = soft_labels.Manifest(
-      (name,), schema.num_classes, schema.fields, shards, schema.label_range, schema.relevant_from, schema.classes
+      (name,),
+      schema.num_classes,
+      schema.fields,
+      plan['shards'],
+      schema.label_range,
+      schema.relevant_from,
+      schema.classes,
     )
-    soft_labels.write_manifest(folder, manifest)
-  if tf.io.gfile.exists(os.path.join(folder, 'inputs')):
-    tf.io.gfile.rmtree(os.path.join(folder, 'inputs'))
-  seconds = time.time() - started
-  labelled = sum(task.num_rows for task in missing)
-  result = {
-    'rows': sum(shards.values()),
-    'seconds': seconds,
-    'rows_per_sec': labelled / seconds,
-    'precision': plan['precision'],
-  }
-  return result | ({'bad_rows': plan['bad_rows']} if 'bad_rows' in plan else {})
+    soft_labels.write_manifest(label_config.output_dir, manifest, digests)
+
+  def make_state(plan: dict[str, Any]) -> Callable[[], Scorer]:
+    if make_scorer or label_config.scores_columns:
+      return make_scorer or _imported_scorer
+    precision.warn_if_slow(plan['precision'])
+    max_tokens = label_config.label_batch_tokens
+    return functools.partial(_teacher_scorer, label_config.teacher_dir, plan['precision'], max_tokens)
+
+  return sharding.run(
+    sharding.Job(
+      label_config,
+      name,
+      functools.partial(_inputs, label_config),
+      lambda inputs, num_rows: {
+        'precision': choose_precision(label_config.teacher_dir, label_config.precision, inputs, num_rows)
+      },
+      functools.partial(label_shard, schema.num_classes),
+      make_state,
+      finish,
+      1 if label_config.scores_columns else label_config.num_workers,
+    )
+  )
 
 
-def label_shard(task: ShardTask, score: Scorer, report: engines.Report) -> int:
+def label_shard(num_classes: int, task: sharding.Task, score: Scorer, report: engines.Report) -> tuple[str, str]:
   """Scores one shard and writes it under its final name.
 
   Returns:
-    The number of rows.
+    Its name and digest.
 
   Raises:
     ValueError: the shard of inputs or the logits are not what the task says.
   """
-  batch = soft_labels.read_shard(task.input_path, 1, task.num_classes)
-  if rows.size(batch) != task.num_rows:
-    raise ValueError(
-      f'{task.input_path}: expected {task.num_rows} rows, found {rows.size(batch)}; '
-      f'remove {task.output_dir} and label again'
-    )
+  batch = soft_labels.read_shard(task.input_path, task.num_rows, 1, num_classes)
   logits = score(batch, report)
-  if logits.shape != (task.num_rows, task.num_classes) or not np.isfinite(logits).all():
+  if logits.shape != (task.num_rows, num_classes) or not np.isfinite(logits).all():
     raise ValueError(
       f'{task.input_path}: expected finite logits [{task.num_rows}, '
-      f'{task.num_classes}], found {np.isnan(logits).sum()} NaN in '
+      f'{num_classes}], found {np.isnan(logits).sum()} NaN in '
       f'{list(logits.shape)}; evaluate the teacher, try --precision=float32'
     )
   batch['logits'] = logits[:, np.newaxis, :]
-  return soft_labels.write_shard(task.output_dir, task.index, batch)
+  return task.write(soft_labels.table(batch))
 
 
 def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
@@ -184,51 +161,21 @@ def _schema(label_config: config.Label) -> config.Schema:
   return given if given.label_column else known
 
 
-def _remove_temporary(folder: str) -> None:
-  """Removes what killed workers left."""
-  for path in tf.io.gfile.glob(os.path.join(folder, '*.tmp-*')):
-    tf.io.gfile.remove(path)
+def choose_precision(teacher_dir: str, wanted: str, inputs: str, num_rows: int) -> str:
+  """'float32' or 'bfloat16': what was asked for, or the faster one on planned rows. Only a BERT has a choice.
 
-
-def _plan(label_config: config.Label, files: list[str]) -> dict[str, Any]:
-  """Writes the shards of inputs, or takes up a plan that is there.
-
-  Returns:
-    'shards' {shard: rows}, 'precision', and 'bad_rows', how many were left out, where some may be.
+  Args:
+    teacher_dir: run folder of the model; '' or anything else than a teacher's computes in float32.
+    wanted: 'auto' or one of the two.
+    inputs: folder of the planned rows.
+    num_rows: of its first shard.
   """
-  folder = label_config.output_dir
-  path = os.path.join(folder, 'plan.json')
-  if tf.io.gfile.exists(path):
-    return runs.read_json(path)
-  inputs = os.path.join(folder, 'inputs')
-  if tf.io.gfile.exists(inputs):
-    tf.io.gfile.rmtree(inputs)
-  tf.io.gfile.makedirs(inputs)
-  shards = {}
-  started = time.time()
-  bad_rows = blocks.BadRows(label_config.schema.max_bad_rows)
-  batches = rows.rebatch(_inputs(label_config, files, bad_rows), label_config.rows_per_shard)
-  for index, batch in enumerate(batches):
-    shards[soft_labels.shard_name(index)] = soft_labels.write_shard(inputs, index, batch)
-  bad_rows.write(folder)
-  plan = {'shards': shards, 'precision': _precision(label_config, inputs), **bad_rows.counted()}
-  runs.write_text(path, json.dumps(plan, indent=1) + '\n')
-  num_rows = sum(shards.values())
-  logging.info(
-    '%s: planned %d rows in %d shards, %.0f rows/s', folder, num_rows, len(shards), num_rows / (time.time() - started)
-  )
-  return plan
-
-
-def _precision(label_config: config.Label, inputs: str) -> str:
-  """'float32' or 'bfloat16': what was asked for, or the faster one on rows of `inputs`. Only a BERT has a choice."""
-  teacher_dir = label_config.teacher_dir
-  if not teacher_dir or runs.step_of(teacher_dir) != 'finetune':
+  if not teacher_dir or not isinstance(trained.read_config(teacher_dir), config.Finetune):
     return 'float32'
-  if label_config.precision != 'auto':
-    return label_config.precision
-  batch = soft_labels.read_shard(os.path.join(inputs, soft_labels.shard_name(0)), 1, label_config.schema.num_classes)
-  batch = rows.take(batch, slice(None, None, math.ceil(rows.size(batch) / _TIMED_ROWS)))
+  if wanted != 'auto':
+    return wanted
+  batch = soft_labels.read_shard(os.path.join(inputs, shards.name(0)), num_rows)
+  batch = rows.take(batch, slice(None, None, math.ceil(num_rows / _TIMED_ROWS)))
 
   def calls():
     models = {name: teacher.shallow(teacher_dir, name) for name in config.groups.PRECISIONS}
@@ -237,8 +184,9 @@ def _precision(label_config: config.Label, inputs: str) -> str:
   return precision.choose(calls)
 
 
-def _inputs(label_config: config.Label, files: list[str], bad_rows: blocks.BadRows) -> Iterator[rows.Batch]:
+def _inputs(label_config: config.Label, bad_rows: blocks.BadRows) -> Iterator[rows.Batch]:
   """The rows to label, each batch followed by its phrases, all by frequent n-grams; an import's have logits already."""
+  files = rows.expand(label_config.input_files)
   ngrams = phrases.Ngrams()
   for batch in rows.read(files, label_config.schema, scores_columns=label_config.scores_columns, bad_rows=bad_rows):
     batch = _unlabelled(batch)
@@ -256,23 +204,6 @@ def _inputs(label_config: config.Label, files: list[str], bad_rows: blocks.BadRo
 
 def _unlabelled(batch: rows.Batch) -> rows.Batch:
   return {'label': np.full(rows.size(batch), np.nan, np.float32), **batch}
-
-
-def _run(
-  label_config: config.Label, make_scorer: Callable[[], Scorer] | None, missing: list[ShardTask], num_rows: int
-) -> None:
-  num_workers = min(label_config.num_workers or engines.num_cores(), len(missing))
-  if make_scorer is None and label_config.scores_columns:
-    make_scorer, num_workers = _imported_scorer, 1
-  elif make_scorer is None:
-    precision.warn_if_slow(label_config.precision)
-    make_scorer = functools.partial(
-      _teacher_scorer, label_config.teacher_dir, label_config.precision, label_config.label_batch_tokens
-    )
-  done = num_rows - sum(task.num_rows for task in missing)
-  with tqdm.tqdm(total=num_rows, initial=done, unit='row', unit_scale=True, desc='label') as progress:
-    for _ in engines.run_tasks(missing, label_shard, make_scorer, num_workers, progress.update):
-      pass  # A shard is done; its rows were reported.
 
 
 def _imported_scorer() -> Scorer:

@@ -61,7 +61,7 @@ class SoftLabelsTest(absltest.TestCase):
     batch = _batch(0, 4)
     del batch['logits']
     soft_labels.write_shard(self.folder, 7, batch)
-    found = soft_labels.read_shard(os.path.join(self.folder, 'part-00007.parquet'))
+    found = soft_labels.read_shard(os.path.join(self.folder, 'part-00007.parquet'), 4)
     self.assertCountEqual(found, ['id', 'text', 'label'])
     np.testing.assert_array_equal(found['text'], batch['text'])
 
@@ -103,7 +103,7 @@ class SoftLabelsTest(absltest.TestCase):
     soft_labels.write_shard(self.folder, 1, _batch(5, 2))
     with self.assertRaisesRegex(ValueError, r'part-00001.parquet: expected 3 rows .*, found 2'):
       soft_labels.write_manifest(self.folder, manifest)
-    with self.assertRaisesRegex(ValueError, 'expected 3 rows'):
+    with self.assertRaisesRegex(ValueError, 'part-00001.parquet: expected the contents that were written'):
       list(soft_labels.read([self.folder]))
     os.remove(os.path.join(self.folder, 'part-00001.parquet'))
     with self.assertRaisesRegex(ValueError, 'part-00001.parquet: .*no such file'):
@@ -113,7 +113,7 @@ class SoftLabelsTest(absltest.TestCase):
     _write(self.folder, [4])
     path = os.path.join(self.folder, 'part-00000.parquet')
     with self.assertRaisesRegex(ValueError, 'expected logits of 1 teachers .*, found 24 numbers in 4'):
-      soft_labels.read_shard(path, num_teachers=1, num_classes=3)
+      soft_labels.read_shard(path, 4, num_teachers=1, num_classes=3)
 
   def test_refuses_a_folder_without_or_with_a_foreign_manifest(self):
     with self.assertRaisesRegex(ValueError, 'manifest.json: no such file'):

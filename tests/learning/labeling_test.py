@@ -11,12 +11,14 @@ from absl.testing import absltest
 import numpy as np
 
 from b2d import config
+from b2d import lease
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import labeling
 from b2d.learning import precision
+from b2d.learning import sharding
 
 _NUM_ROWS = 50
 _CONTEXT = multiprocessing.get_context('forkserver')  # TensorFlow is imported once for all workers.
@@ -84,6 +86,7 @@ class LabelingTest(absltest.TestCase):
     self.journal = self._path('journal')
     os.makedirs(self._path('out'))
     self.enter_context(mock.patch.object(engines, 'run_tasks', _RUN_TASKS))
+    self.enter_context(mock.patch.object(lease, '_SETTLE_SECS', 0))
 
   def _path(self, name):
     return os.path.join(self.folder, name)
@@ -116,7 +119,7 @@ class LabelingTest(absltest.TestCase):
 
   def test_progress_moves_with_batches_not_shards(self):
     done = []
-    with mock.patch.object(labeling.tqdm, 'tqdm') as bar:
+    with mock.patch.object(sharding.tqdm, 'tqdm') as bar:
       bar.return_value.__enter__.return_value.update = done.append
       make_scorer = functools.partial(_make_batch_scorer, self.journal)
       labeling.label(dataclasses.replace(self.config, rows_per_shard=_NUM_ROWS), make_scorer)
