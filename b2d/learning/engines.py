@@ -149,7 +149,7 @@ def _serve(
   make_state: Callable[[], Any],
   num_workers: int,
 ) -> None:
-  """A worker: answers each task with (error, count or result, whether finished), the last time so; until it gets None."""
+  """A worker: answers tasks until it gets None, each with (None, count, False) as it goes on, (error, result, True)."""
   threading.Thread(target=_end_with_parent, daemon=True).start()
   try:
     _claim_cores(number, num_workers)
