@@ -5,7 +5,10 @@ r"""Labels any number of files with a teacher's logits, or imports scores made e
     python -m b2d.label --input_files=llm.csv --text_columns=query,title \
         --scores_columns=p_relevant --output_dir=runs/mine/llm_labels
 
-A killed run goes on where it was when the command is repeated: it labels only the missing shards.
+    python -m b2d.label --verify --output_dir=runs/mine/soft_labels
+
+A killed run goes on where it was when the command is repeated: it checks the shards that are there and labels only the
+missing ones. --verify checks the shards of a finished folder and labels nothing.
 The folder holds the soft labels (see `soft_labels`), the configuration and metrics.json.
 """
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import socket
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -31,6 +32,14 @@ class AtomicPathTest(absltest.TestCase):
       self.assertEqual(os.path.dirname(temporary), self.folder)
     self.assertEqual(_read(self.path), 'new')
     self.assertEqual(os.listdir(self.folder), ['file'])
+
+  def test_temporary_names_differ_between_writers_of_one_process_id(self):
+    with runs.atomic_path(self.path) as one, runs.atomic_path(self.path) as other:
+      runs.write_text(one, '1')
+      runs.write_text(other, '2')
+      self.assertNotEqual(one, other)
+      self.assertIn(f'{socket.gethostname()}-{os.getpid()}-', one)
+    self.assertEqual(_read(self.path), '1')
 
   def test_failure_leaves_the_old_file_alone(self):
     runs.write_text(self.path, 'old')
