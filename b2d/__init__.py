@@ -21,6 +21,7 @@ __version__ = '0.1.0'
 _LIBRARY = {
   'distill': 'b2d.learning.distillation',
   'evaluate': 'b2d.measures.evaluation',
+  'explain': 'b2d.measures.explaining',
   'export': 'export.saved_model',
   'finetune': 'b2d.learning.finetuning',
   'label': 'b2d.learning.labeling',

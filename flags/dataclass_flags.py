@@ -116,6 +116,8 @@ def _define_one(flag_values: flags.FlagValues, field: dataclasses.Field, kind: t
     flags.DEFINE_string(field.name, default, text, flag_values=flag_values)
   elif kind == float | str:
     flags.DEFINE(_NumberOrWord(), field.name, default, text, flag_values=flag_values)
+  elif field.metadata['repeated']:
+    flags.DEFINE_multi_string(field.name, list(default), text, flag_values=flag_values)
   else:  # tuple[int, ...] and its like: one comma-separated flag.
     flags.DEFINE_list(field.name, [str(value) for value in default], text, flag_values=flag_values)
 

@@ -12,6 +12,7 @@ from b2d.config.base import flat_fields
 from b2d.config.base import option
 from b2d.config.base import require
 from b2d.config.base import to_flat
+from b2d.config.explain import Explain
 from b2d.config.groups import Schema
 from b2d.config.groups import Student
 from b2d.config.groups import Teacher
@@ -33,6 +34,7 @@ __all__ = (
   'Config',
   'Distill',
   'Evaluate',
+  'Explain',
   'Export',
   'Finetune',
   'Label',

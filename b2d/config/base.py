@@ -17,6 +17,7 @@ def option(
   role: str = 'setting',
   required: bool = False,
   from_file: bool = False,
+  repeated: bool = False,
 ) -> Any:
   """A dataclass field.
 
@@ -29,10 +30,18 @@ def option(
       fast, how many.
     required: whether the step cannot do without it; --help lists these first.
     from_file: whether its flag takes @FILE for a list.
+    repeated: whether its flag is given once for each item, which may hold commas, instead of a list.
   """
   return dataclasses.field(
     default=default,
-    metadata={'help': help, 'choices': choices, 'role': role, 'required': required, 'from_file': from_file},
+    metadata={
+      'help': help,
+      'choices': choices,
+      'role': role,
+      'required': required,
+      'from_file': from_file,
+      'repeated': repeated,
+    },
   )
 
 

@@ -167,6 +167,33 @@ def unigram_ids(words: tf.Tensor, settings: config.Student) -> tf.Tensor:
   return _bucket(_hash(tf.gather(tokens, last), settings), settings.num_buckets)
 
 
+def names(texts: list[tf.Tensor], made: Bags, settings: config.Student) -> list[str]:
+  """What each id of `bags` stands for, to be read: an n-gram, or a match and whether the title has it.
+
+  Args:
+    texts: string [1] a field: one row.
+    made: `bags(texts, settings)`.
+    settings: the student's configuration.
+  """
+  tokens, row_ids = _tokens(_one_behind_the_other(texts), settings)
+  pieces = text.read_vocab(settings.tokenizer_vocab) if settings.tokenizer == 'wordpiece' else []
+  shown = ['^' if token == text.MARK.encode() else token.decode('utf-8', 'replace') for token in tokens.numpy()]
+  shown = [pieces[int(each)] if pieces and each != '^' else each for each in shown]
+  found = [
+    ' '.join(shown[(start + offset) % len(shown)] for offset in range(order))
+    for start in range(len(shown))
+    for order in settings.ngram_orders
+  ]
+  regions = match_regions(settings, ('text',) if len(texts) == 1 else ('query', 'title'))
+  if regions:
+    query = [token for token, row in zip(shown, row_ids.numpy()) if row == 1]
+    kinds_of_match = ('lacks', 'lacks, and it is last', 'has', 'has, and it is last')
+    for token, row in zip(query, made.ids.numpy()[len(found) :]):
+      region = next(index for index, rows in enumerate(regions) if row in rows)
+      found.append(f'{token} (the title {kinds_of_match[region]})')
+  return found
+
+
 def _hash(tokens: tf.Tensor, settings: config.Student) -> tf.Tensor:
   return tf.strings.to_hash_bucket_strong(tokens, _HASH_RANGE, key=[settings.hash_seed, 0x62326462])
 

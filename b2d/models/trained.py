@@ -25,6 +25,7 @@ from b2d import record
 from b2d import runs
 from b2d.measures import metrics
 from b2d.models import calibration
+from b2d.models import explanation
 from b2d.models import student
 from b2d.models import teacher
 
@@ -96,6 +97,18 @@ class Model:
     if self.num_classes > 2:
       return special.softmax(logits.astype(np.float64), axis=1)
     return calibration.apply(self.calibration or calibration.Calibration(), metrics.margin(logits))
+
+  def explain(self, **texts: str) -> explanation.Explanation:
+    """What each part of one row contributes to its score: see `explanation.Explanation`.
+
+        model.explain(query='puppy cushion', title='Beige Dog Bed').words
+
+    Raises:
+      ValueError: a field is missing.
+    """
+    if missing := [field for field in self.fields if field not in texts]:
+      raise ValueError(f'{self.folder}: expected {", ".join(self.fields)}, found no {", ".join(missing)}')
+    return explanation.explain(self.logits, {field: texts[field] for field in self.fields}, self.keras)
 
 
 def load(folder: str, *, precision: str = 'float32', batch_tokens: int = 4096) -> Model:
