@@ -35,10 +35,12 @@ def run(run_config: config.Config) -> Any:
   """Runs the step that `run_config` configures, or what is left of it.
 
   Args:
-    run_config: one of `config.Finetune`, `PairUp`, `Label`, `Stack`, `Distill`, `Evaluate`, `Sweep`, `Export`.
+    run_config: one of `config.Finetune`, `PairUp`, `Label`, `Stack`, `Distill`, `Evaluate`, `Explain`, `Sweep`,
+      `Export`.
 
   Returns:
-    The step's result: what metrics.json in its folder holds; of an export the version's folder and export.json.
+    The step's result: what metrics.json in its folder holds; of an export the version's folder and export.json; of
+    Explain the rows' explanations.
 
   Raises:
     ValueError: data, models or run folder are not what the configuration says.

@@ -4,8 +4,8 @@ r"""Tells why a model scored as it did: what the log-odds lose without each word
         --title='Beige Dog Bed' --title='Soccer Ball, Size 5'
 
 Any trained model's words are explained, and a student's n-grams and matches, too. Each is left out by itself, and the
-rest scored again: exact, one at a time. What a word contributes is the log-odds with it less those without; contributions
-need not add up. Writes nothing; `b2d.load(...).explain(...)` is the same from Python.
+rest scored again: exact, one at a time. What a word contributes is the log-odds with it less those without;
+contributions need not add up. Writes nothing; `b2d.load(...).explain(...)` is the same from Python.
 """
 
 from b2d import config
