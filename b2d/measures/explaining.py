@@ -69,13 +69,13 @@ def shown(found: Mapping[str, Any]) -> str:
     lines.append(
       f'{name}: probability{decided} {found[name]["probability"]:.3f}, log-odds {explained[name].log_odds:+.2f}'
     )
-  lines += ['', f'without the word   {"".join(f"{name:>9}" for name in names)}']
+  lines += ['', f'  {"".join(f"{name:>9}" for name in names)}  contributed by']
   for parts in zip(*(explained[name].words for name in names)):
     lines.append(
       '  ' + ''.join(f'{part.contribution:>+9.2f}' for part in parts) + f'  {parts[0].kind}: {parts[0].name}'
     )
   features = sorted(explained['model'].features, key=lambda part: -abs(part.contribution))
   if features:
-    lines += ['', f'strongest of {len(features)} n-grams and matches (^: before a text begins)']
+    lines += ['', f'strongest of {len(features)} n-grams and matches (^ stands where a text begins or ends)']
     lines += [f'  {part.contribution:>+9.2f}  {part.kind}: {part.name}' for part in features[:_FEATURES_SHOWN]]
   return '\n'.join(lines)

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from b2d import config
 from b2d.models import text
+from b2d.models import wordpiece
 
 _ODD = -7046029254386353131  # 2^64 / golden ratio: multiplying by it spreads neighbouring hashes.
 _ROW_TAG = 5871781006564002453
@@ -176,7 +177,7 @@ def names(texts: list[tf.Tensor], made: Bags, settings: config.Student) -> list[
     settings: the student's configuration.
   """
   tokens, row_ids = _tokens(_one_behind_the_other(texts), settings)
-  pieces = text.read_vocab(settings.tokenizer_vocab) if settings.tokenizer == 'wordpiece' else []
+  pieces = wordpiece.read_vocab(settings.tokenizer_vocab) if settings.tokenizer == 'wordpiece' else []
   shown = ['^' if token == text.MARK.encode() else token.decode('utf-8', 'replace') for token in tokens.numpy()]
   shown = [pieces[int(each)] if pieces and each != '^' else each for each in shown]
   found = [

@@ -8,6 +8,7 @@ import tensorflow as tf
 from b2d import config
 from b2d.models import explanation
 from b2d.models import student
+from tests import tiny_bert
 
 _PAIR = {'query': 'red shoe', 'title': 'Red boot, small'}
 
@@ -54,6 +55,13 @@ class ExplanationTest(parameterized.TestCase):
     self.assertIn(('query', 'shoe ^'), names)
     self.assertIn(('matches', 'red (the title has)'), names)
     self.assertIn(('matches', 'shoe (the title lacks, and it is last)'), names)
+
+  def test_word_pieces_have_their_names(self):
+    vocab = tiny_bert.write_vocab(self.create_tempdir().full_path)
+    model = _student(('text',), tokenizer='wordpiece', tokenizer_vocab=vocab)
+    found = _explain(model, {'text': 'dull shoes'})
+    self.assertEqual([part.name for part in found.features], ['^', 'dull', 'shoe', '##s'])
+    self.assertEqual([part.name for part in found.words], ['dull', 'shoes'])
 
   def test_of_more_classes_it_is_the_one_decided_for(self):
     model = _student(('text',), num_classes=3)
