@@ -23,17 +23,21 @@ _TITLES_SHOWN = 3
 def table(evaluation: str) -> str:
   """Teacher, student and baseline side by side, from `metrics.json` of `b2d.evaluate`."""
   from b2d import runs  # Only now: TensorFlow takes seconds to import.
+  from b2d.measures import markdown
 
   models = runs.read_json(os.path.join(evaluation, 'metrics.json'))['models']
   names = {'teacher': 'teacher (BERT)', 'student': 'student, distilled', 'baseline': 'student, hard labels alone'}
-  lines = ["| model | AUC | accuracy | of the teacher's accuracy | µs a pair |", '|---|---|---|---|---|']
-  for name, shown in names.items():
-    values = models[name]
-    lines.append(
-      f'| {shown} | {values["auc"]:.3f} | {values["accuracy"]:.1%} | '
-      f'{values["accuracy"] / models["teacher"]["accuracy"]:.1%} | {1e6 / values["rows_per_sec"]:,.0f} |'
-    )
-  return '\n'.join(lines)
+  lines = [
+    [
+      shown,
+      f'{models[name]["auc"]:.3f}',
+      f'{models[name]["accuracy"]:.1%}',
+      f'{models[name]["accuracy"] / models["teacher"]["accuracy"]:.1%}',
+      f'{1e6 / models[name]["rows_per_sec"]:,.0f}',
+    ]
+    for name, shown in names.items()
+  ]
+  return markdown.table(['model', 'AUC', 'accuracy', "of the teacher's accuracy", 'µs a pair'], lines)
 
 
 def unseen_titles(test_file: str) -> dict[str, list[str]]:

@@ -20,6 +20,7 @@ import b2d
 from flags import dataclass_flags
 
 _HELP = {'--help', '-help', '-h', '--helpshort', '--helpfull'}
+_TALKATIVE = {'functional_saver.py', 'legacy_adamw.py'}  # TensorFlow's and the model garden's, line upon line.
 _INTERRUPTED = 130  # As a shell tells it.
 
 
@@ -43,8 +44,7 @@ def run(config_class: type, step: Callable[[Any], Any] = b2d.run, show: Callable
   parser = dataclass_flags.Parser(config_class)
   flags.FLAGS.append_flag_values(parser.flag_values)
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
-  # TensorFlow reports the microseconds of a callback with every checkpoint.
-  logging.get_absl_logger().addFilter(lambda record: record.filename != 'functional_saver.py')
+  logging.get_absl_logger().addFilter(lambda record: record.filename not in _TALKATIVE)
   guarded(lambda argv: main(argv, parser, step, show), parser.help())
 
 

@@ -139,7 +139,14 @@ class DependenciesTest(absltest.TestCase):
     )
 
   def test_serving_stands_alone(self):
-    self._assert_imports(_paths('serving'), lambda name: _package(name) in ('serving', 'absl'))
+    benchmark = set(_paths('serving/benchmark'))
+    self._assert_imports(set(_paths('serving')) - benchmark, lambda name: _package(name) in ('serving', 'absl'))
+
+  def test_benchmark_stands_on_b2d(self):
+    self._assert_imports(
+      _paths('serving/benchmark'),
+      lambda name: _package(name) == 'serving' or _is_noun_of_b2d_or_absl(name) or name == 'absl.flags',
+    )
 
   def test_one_keras(self):
     """Keras 3 trains only the head around an encoder of tf-models-official, silently."""

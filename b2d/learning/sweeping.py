@@ -14,6 +14,7 @@ from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import distillation
 from b2d.learning import training
+from b2d.measures import markdown
 
 _MEASURES = ('accuracy', 'auc', 'log_loss', 'ece', 'ece_calibrated')
 
@@ -79,7 +80,7 @@ def combine(
 def table(combinations: list[dict[str, Any]]) -> str:
   """What `combine` returned, in Markdown: mean ± standard deviation."""
   measures = [measure for measure in _MEASURES if measure in combinations[0]]
-  lines = [['soft labels, rule, temperature', 'seeds', *measures], ['---'] + ['---:'] * (1 + len(measures))]
+  lines = []
   for found in combinations:
     lines.append(
       [found['name'], str(found['seeds'])]
@@ -88,7 +89,7 @@ def table(combinations: list[dict[str, Any]]) -> str:
         for measure in measures
       ]
     )
-  return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
+  return markdown.table(['soft labels, rule, temperature', 'seeds', *measures], lines)
 
 
 def _write_events(folder: str, name: str, run: config.Distill, result: dict[str, float]) -> None:

@@ -8,6 +8,7 @@ from scipy import stats
 
 from b2d import config
 from b2d.measures import bootstrap
+from b2d.measures import markdown
 from b2d.measures import metrics
 from b2d.measures import ranking
 from b2d.models import calibration
@@ -128,8 +129,7 @@ def _intervals(name, reference, result, replicates) -> dict[str, Any]:
 def table(result: Mapping[str, Mapping[str, Any]], reference: str = '') -> str:
   """The comparison in Markdown: see `cells`."""
   header, *lines = cells(result, reference)
-  rule = ['---'] + ['---:'] * (len(header) - 1)
-  return ''.join('| ' + ' | '.join(line) + ' |\n' for line in [header, rule, *lines])
+  return markdown.table(header, lines)
 
 
 def cells(result: Mapping[str, Mapping[str, Any]], reference: str = '') -> list[list[str]]:

@@ -5,8 +5,8 @@
 
 Word overlap and BM25, fastText and logistic regression over hashed n-grams, each on the text alone and with the
 matches of query and title written as words, and the cosine of MiniLM's sentence embeddings. Of single texts only
-fastText and logistic regression know anything. Measures are those of b2d.evaluate (a test holds that), which puts
-teacher and student beside them. Settings are fixed; what a second costs is `bench`'s to say.
+fastText and logistic regression know anything. Measures are those of b2d.evaluate, which puts teacher and student
+beside them. Settings are fixed; what a second costs is `bench`'s to say.
 """
 
 from collections.abc import Iterator
@@ -22,9 +22,10 @@ from absl import flags
 from absl import logging
 import numpy as np
 import pandas as pd
-from scipy import stats
-from sklearn import metrics
 
+from b2d.measures import markdown
+from b2d.measures import metrics
+from b2d.measures import ranking
 from serving import binary
 
 _TRAIN = flags.DEFINE_string('train', None, 'TSV with a header line, .gz or not: labelled rows to fit to.')
@@ -38,7 +39,7 @@ _OUTPUT = flags.DEFINE_string('output', None, 'Folder of baselines.md and baseli
 
 _TOKEN = re.compile(r'\d+(?:[./]\d+)+|\w+')  # '3/4' and '1.5' stay whole.
 _NUM_BUCKETS = 2**20
-_NDCG_PLACES = 10
+_MEASURES = ('auc', 'spearman', 'auc_by_query', 'ndcg@10')  # A baseline's score is no probability.
 
 
 def read(path: str, text_columns: Sequence[str], label_column: str) -> pd.DataFrame:
@@ -77,27 +78,14 @@ def measure(
     auc; of graded rows spearman; of pairs the means over queries that rank something, auc_by_query and ndcg@10.
   """
   low, high = label_range
-  rows = rows.assign(score=scores, gain=(rows['label'] - low) / (high - low), positive=rows['label'] >= relevant_from)
-  found = {'auc': metrics.roc_auc_score(rows['positive'], scores)}
-  if not set(rows['gain']) <= {0, 1}:
-    found['spearman'] = stats.spearmanr(scores, rows['label']).statistic
+  targets = ((rows['label'] - low) / (high - low)).to_numpy()
+  relevant_target = (relevant_from - low) / (high - low)
+  found = metrics.binary(targets, np.stack([np.zeros_like(scores), scores], axis=1), relevant_target)
   if 'query' in rows:
-    by_query = [group for _, group in rows.groupby('query')]
-    found['auc_by_query'] = np.mean(
-      [
-        metrics.roc_auc_score(group['positive'], group['score'])
-        for group in by_query
-        if group['positive'].nunique() > 1
-      ]
-    )
-    found[f'ndcg@{_NDCG_PLACES}'] = np.mean(
-      [
-        metrics.ndcg_score([group['gain']], [group['score']], k=_NDCG_PLACES)
-        for group in by_query
-        if group['gain'].nunique() > 1
-      ]
-    )
-  return {name: float(value) for name, value in found.items()}
+    numbers = np.unique(rows['query'], return_inverse=True)[1]
+    by_query = ranking.by_query(numbers, targets, np.asarray(scores), relevant_target)
+    found |= {name: np.nanmean(values) for name, values in by_query.items()}
+  return {name: float(found[name]) for name in _MEASURES if name in found}
 
 
 def tokens(text: str) -> list[str]:
@@ -213,12 +201,11 @@ def _joined(rows: pd.DataFrame) -> list[str]:
 def table(results: dict[str, dict[str, float]]) -> str:
   """Returns the measures as a Markdown table, one row each baseline."""
   names = list(dict.fromkeys(name for found in results.values() for name in found))
-  lines = [['', *names], ['---', *['--:'] * len(names)]]
-  lines += [
+  lines = [
     [baseline, *(f'{found[name]:.4f}' if name in found else '' for name in names)]
     for baseline, found in results.items()
   ]
-  return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
+  return markdown.table(['', *names], lines)
 
 
 def run() -> str:

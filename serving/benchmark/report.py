@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from matplotlib import figure
 
+from b2d.measures import markdown
+
 # What every ratio divides: name, runtime and tokens of the row.
 REFERENCES = {'BERT-Base': ('BERT-Base', 'C++', 32), 'TinyBERT-4L': ('TinyBERT-4L-312', 'C++', 32)}
 MAX_OTHERS_CORES = 0.1
@@ -67,7 +69,7 @@ def busy(results: Sequence[dict]) -> str:
 
 def table(results: Sequence[dict]) -> str:
   """Returns the results as a Markdown table, one row each; docs/benchmark.md explains it."""
-  lines = ['| ' + ' | '.join(_COLUMNS) + ' |', '|---' * 3 + '|--:' * (len(_COLUMNS) - 3) + '|']
+  lines = []
   for result in results:
     figures = [
       cell(result, '1', 1, 'median_us'),
@@ -83,8 +85,8 @@ def table(results: Sequence[dict]) -> str:
       result['disk_mb'],
     ]
     words = [result['name'], result['runtime'], str(result['tokens'] or 'all')]
-    lines.append('| ' + ' | '.join(words + [_number(value) for value in figures]) + ' |')
-  return '\n'.join(lines) + '\n'
+    lines.append(words + [_number(value) for value in figures])
+  return markdown.table(_COLUMNS, lines, num_words=3)
 
 
 def plot(results: Sequence[dict], auc_of: dict[str, float], path: str) -> None:
