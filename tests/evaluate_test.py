@@ -88,6 +88,9 @@ class EvaluateTest(absltest.TestCase):
     with open(os.path.join(output, 'report.html'), encoding='utf-8') as file:
       page = file.read()
     self.assertIn('Rows on which good and inverse part most', page)
+    self.assertRegex(
+      page, r'<span title="\+0\.00" style="[^"]*">shoe</span>'
+    )  # The model sees a word's first letter alone.
     found = pd.read_parquet(os.path.join(output, 'predictions.parquet'))
     self.assertEqual(list(found['label'][:3]), ['3', '1', '1.5'])
     self.assertEqual(list(found['good logit'][:2]), [2, -2])

@@ -71,7 +71,8 @@ def _evaluate(run_config: config.Evaluate) -> dict:
   if run_config.schema.num_classes == 2:
     _draw(folder, targets, logits, calibrations, run_config.schema)
   if keep_texts:
-    _write_report(run_config, report.Scored(batch, queries, logits, calibrations, run_config.schema), compared)
+    scored = report.Scored(batch, queries, logits, calibrations, run_config.schema)
+    _write_report(run_config, scored, compared, models)
   table = comparison.table(compared, run_config.reference)
   runs.write_text(os.path.join(folder, 'table.md'), table)
   return result
@@ -90,7 +91,7 @@ def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
   return folders
 
 
-def _write_report(run_config: config.Evaluate, scored: report.Scored, compared: dict) -> None:
+def _write_report(run_config: config.Evaluate, scored: report.Scored, compared: dict, models: dict) -> None:
   """Writes report.html and predictions.parquet, as far as they are wanted."""
   if run_config.predictions:
     with runs.atomic_path(os.path.join(run_config.output_dir, 'predictions.parquet')) as temporary:
@@ -106,7 +107,7 @@ def _write_report(run_config: config.Evaluate, scored: report.Scored, compared: 
       *(words for each in batches for field in unlabelled.fields for words in slices.word_sets(each[field]))
     )
   path = os.path.join(run_config.output_dir, 'report.html')
-  runs.write_text(path, report.page(scored, compared, run_config.reference, run_config.bootstrap, seen))
+  runs.write_text(path, report.page(scored, compared, run_config.reference, run_config.bootstrap, seen, models))
   logging.info('%s: open it in a browser', path)
 
 

@@ -22,6 +22,8 @@ from b2d.measures import comparison
 from b2d.measures import metrics
 from b2d.measures import slices
 from b2d.models import calibration
+from b2d.models import explanation
+from b2d.models import trained
 
 _WORST_ROWS, _WORST_QUERIES = 20, 15
 _ROWS_OF_QUERY = 3  # A query of fewer rows says more of the row than of the query.
@@ -37,6 +39,7 @@ _PAGE = """<!DOCTYPE html>
 @media (prefers-color-scheme: dark) { :root { --line: #666; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; }
 section { break-inside: avoid-page; }
+span { print-color-adjust: exact; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .5rem; text-align: left; vertical-align: top; }
@@ -111,6 +114,7 @@ def page(
   reference: str = '',
   num_repeats: int = 0,
   seen: set[str] | None = None,
+  models: Mapping[str, trained.Model] | None = None,
 ) -> str:
   """The report as HTML.
 
@@ -120,6 +124,7 @@ def page(
     reference: name of the model that the others are held against; '' for none.
     num_repeats: of the slices' intervals; 0 for none.
     seen: words of the training rows, in lower case; None where they are not known.
+    models: by their names: what the words of the rows shown contribute is then coloured.
   """
   schema, targets = scored.schema, scored.batch['label']
   measured = slices.measure(
@@ -131,7 +136,7 @@ def page(
     _section('Comparison', _table(comparison.cells(compared, reference))),
     *(_curves(scored) if schema.num_classes == 2 else _confusions(scored)),
     _section('Slices', _table(_slice_cells(measured, list(scored.logits)))),
-    *(section for name in others for section in _apart(scored, name, reference)),
+    *(section for name in others for section in _apart(scored, name, reference, (models or {}).get(name))),
   ]
   if not reference:
     sections.append('<p>Set --reference to see where a student and its teacher part.</p>')
@@ -165,7 +170,7 @@ def _curves(scored: Scored) -> list[str]:
   lines = [['threshold', *(f'{name}: {what}' for name in probabilities for what in ('precision', 'recall'))]]
   for threshold in _THRESHOLDS:
     found = [_precision_and_recall(scores >= threshold, positive) for scores in probabilities.values()]
-    lines.append([f'{threshold:g}', *(f'{value:.3f}' for pair in found for value in pair)])
+    lines.append([f'{threshold:g}', *(_number(value) for pair in found for value in pair)])
   wanted = [['precision wanted', *(f'{name}: {what}' for name in probabilities for what in ('threshold', 'recall'))]]
   for precision in _PRECISIONS:
     lowest = [_lowest_threshold(scores, positive, precision) for scores in probabilities.values()]
@@ -215,7 +220,7 @@ def _slice_cells(measured: pd.DataFrame, names: Sequence[str]) -> list[list[str]
   return lines
 
 
-def _apart(scored: Scored, name: str, reference: str) -> list[str]:
+def _apart(scored: Scored, name: str, reference: str, model: trained.Model | None) -> list[str]:
   """Where a model and the reference part most, and where both miss the label: queries, then rows."""
   distance = scored.distance(name, reference)
   targets, target = scored.batch['label'], scored.schema.relevant_target
@@ -233,26 +238,53 @@ def _apart(scored: Scored, name: str, reference: str) -> list[str]:
     sections.append(_section(f'Queries on which {reference} and {name} part most', _table(lines)))
   worst = np.argsort(-distance, kind='stable')[:_WORST_ROWS]
   sections.append(
-    _section(f'Rows on which {reference} and {name} part most', _table(_row_cells(scored, worst, name, reference)))
+    _section(f'Rows on which {reference} and {name} part most', _rows(scored, worst, name, reference, model))
   )
   missed = np.flatnonzero((right[reference] == 0) & (right[name] == 0))
   losses = [metrics.by_row(targets, scored.logits[each], target)['log_loss'] for each in (reference, name)]
   loss = np.sum(losses, axis=0)
   missed = missed[np.argsort(-loss[missed], kind='stable')][:_WORST_ROWS]
   sections.append(
-    _section(f'Rows whose label both {reference} and {name} miss', _table(_row_cells(scored, missed, name, reference)))
+    _section(f'Rows whose label both {reference} and {name} miss', _rows(scored, missed, name, reference, model))
   )
   return sections
 
 
-def _row_cells(scored: Scored, chosen: Iterable[int], name: str, reference: str) -> list[list[str]]:
+def _rows(scored: Scored, chosen: Iterable[int], name: str, reference: str, model: trained.Model | None) -> str:
+  """Rows with their scores, the words coloured by what they contribute to the model's."""
   labels = slices.label_names(scored.batch['label'], scored.schema)
   lines = [[*scored.schema.fields, 'label', reference, name, 'id']]
   for index in chosen:
     texts = [scored.batch[field][index].decode('utf-8', 'replace') for field in scored.schema.fields]
+    if model:
+      texts = _coloured(model.explain(**dict(zip(scored.schema.fields, texts))), scored.schema.fields)
     scores = [_score(scored, each, index) for each in (reference, name)]
     lines.append([*texts, labels[index], *scores, scored.batch['id'][index].decode('utf-8', 'replace')])
-  return lines
+  told = (
+    f'<p>The stronger its colour, the more a word moves the score of {html.escape(name)}: green up, red down (of more '
+    'classes: towards the class decided for).</p>'
+  )
+  return (told if model and len(lines) > 1 else '') + _table(lines)
+
+
+class _Markup(str):
+  """A cell that is HTML already."""
+
+
+def _coloured(explained: explanation.Explanation, fields: Iterable[str]) -> list[str]:
+  """The words of each text on green or red; their contributions show under the pointer."""
+  most = max((abs(part.contribution) for part in explained.words), default=0) or 1
+  cells = []
+  for field in fields:
+    spans = [
+      f'<span title="{part.contribution:+.2f}" style="background: rgba('
+      f'{"0, 160, 80" if part.contribution > 0 else "220, 40, 40"}, {abs(part.contribution) / most / 2:.2f})">'
+      f'{html.escape(part.name)}</span>'
+      for part in explained.words
+      if part.kind == field
+    ]
+    cells.append(_Markup(' '.join(spans)))
+  return cells
 
 
 def _score(scored: Scored, name: str, index: int) -> str:
@@ -279,5 +311,7 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-  is_number = text[:1].lstrip('+−-').isdecimal() and not any(char.isalpha() for char in text)
+  if isinstance(text, _Markup):
+    return f'<td>{text}</td>'
+  is_number = text == '–' or text.lstrip('+−-')[:1].isdecimal() and not any(char.isalpha() for char in text)
   return f'<td class="number">{html.escape(text)}</td>' if is_number else f'<td>{html.escape(text)}</td>'
