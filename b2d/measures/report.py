@@ -19,6 +19,7 @@ from sklearn import metrics as sklearn_metrics
 from b2d import config
 from b2d.measures import charts
 from b2d.measures import comparison
+from b2d.measures import markup
 from b2d.measures import metrics
 from b2d.measures import slices
 from b2d.models import calibration
@@ -29,29 +30,6 @@ _WORST_ROWS, _WORST_QUERIES = 20, 15
 _ROWS_OF_QUERY = 3  # A query of fewer rows says more of the row than of the query.
 _THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _PRECISIONS = (0.8, 0.9, 0.95)
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation</title>
-<style>
-:root { color-scheme: light dark; --line: #bbb; }
-@media (prefers-color-scheme: dark) { :root { --line: #666; } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; }
-section { break-inside: avoid-page; }
-span { print-color-adjust: exact; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .5rem; text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; }
-.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.curves { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; } img { max-width: 100%%; width: 27rem; background: white; }
-@media print { body { font-size: 10px; max-width: none; } .wide { overflow: visible; } img { width: 20rem; } }
-</style>
-%s
-</html>
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,14 +111,14 @@ def page(
   others = [name for name in scored.logits if name != reference] if reference else []
   sections = [
     f'<h1>Evaluation</h1><p>{len(targets):,} labelled rows. {_probability(scored)}</p>',
-    _section('Comparison', _table(comparison.cells(compared, reference))),
+    markup.section('Comparison', markup.table(comparison.cells(compared, reference))),
     *(_curves(scored) if schema.num_classes == 2 else _confusions(scored)),
-    _section('Slices', _table(_slice_cells(measured, list(scored.logits)))),
+    markup.section('Slices', markup.table(_slice_cells(measured, list(scored.logits)))),
     *(section for name in others for section in _apart(scored, name, reference, (models or {}).get(name))),
   ]
   if not reference:
     sections.append('<p>Set --reference to see where a student and its teacher part.</p>')
-  return _PAGE % '\n'.join(sections)
+  return markup.PAGE % '\n'.join(sections)
 
 
 def _probability(scored: Scored) -> str:
@@ -176,8 +154,10 @@ def _curves(scored: Scored) -> list[str]:
     lowest = [_lowest_threshold(scores, positive, precision) for scores in probabilities.values()]
     wanted.append([f'{precision:g}', *(value for pair in lowest for value in pair)])
   return [
-    _section('Curves', f'<div class="curves">{shown}</div>'),
-    _section('Thresholds', _table(lines) + '<p>The lowest threshold that reaches a precision:</p>' + _table(wanted)),
+    markup.section('Curves', f'<div class="curves">{shown}</div>'),
+    markup.section(
+      'Thresholds', markup.table(lines) + '<p>The lowest threshold that reaches a precision:</p>' + markup.table(wanted)
+    ),
   ]
 
 
@@ -203,7 +183,7 @@ def _confusions(scored: Scored) -> list[str]:
     lines = [['label', *(f'decided {label}' for label in scored.names), 'F1']]
     for label, row, value in zip(scored.names, counts, f1):
       lines.append([label, *(f'{count:,}' for count in row), f'{value:.3f}'])
-    sections.append(_section(f'Decisions of {name}', _table(lines)))
+    sections.append(markup.section(f'Decisions of {name}', markup.table(lines)))
   return sections
 
 
@@ -235,17 +215,17 @@ def _apart(scored: Scored, name: str, reference: str, model: trained.Model | Non
     for row in found.reset_index().to_dict('records'):
       shown = [f'{row[each]:.3f}' for each in ('apart', 'reference', 'model')]
       lines.append([row['query'].decode('utf-8', 'replace'), f'{row["rows"]:.0f}', *shown])
-    sections.append(_section(f'Queries on which {reference} and {name} part most', _table(lines)))
+    sections.append(markup.section(f'Queries on which {reference} and {name} part most', markup.table(lines)))
   worst = np.argsort(-distance, kind='stable')[:_WORST_ROWS]
   sections.append(
-    _section(f'Rows on which {reference} and {name} part most', _rows(scored, worst, name, reference, model))
+    markup.section(f'Rows on which {reference} and {name} part most', _rows(scored, worst, name, reference, model))
   )
   missed = np.flatnonzero((right[reference] == 0) & (right[name] == 0))
   losses = [metrics.by_row(targets, scored.logits[each], target)['log_loss'] for each in (reference, name)]
   loss = np.sum(losses, axis=0)
   missed = missed[np.argsort(-loss[missed], kind='stable')][:_WORST_ROWS]
   sections.append(
-    _section(f'Rows whose label both {reference} and {name} miss', _rows(scored, missed, name, reference, model))
+    markup.section(f'Rows whose label both {reference} and {name} miss', _rows(scored, missed, name, reference, model))
   )
   return sections
 
@@ -264,17 +244,13 @@ def _rows(scored: Scored, chosen: Iterable[int], name: str, reference: str, mode
     f'<p>The stronger its colour, the more a word moves the score of {html.escape(name)}: green up, red down (of more '
     'classes: towards the class decided for).</p>'
   )
-  return (told if model and len(lines) > 1 else '') + _table(lines)
-
-
-class _Markup(str):
-  """A cell that is HTML already."""
+  return (told if model and len(lines) > 1 else '') + markup.table(lines)
 
 
 def _coloured(explained: explanation.Explanation, fields: Iterable[str]) -> list[str]:
   """The words of each text on green or red; their contributions show under the pointer."""
   most = max((abs(part.contribution) for part in explained.words), default=0) or 1
-  cells = []
+  cells: list[str] = []
   for field in fields:
     spans = [
       f'<span title="{part.contribution:+.2f}" style="background: rgba('
@@ -283,7 +259,7 @@ def _coloured(explained: explanation.Explanation, fields: Iterable[str]) -> list
       for part in explained.words
       if part.kind == field
     ]
-    cells.append(_Markup(' '.join(spans)))
+    cells.append(markup.Markup(' '.join(spans)))
   return cells
 
 
@@ -294,24 +270,3 @@ def _score(scored: Scored, name: str, index: int) -> str:
 
 def _number(value: float | None, digits: int = 3) -> str:
   return '–' if value is None or np.isnan(value) else f'{value:.{digits}f}'
-
-
-def _section(title: str, content: str) -> str:
-  return f'<section><h2>{html.escape(title)}</h2>{content}</section>'
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-  """A table of text; the first line is its header."""
-  header, *rows = lines
-  if not rows:
-    return '<p>None.</p>'
-  head = ''.join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
-  body = ''.join('<tr>' + ''.join(map(_cell, row)) + '</tr>\n' for row in rows)
-  return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
-
-
-def _cell(text: str) -> str:
-  if isinstance(text, _Markup):
-    return f'<td>{text}</td>'
-  is_number = text == '–' or text.lstrip('+−-')[:1].isdecimal() and not any(char.isalpha() for char in text)
-  return f'<td class="number">{html.escape(text)}</td>' if is_number else f'<td>{html.escape(text)}</td>'
