@@ -26,6 +26,7 @@ _LIBRARY = {
   'finetune': 'b2d.learning.finetuning',
   'label': 'b2d.learning.labeling',
   'pair_up': 'b2d.data.pairing',
+  'score': 'b2d.learning.scoring',
   'stack': 'b2d.learning.stacking',
   'sweep': 'b2d.learning.sweeping',
 }
@@ -35,8 +36,8 @@ def run(run_config: config.Config) -> Any:
   """Runs the step that `run_config` configures, or what is left of it.
 
   Args:
-    run_config: one of `config.Finetune`, `PairUp`, `Label`, `Stack`, `Distill`, `Evaluate`, `Explain`, `Sweep`,
-      `Export`.
+    run_config: one of `config.Finetune`, `PairUp`, `Label`, `Score`, `Stack`, `Distill`, `Evaluate`, `Explain`,
+      `Sweep`, `Export`.
 
   Returns:
     The step's result: what metrics.json in its folder holds; of an export the version's folder and export.json; of

@@ -22,6 +22,7 @@ from b2d.config.measure_speed import MeasureSpeed
 from b2d.config.pair_up import PairUp
 from b2d.config.recipe import Quickstart
 from b2d.config.recipe import Recipe
+from b2d.config.score import Score
 from b2d.config.steps import Distill
 from b2d.config.steps import Evaluate
 from b2d.config.steps import Export
@@ -43,6 +44,7 @@ __all__ = (
   'Quickstart',
   'Recipe',
   'Schema',
+  'Score',
   'Stack',
   'Student',
   'Sweep',

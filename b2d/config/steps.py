@@ -67,7 +67,6 @@ class Label(base.Config):
     'Words, and pairs of adjacent words, that the single texts hold at least so often are labelled too, once '
     'each; 0: none. When 3 million different ones are counted, the rarest are forgotten.',
   )
-
   verify: bool = base.option(
     False, 'Label nothing: check every shard of the finished folder --output_dir.', role='free'
   )

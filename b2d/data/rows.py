@@ -51,12 +51,14 @@ def read(
   batch_size: int = 8192,
   scores_columns: Sequence[str] = (),
   bad_rows: blocks.BadRows | None = None,
+  keep_columns: Sequence[str] = (),
 ) -> Iterator[Batch]:
   """Streams the rows of the files in order, as full batches (the last one may be short).
 
   'id' is the id column, or '<file name>:<line>' ('<file name>:<row>' in CSV, Parquet, TFRecord); of files of one name
   their folders too, as far as they differ.
-  With `scores_columns` the batches have these numbers too, as 'scores', float64 [n, columns].
+  With `scores_columns` the batches have these numbers too, as 'scores', float64 [n, columns]; with `keep_columns` these
+  cells, under the names that `kept` gives, object [n] of bytes and None.
 
   Args:
     paths: of the files.
@@ -64,6 +66,7 @@ def read(
     batch_size: rows of a batch.
     scores_columns: columns of numbers.
     bad_rows: takes those that cannot be read; None: up to `schema.max_bad_rows` are left out.
+    keep_columns: columns to be passed on as they are.
 
   Raises:
     ValueError: bad input, with file, line, expected, found and remedy; or there is not one row.
@@ -71,11 +74,16 @@ def read(
   empty = True
   if bad_rows is None:
     bad_rows = blocks.BadRows(schema.max_bad_rows)
-  for batch in rebatch(_read_blocks(paths, schema, scores_columns, bad_rows), batch_size):
+  for batch in rebatch(_read_blocks(paths, schema, scores_columns, keep_columns, bad_rows), batch_size):
     empty = False
     yield batch
   if empty:
     raise ValueError(f'{", ".join(paths) or "no files"}: expected rows, found none; name files that have some')
+
+
+def kept(column: str) -> str:
+  """Name in a batch of a column that is passed on as it is."""
+  return f'column {column}'
 
 
 def read_labelled(
@@ -188,9 +196,10 @@ def _permutation(window: Batch, generator: np.random.Generator, group: str) -> n
   return np.lexsort((generator.permutation(size(window)), group_order[codes]))
 
 
-def _read_blocks(paths, schema, scores_columns, bad_rows) -> Iterator[Batch]:
+def _read_blocks(paths, schema, scores_columns, keep_columns, bad_rows) -> Iterator[Batch]:
   columns = list(schema.text_columns)
-  columns += [column for column in (schema.id_column, schema.label_column, *scores_columns) if column]
+  columns += [column for column in (schema.id_column, schema.label_column, *scores_columns, *keep_columns) if column]
+  columns = list(dict.fromkeys(columns))
   for path, name in zip(paths, _id_names(paths)):
     reject = functools.partial(bad_rows.reject, path)
     for block in file_formats.read(path, columns, reject, schema.tsv_quoting):
@@ -208,6 +217,7 @@ def _read_blocks(paths, schema, scores_columns, bad_rows) -> Iterator[Batch]:
       if scores_columns:
         scores = [_scores(block.numbers, column, values[column], reject) for column in scores_columns]
         batch['scores'] = np.stack(scores, axis=1)
+      batch |= {kept(column): values[column] for column in keep_columns}
       yield take(batch, np.flatnonzero(bad_rows.is_good(path, block.numbers)))
 
 

@@ -18,6 +18,7 @@ _EXAMPLES = (
     training=config.Training(learning_rate=1e-4),
   ),
   config.Label(teacher_dir='teacher', precision='float32'),
+  config.Score(model='student', keep_columns=('price',)),
   config.Stack(soft_labels=('a', 'b'), combination='probabilities'),
   config.Distill(soft_labels=('a',), student=config.Student(ngram_orders=(1, 3), product=False)),
   config.Distill(soft_labels=('a',), valid_files=('b',), temperature='auto', schema=config.Schema(label_column='c')),
@@ -147,6 +148,8 @@ class ValidationTest(parameterized.TestCase):
         _wrong(config.Teacher, "--pooling='max': expected one of cls, mean", pooling='max'),
         _wrong(config.Finetune, 'set --label_column', teacher=config.Teacher(vocab_file='v')),
         _wrong(config.Finetune, 'set --init_checkpoint, or --vocab_file', schema=_SINGLE),
+        _wrong(config.Score, 'set --model'),
+        _wrong(config.Score, '--keep_columns=id: expected different', model='m', keep_columns=('id',)),
         _wrong(config.Label, 'set --teacher_dir, or --scores_columns'),
         _wrong(config.Label, 'and not both', teacher_dir='t', scores_columns=('p',)),
         _wrong(

@@ -1,0 +1,45 @@
+"""The configuration of `b2d.score`."""
+
+import dataclasses
+from typing import ClassVar
+
+from b2d.config import base
+from b2d.config import groups
+
+
+@dataclasses.dataclass(frozen=True)
+class Score(base.Config):
+  """`python -m b2d.score`: a model's calibrated probability for every row of any number of files."""
+
+  step: ClassVar[str] = 'score'
+  model: str = base.option(
+    '', 'Run folder of a student or of a teacher, or an exported SavedModel.', role='input', required=True
+  )
+  input_files: tuple[str, ...] = base.option((), 'Rows to score: file patterns.', role='input', required=True)
+  output_dir: str = base.option('', 'Folder of the scores.', role='free', required=True)
+  keep_columns: tuple[str, ...] = base.option(
+    (), 'Columns of the input that shall stand beside the probability, as text; the id always does.'
+  )
+  schema: groups.Schema = groups.Schema()
+  rows_per_shard: int = base.option(32768, 'Rows a shard: what a killed worker loses at most.')
+  num_workers: int = base.option(0, 'Local worker processes; 0: one for each core.', role='free')
+  precision: str = base.option(
+    'auto',
+    'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',
+    ('auto', *groups.PRECISIONS),
+  )
+  verify: bool = base.option(
+    False, 'Score nothing: check every shard of the finished folder --output_dir.', role='free'
+  )
+
+  def validate(self) -> None:
+    if self.verify:
+      return
+    base.require(bool(self.model), 'set --model: the folder of a student, of a teacher, or of a SavedModel')
+    base.require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
+    base.require(self.num_workers >= 0, '--num_workers must not be negative')
+    base.require(
+      len({'id', 'probability', *self.keep_columns}) == 2 + len(self.keep_columns),
+      f'--keep_columns={",".join(self.keep_columns)}: expected different names, none of them id or probability, which '
+      'the scores have already',
+    )

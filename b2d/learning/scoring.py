@@ -1,0 +1,111 @@
+"""Offline scoring: rows → shards of calibrated probabilities beside the columns asked for; `sharding` has the shards."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import json
+import os
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from b2d import config
+from b2d import runs
+from b2d.data import rows
+from b2d.data import soft_labels
+from b2d.learning import engines
+from b2d.learning import labeling
+from b2d.learning import sharding
+from b2d.models import trained
+
+
+def score(run_config: config.Score) -> dict[str, Any]:
+  """Runs the whole step, or what is left of it; with `verify` it only checks a finished folder.
+
+  Returns:
+    rows of the folder; seconds and rows_per_sec of this run; the precision; also in metrics.json.
+
+  Raises:
+    ValueError: bad input, a damaged shard, inputs or model changed since the scoring began, or another process works
+      in the folder.
+    ChildProcessError: a shard's workers died.
+  """
+  if run_config.verify:
+    return sharding.verify(run_config.output_dir)
+  sharding.reopen(run_config.output_dir)
+  return runs.once(run_config, _score)
+
+
+def _score(run_config: config.Score) -> dict[str, Any]:
+  model = trained.load(run_config.model)
+  schema = dataclasses.replace(run_config.schema, label_column='')
+  if model.fields != schema.fields:
+    raise ValueError(
+      f'{run_config.model}: the model reads {", ".join(model.fields)}, the rows have {", ".join(schema.fields)}; set '
+      '--text_columns'
+    )
+
+  def finish(plan: dict[str, Any], digests: dict[str, str]) -> None:
+    manifest = {
+      'model': run_config.model,
+      'kind': model.kind,
+      'calibrated': model.calibration is not None,
+      'num_classes': model.num_classes,
+      'classes': model.run.schema.classes if model.run else (),
+      'columns': ['id', 'probability', *run_config.keep_columns],
+      'shards': plan['shards'],
+      'sha256': {name: digests[name] for name in plan['shards']},
+    }
+    runs.write_text(os.path.join(run_config.output_dir, 'manifest.json'), json.dumps(manifest, indent=1) + '\n')
+
+  def make_state(plan: dict[str, Any]) -> Callable[[], trained.Model]:
+    return functools.partial(trained.load, run_config.model, precision=plan['precision'])
+
+  return sharding.run(
+    sharding.Job(
+      run_config,
+      run_config.model,
+      lambda bad_rows: rows.read(
+        rows.expand(run_config.input_files), schema, bad_rows=bad_rows, keep_columns=run_config.keep_columns
+      ),
+      lambda inputs, num_rows: {
+        'precision': labeling.choose_precision(run_config.model, run_config.precision, inputs, num_rows)
+      },
+      functools.partial(score_shard, run_config.keep_columns),
+      make_state,
+      finish,
+      run_config.num_workers,
+    )
+  )
+
+
+def score_shard(
+  keep_columns: tuple[str, ...], task: sharding.Task, model: trained.Model, report: engines.Report
+) -> tuple[str, str]:
+  """Scores one shard and writes it under its final name.
+
+  Returns:
+    Its name and digest.
+
+  Raises:
+    ValueError: the shard of inputs is not what the task says, or a probability is not a number.
+  """
+  batch = soft_labels.read_shard(task.input_path, task.num_rows)
+  probability = model.probability(batch).astype(np.float32)
+  if not np.isfinite(probability).all():
+    raise ValueError(
+      f'{task.input_path}: expected probabilities, found {np.isnan(probability).sum()} NaN; evaluate the model, try '
+      '--precision=float32'
+    )
+  report(task.num_rows)
+  columns = {'id': pa.array(batch['id'], pa.string()), 'probability': _array(probability)}
+  columns |= {name: pa.array(batch[rows.kept(name)], pa.string()) for name in keep_columns}
+  return task.write(pa.table(columns))
+
+
+def _array(probability: np.ndarray) -> pa.Array:
+  """Of more than two classes a list a row."""
+  if probability.ndim == 1:
+    return pa.array(probability)
+  return pa.FixedSizeListArray.from_arrays(pa.array(probability.reshape(-1)), probability.shape[1])

@@ -1,0 +1,110 @@
+"""The binary b2d.score: probabilities as the model's own, columns kept, resumed, checked."""
+
+import os
+from unittest import mock
+
+from absl.testing import absltest
+import numpy as np
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+import b2d
+from b2d import config
+from b2d import lease
+from b2d import runs
+from b2d.models import student
+from tests import command_line
+
+_STUDENT = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,))
+_LINES = [('drill', '20V drill', 'A', '19.50'), ('oven mitt', 'sofa', '', '007'), ('sofa', 'red sofa', 'Ü', 'n/a')]
+
+
+def _write_student(folder, num_classes=2):
+  """A run folder of b2d.distill with fresh weights and a calibration."""
+  schema = config.Schema(text_columns=('query', 'title'), num_classes=num_classes)
+  runs.start(config.Distill(soft_labels=('s',), output_dir=folder, schema=schema, student=_STUDENT))
+  model = student.StudentModel(_STUDENT, schema.fields, num_classes)
+  tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1).save()
+  if num_classes == 2:
+    runs.write_text(student.calibration_path(folder), '{"scale": 2.0, "offset": -1.0}')
+  runs.write_metrics(folder, {})
+  return folder
+
+
+class ScoreTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.output = self._path('scores')
+    self.student = _write_student(self._path('student'))
+    with open(self._path('in.tsv'), 'w', encoding='utf-8') as file:
+      file.write('q\tt\tbrand\tprice\n' + ''.join('\t'.join(line) + '\n' for line in _LINES))
+    self.enter_context(mock.patch.object(lease, '_SETTLE_SECS', 0))
+
+  def _path(self, name):
+    return os.path.join(self.folder, name)
+
+  def _score(self, **changes):
+    settings = {
+      'model': self.student,
+      'input_files': [self._path('in.tsv')],
+      'text_columns': ['q', 't'],
+      'keep_columns': ['price', 'q', 'brand'],
+      'rows_per_shard': 2,
+      'num_workers': 1,
+      'output_dir': self.output,
+      **changes,
+    }
+    return command_line.run(config.Score, **settings)
+
+  def _read(self):
+    return pq.read_table([self._path(f'scores/part-0000{index}.parquet') for index in (0, 1)])
+
+  def test_the_model_s_own_probability_beside_what_was_asked_for(self):
+    self.assertIn('rows 3', self._score())
+    found = self._read()
+    self.assertEqual(found.column_names, ['id', 'probability', 'price', 'q', 'brand'])
+    queries, titles, brands, prices = zip(*_LINES)
+    self.assertEqual(found['id'].to_pylist(), ['in.tsv:2', 'in.tsv:3', 'in.tsv:4'])
+    self.assertEqual(tuple(found['q'].to_pylist()), queries)
+    self.assertEqual(tuple(found['price'].to_pylist()), prices)
+    self.assertEqual(tuple(found['brand'].to_pylist()), brands)
+    expected = b2d.load(self.student).probability(query=queries, title=titles)
+    np.testing.assert_allclose(found['probability'], expected, rtol=1e-5)
+    manifest = runs.read_json(self._path('scores/manifest.json'))
+    self.assertEqual((manifest['kind'], manifest['calibrated'], list(manifest['sha256'])),
+                     ('student', True, ['part-00000.parquet', 'part-00001.parquet']))  # fmt: skip
+    self.assertNotIn('inputs', os.listdir(self.output))
+
+  def test_a_probability_for_each_of_several_classes(self):
+    model = _write_student(self._path('classes'), num_classes=3)
+    self._score(model=model)
+    expected = b2d.load(model).probability(query=[line[0] for line in _LINES], title=[line[1] for line in _LINES])
+    np.testing.assert_allclose(np.stack(self._read()['probability'].to_pylist()), expected, rtol=1e-5)
+
+  def test_a_removed_shard_is_made_anew_and_damage_is_named(self):
+    self._score()
+    before = self._read()
+    path = self._path('scores/part-00001.parquet')
+    os.remove(path)
+    self._score()
+    self.assertTrue(self._read().equals(before))
+    with open(path, 'r+b') as file:
+      file.write(b'X')
+    for changes in ({}, {'verify': True}):
+      with self.assertRaisesRegex(ValueError, f'{path}: .* rm -f {path} && python -m b2d.score --flagfile='):
+        self._score(**changes)
+
+  def test_slips(self):
+    for changes, message in (
+      ({'text_columns': ['q']}, 'the model reads query, title, the rows have text; set --text_columns'),
+      ({'keep_columns': ['colour']}, r"in.tsv:1: expected a column 'colour'"),
+      ({'model': self._path('none')}, 'expected a run folder of b2d.finetune or b2d.distill, or a SavedModel'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        self._score(**changes)
+      self.assertFalse(os.path.exists(self.output))
+
+
+if __name__ == '__main__':
+  absltest.main()
