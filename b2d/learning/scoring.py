@@ -1,4 +1,4 @@
-"""Offline scoring: rows → shards of calibrated probabilities beside the columns asked for; `sharding` has the shards."""
+"""Offline scoring: rows → calibrated probabilities beside the columns asked for; `sharding` has the shards."""
 
 from collections.abc import Callable
 import dataclasses
