@@ -20,7 +20,6 @@ import b2d
 from flags import dataclass_flags
 
 _HELP = {'--help', '-help', '-h', '--helpshort', '--helpfull'}
-_TALKATIVE = {'functional_saver.py', 'legacy_adamw.py'}  # TensorFlow's and the model garden's, line upon line.
 _INTERRUPTED = 130  # As a shell tells it.
 
 
@@ -44,8 +43,13 @@ def run(config_class: type, step: Callable[[Any], Any] = b2d.run, show: Callable
   parser = dataclass_flags.Parser(config_class)
   flags.FLAGS.append_flag_values(parser.flag_values)
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
-  logging.get_absl_logger().addFilter(lambda record: record.filename not in _TALKATIVE)
+  logging.get_absl_logger().addFilter(_is_worth_saying)
   guarded(lambda argv: main(argv, parser, step, show), parser.help())
+
+
+def _is_worth_saying(record: Any) -> bool:
+  """Drops what libraries say of themselves, such as the microseconds of every checkpoint; their warnings stay."""
+  return record.levelno >= logging.converter.absl_to_standard(logging.WARNING) or 'site-packages' not in record.pathname
 
 
 def main(argv: list[str], parser: dataclass_flags.Parser, step: Callable, show: Callable) -> None:

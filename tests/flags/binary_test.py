@@ -1,6 +1,7 @@
 """The frame of the binaries: flags in, a line out, slips in one line, help at once."""
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -33,6 +34,17 @@ class MainTest(absltest.TestCase):
     run_config = config.Label(teacher_dir='a', output_dir='run')
     said = binary.summary(run_config, {'step': 12345678, 'auc': 0.912345, 'left_out': {'a': 1}})
     self.assertEqual(said, 'run: step 12345678, auc 0.9123')
+
+
+class LogTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('/venv/lib/python3.11/site-packages/tensorflow/saver.py', 'INFO', False),
+    ('/venv/lib/python3.11/site-packages/tensorflow/saver.py', 'WARNING', True),
+    ('/home/me/b2d/learning/training.py', 'INFO', True),
+  )
+  def test_libraries_are_silent_unless_they_warn(self, path, level, said):
+    record = logging.makeLogRecord({'pathname': path, 'levelno': getattr(logging, level)})
+    self.assertEqual(binary._is_worth_saying(record), said)
 
 
 class ProcessTest(parameterized.TestCase):
