@@ -6,11 +6,13 @@ The steps are those of flags/recipes/quickstart/; the command of each is printed
 What is finished is not run again.
 """
 
+from collections.abc import Iterable
+from collections.abc import Mapping
 import json
 import os
 import shlex
+from typing import Any
 
-import b2d
 from b2d import config
 from b2d import recipes
 from flags import binary
@@ -48,15 +50,31 @@ def unseen_titles(test_file: str) -> dict[str, list[str]]:
   return {query: [row[2] for row in rows if row[1] == query] for query in queries}
 
 
-def score_some(export: str, titles_of_query: dict[str, list[str]]) -> str:
-  """Ranks the titles of each query by the exported SavedModel, as a server would call it."""
-  model = b2d.load(export)
-  lines = []
-  for query, titles in titles_of_query.items():
-    scores = model.probability(query=[query] * len(titles), title=titles)
+def side_by_side(evaluation: str, queries: Iterable[str]) -> str:
+  """What the models say of the student's best titles of each query, and of the rows furthest from its teacher.
+
+  Args:
+    evaluation: run folder of `b2d.evaluate --predictions`.
+    queries: of which the titles are shown.
+  """
+  import pandas as pd  # Only now, as above.
+
+  found = pd.read_parquet(os.path.join(evaluation, 'predictions.parquet'))
+  lines = ['  grade  teacher  student  hard labels alone']
+  for query in queries:
     lines.append(f'{query!r}')
-    lines += [f'  {score:.3f}  {title}' for score, title in sorted(zip(scores, titles), reverse=True)[:_TITLES_SHOWN]]
+    best = found[found['query'] == query].sort_values('student probability', ascending=False, kind='stable')
+    lines += [_scores(row) + row['title'] for row in best.head(_TITLES_SHOWN).to_dict('records')]
+  apart = (found['student probability'] - found['teacher probability']).abs()
+  lines.append('Where the student is furthest from its teacher:')
+  furthest = found.loc[apart.sort_values(ascending=False, kind='stable').index[:_TITLES_SHOWN]]
+  lines += [f'{_scores(row)}{row["query"]!r}: {row["title"]}' for row in furthest.to_dict('records')]
   return '\n'.join(lines)
+
+
+def _scores(row: Mapping[Any, Any]) -> str:
+  scores = [row[f'{name} probability'] for name in ('teacher', 'student', 'baseline')]
+  return f'  {row["label"]:<5}  {scores[0]:<7.3f}  {scores[1]:<7.3f}  {scores[2]:.3f}  '
 
 
 def next_commands(folder: str, query: str, titles: list[str]) -> str:
@@ -95,14 +113,15 @@ def show(run_config: config.Quickstart, shop: dict[str, str]) -> str:
   titles_of_query = unseen_titles(shop['test'])
   query, titles = next(iter(titles_of_query.items()))
   return f"""
-A few queries of the test split, which no step has seen, ranked by the exported SavedModel:
+The first queries of the test split, which no step has seen, with the {_TITLES_SHOWN} titles that the student ranks highest:
 
-{score_some(os.path.join(folder, 'export'), titles_of_query)}
+{side_by_side(os.path.join(folder, 'evaluation'), titles_of_query)}
 
 On {shop['test']} (unseen queries; time: batches, in this process, on this machine):
 
 {table(os.path.join(folder, 'evaluation'))}
 
+Curves, slices and more such rows, the words coloured by what they contribute: {folder}/evaluation/report.html
 Everything lies in {folder}: teacher/ soft_labels/ student/ baseline/ evaluation/ export/
 
 {next_commands(folder, query, titles[:_TITLES_SHOWN])}"""

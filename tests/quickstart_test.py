@@ -5,6 +5,7 @@ import os
 import shlex
 
 from absl.testing import absltest
+import pandas as pd
 
 from b2d import quickstart
 from b2d import runs
@@ -35,6 +36,31 @@ class TableTest(absltest.TestCase):
   def test_unfinished_evaluation(self):
     with self.assertRaisesRegex(ValueError, os.path.join('nowhere', 'metrics.json')):
       quickstart.table('nowhere')
+
+
+class SideBySideTest(absltest.TestCase):
+  def test_best_titles_by_the_student_and_its_worst_rows(self):
+    folder = self.create_tempdir().full_path
+    pd.DataFrame(
+      {
+        'query': ['mitt', 'mitt', 'saw'],
+        'title': ['Hat', 'Oven Mitt', 'Saw'],
+        'label': ['1', '3', '2.33'],
+        'teacher probability': [0.1, 0.9, 0.8],
+        'student probability': [0.3, 0.7, 0.2],
+        'baseline probability': [0.5, 0.4, 0.6],
+      }
+    ).to_parquet(os.path.join(folder, 'predictions.parquet'))
+    self.assertEqual(
+      quickstart.side_by_side(folder, ['mitt']).splitlines()[1:5],
+      [
+        "'mitt'",
+        '  3      0.900    0.700    0.400  Oven Mitt',
+        '  1      0.100    0.300    0.500  Hat',
+        'Where the student is furthest from its teacher:',
+      ],
+    )
+    self.assertIn("  2.33   0.800    0.200    0.600  'saw': Saw\n", quickstart.side_by_side(folder, []))
 
 
 class NextCommandsTest(absltest.TestCase):
