@@ -113,7 +113,7 @@ def show(run_config: config.Quickstart, shop: dict[str, str]) -> str:
   titles_of_query = unseen_titles(shop['test'])
   query, titles = next(iter(titles_of_query.items()))
   return f"""
-The first queries of the test split, which no step has seen, with the {_TITLES_SHOWN} titles that the student ranks highest:
+The first queries of the test split, which no step has seen, with the student's {_TITLES_SHOWN} best titles of each:
 
 {side_by_side(os.path.join(folder, 'evaluation'), titles_of_query)}
 
