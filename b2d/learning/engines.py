@@ -156,7 +156,7 @@ def _serve(
     state = make_state()
     while (task := pipe.recv()) is not None:
       pipe.send((None, work(task, state, lambda count: pipe.send((None, count, False))), True))
-  except (EOFError, BrokenPipeError, KeyboardInterrupt):
+  except (EOFError, ConnectionError, KeyboardInterrupt):
     return  # The run was killed.
   except ValueError as error:
     pipe.send((error, 0, True))

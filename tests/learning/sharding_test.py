@@ -282,6 +282,12 @@ class WorkersTest(absltest.TestCase):
       self.assertLess(time.monotonic(), deadline)
       time.sleep(0.02)
 
+  def test_say_nothing_when_their_driver_is_gone(self):
+    pipe = mock.Mock(recv=mock.Mock(side_effect=ConnectionResetError), send=mock.Mock(side_effect=BrokenPipeError))
+    with mock.patch.object(engines, '_claim_cores'):
+      engines._serve(pipe, 0, _sleep, int, 2)
+    pipe.send.assert_not_called()
+
   def test_leave_ctrl_c_to_their_driver(self):
     self.assertEqual(list(engines.run_tasks(['a', 'b'], _is_sigint_blocked, int, 2, print, 'fork')), [True, True])
     self.assertNotIn(signal.SIGINT, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
