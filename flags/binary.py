@@ -43,7 +43,7 @@ def run(config_class: type, step: Callable[[Any], Any] = b2d.run, show: Callable
   parser = dataclass_flags.Parser(config_class)
   flags.FLAGS.append_flag_values(parser.flag_values)
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
-  logging.get_absl_logger().addFilter(_is_worth_saying)
+  logging.get_absl_handler().addFilter(_is_worth_saying)
   guarded(lambda argv: main(argv, parser, step, show), parser.help())
 
 
