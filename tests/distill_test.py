@@ -170,7 +170,7 @@ class DistillTest(absltest.TestCase):
     folder = self._write_soft_labels('named', self.good, np.nan)
     manifest = dataclasses.replace(soft_labels.read_manifest(folder), classes=('bad', 'good'))
     soft_labels.write_manifest(folder, manifest)
-    with self.assertRaisesRegex(ValueError, 'named: holds the classes bad,good, found --classes=good,bad; name them'):
+    with self.assertRaisesRegex(ValueError, '--classes=good,bad: expected bad,good, as .*named has'):
       self._distill({'classes': ('good', 'bad')}, soft_labels=(folder,))
 
   def test_main_reuses_a_finished_run(self):
@@ -271,8 +271,8 @@ class DistillTest(absltest.TestCase):
     self.assertFalse(tf.io.gfile.exists(self.run_dir))  # The corrected command starts afresh.
 
   def test_refusals(self):
-    self._assert_refused('labels: holds 2 classes .* expected 3 .* set --num_classes', {'num_classes': 3})
-    self._assert_refused("labels: holds 2 classes of .'text',., expected .* --text_columns", {'text_columns': _PAIR})
+    self._assert_refused('--num_classes=3: expected 2, as .*labels has', {'num_classes': 3})
+    self._assert_refused('--text_columns=query,title: expected text, as .*labels has', {'text_columns': _PAIR})
     self._assert_refused('no-such/manifest.json: no such file', soft_labels=('no-such',))
     self._assert_refused('gone.tsv: expected a file', train_files=('gone.tsv',))
     self._assert_refused("valid.tsv.*'stars'", {'label_column': 'stars'}, valid_files=(self.valid,))

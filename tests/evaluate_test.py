@@ -3,7 +3,6 @@
 import os
 from unittest import mock
 
-from absl import app
 from absl import flags
 from absl.testing import absltest
 import pandas as pd
@@ -139,8 +138,8 @@ class EvaluateTest(absltest.TestCase):
         self._run(**changes)
       self.assertFalse(os.path.exists(os.path.join(self.folder, 'evaluation')))  # The corrected command finds none.
 
-  def test_no_label_column_is_a_usage_error(self):
-    with self.assertRaisesRegex(app.UsageError, 'label_column'):
+  def test_no_label_column(self):
+    with self.assertRaisesRegex(ValueError, 'set --label_column'):
       self._run(label_column='')
 
 

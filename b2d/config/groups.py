@@ -16,6 +16,9 @@ TSV_QUOTINGS = ('check', 'none', 'csv')
 NULL_TEXTS = ('error', 'empty')
 TABLE_DTYPES = ('bfloat16', 'float16', 'float32')
 
+# What a schema takes over from the folder of a model or of soft labels, where it is not given.
+_REMEMBERED = ('text_columns', 'label_column', 'num_classes', 'classes', 'label_range', 'grades', 'relevant_from')
+
 
 def relevant_target(label_range: tuple[float, ...], relevant_from: float) -> float:
   """A grade in the scale of the target, [0, 1]; without a range it is in that scale."""
@@ -28,9 +31,10 @@ class Schema(base.Config):
   """How the columns of a file become texts and labels."""
 
   text_columns: tuple[str, ...] = base.option(
-    ('text',),
-    "Names of the text columns in the files: one for single texts ('text'), two for "
-    "pairs (the first is taken as 'query', the second as 'title'). Files of plain lines (.txt) need none.",
+    (),
+    "Names of the text columns in the files: one for single texts, two for pairs (the first is taken as 'query', the "
+    "second as 'title'). Unset: those that the teacher was trained on, else 'text'. Files of plain lines (.txt) need "
+    'none.',
   )
   id_column: str = base.option('', 'Column that identifies a row; empty: file name and line number.')
   label_column: str = base.option('', 'Column of the hard label; empty: the files have none.')
@@ -69,7 +73,11 @@ class Schema(base.Config):
 
   def __post_init__(self):
     super().__post_init__()
+    given = frozenset(name for name in _REMEMBERED if getattr(self, name) not in ((), 0, '', None))
+    object.__setattr__(self, '_given', given)  # Not a field: it is no part of a run's record.
     # What follows from other settings is filled in, so that a run's record has it.
+    if not self.text_columns:
+      object.__setattr__(self, 'text_columns', ('text',))
     if not self.num_classes:
       object.__setattr__(self, 'num_classes', len(self.classes) or 2)
     if self.grades and not self.label_range:
@@ -80,7 +88,7 @@ class Schema(base.Config):
 
   def validate(self) -> None:
     base.require(
-      len(self.text_columns) in (1, 2), f'--text_columns={",".join(self.text_columns)}: expected one or two names'
+      len(self.text_columns) <= 2, f'--text_columns={",".join(self.text_columns)}: expected one or two names'
     )
     names = len(self.classes)
     base.require(names != 1, f'--classes={",".join(self.classes)}: expected two names or more, or @FILE')
@@ -109,6 +117,54 @@ class Schema(base.Config):
     )
     if self.label_range or self.grades:
       base.require(self.num_classes in (0, 2) and not self.classes, '--label_range goes with --num_classes=2')
+
+  def is_given(self, name: str) -> bool:
+    """Whether a setting was given, rather than filled in."""
+    return name in self._given
+
+  def check(self, known: 'Schema', source: str) -> None:
+    """Holds what was given against what a model or soft labels were made with.
+
+    Column names and the scale of grades belong to the files, and may differ; how many texts there are, and the classes,
+    may not. Names of classes may be given to a model that knows none.
+
+    Args:
+      known: what it was made with.
+      source: its folder, for the message.
+
+    Raises:
+      ValueError: they contradict each other.
+    """
+    for name, given, agree in (
+      ('text_columns', self.is_given('text_columns'), self.fields == known.fields),
+      ('classes', self.is_given('classes'), self.classes == known.classes or not known.classes),
+      ('num_classes', self.is_given('num_classes') or self.is_given('classes'), self.num_classes == known.num_classes),
+    ):
+      if given and not agree:
+        found, expected = (
+          ','.join(value) if isinstance(value, tuple) else value
+          for value in (getattr(self, name), getattr(known, name))
+        )
+        raise ValueError(f'--{name}={found}: expected {expected}, as {source} has; leave --{name} out, or correct it')
+
+  def completed(self, known: 'Schema', *, labelled: bool) -> 'Schema':
+    """This schema, with what it was not given taken from `known`, which `check` has found to agree.
+
+    Args:
+      known: what a model or soft labels were made with.
+      labelled: whether the files have labels, so that label_column is taken too.
+    """
+    names = {'text_columns', 'num_classes'} | ({'label_column'} if labelled else set())
+    if not any(map(self.is_given, ('classes', 'grades', 'label_range'))):
+      names |= {'classes', 'grades', 'label_range', 'relevant_from'}
+    elif self.label_range == known.label_range:  # Else it is another scale.
+      names |= {'relevant_from'}
+    return dataclasses.replace(self._as_given(), **{name: getattr(known, name) for name in names - self._given})
+
+  def _as_given(self) -> 'Schema':
+    """This schema before anything was filled in."""
+    defaults = {field.name: field.default for field in dataclasses.fields(self)}
+    return dataclasses.replace(self, **{name: defaults[name] for name in _REMEMBERED if name not in self._given})
 
   @property
   def fields(self) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ class Distill(base.Config):
       'set --soft_labels, or --train_files for hard labels alone, and not both',
     )
     base.require(
-      bool(self.schema.label_column or self.soft_labels and not self.valid_files + self.calibration_files),
+      bool(self.schema.label_column or self.soft_labels),
       'set --label_column: the rows of --train_files, --valid_files and --calibration_files need labels',
     )
     base.require(
@@ -205,7 +205,7 @@ class Distill(base.Config):
       not self.margin_weight
       or bool(self.soft_labels)
       and self.schema.num_classes == 2
-      and len(self.schema.text_columns) == 2,
+      and (len(self.schema.text_columns) == 2 or not self.schema.is_given('text_columns')),
       '--margin_weight needs --soft_labels of pairs and two classes',
     )
     base.require(
@@ -244,7 +244,6 @@ class Evaluate(base.Config):
 
   def validate(self) -> None:
     base.require(bool(self.models), 'set --models=name=folder,...')
-    base.require(bool(self.schema.label_column), 'set --label_column: an evaluation needs labels')
     base.require(self.report or not self.train_files, '--train_files: they tell the slices of --report; set that too')
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from b2d import config
+from b2d import remembered
 from b2d import runs
 from b2d.data import blocks
 from b2d.data import rows
@@ -41,9 +42,21 @@ def distill(run_config: config.Distill) -> dict[str, float]:
   Raises:
     ValueError: rows, soft labels, or run folder are not what the configuration says.
   """
+  run_config = completed(run_config)
   result = runs.once(run_config, _distill)
   training.discard_checkpoints(run_config.output_dir)
   return result
+
+
+def completed(run_config: config.Distill) -> config.Distill:
+  """The configuration with what the soft labels remember of the data.
+
+  Raises:
+    ValueError: the configuration contradicts them.
+  """
+  labelled = bool(run_config.train_files or run_config.valid_files or run_config.calibration_files)
+  schema = remembered.complete(run_config.schema, run_config.soft_labels, labelled=labelled)
+  return dataclasses.replace(run_config, schema=schema)
 
 
 def _distill(run_config: config.Distill) -> dict[str, float]:
@@ -133,18 +146,6 @@ def _count_rows(run_config: config.Distill, bad_rows: blocks.BadRows) -> int:
   if not run_config.soft_labels:  # Reading every row: a bad one is found before the training.
     files = rows.expand(run_config.train_files)
     return sum(map(rows.size, rows.read_labelled(files, run_config.schema, bad_rows)))
-  for folder in run_config.soft_labels:
-    manifest = soft_labels.read_manifest(folder)
-    if (manifest.fields, manifest.num_classes) != (run_config.schema.fields, run_config.schema.num_classes):
-      raise ValueError(
-        f'{folder}: holds {manifest.num_classes} classes of {manifest.fields}, expected '
-        f'{run_config.schema.num_classes} of {run_config.schema.fields}; set --num_classes and --text_columns'
-      )
-    if manifest.classes and run_config.schema.classes not in ((), manifest.classes):
-      raise ValueError(
-        f'{folder}: holds the classes {",".join(manifest.classes)}, found --classes='
-        f'{",".join(run_config.schema.classes)}; name them in that order'
-      )
   num_rows = soft_labels.num_rows(run_config.soft_labels)
   return min(num_rows, run_config.max_rows or num_rows)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import dataclasses
 import functools
 import math
 import os
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from b2d import config
+from b2d import remembered
 from b2d import runs
 from b2d.data import blocks
 from b2d.data import phrases
@@ -45,11 +47,18 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
   if label_config.verify:
     return sharding.verify(label_config.output_dir)
   sharding.reopen(label_config.output_dir)
+  if label_config.teacher_dir:
+    if trained.read_config(label_config.teacher_dir) is None:
+      raise ValueError(f'{label_config.teacher_dir}: expected a run folder, found a SavedModel; correct --teacher_dir')
+    schema = remembered.complete(
+      label_config.schema, [label_config.teacher_dir], labelled=bool(label_config.schema.label_column)
+    )
+    label_config = dataclasses.replace(label_config, schema=schema)
   return runs.once(label_config, functools.partial(_label, make_scorer=make_scorer))
 
 
 def _label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -> dict[str, Any]:
-  schema = _schema(label_config)
+  schema = label_config.schema
   name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
 
   def finish(plan: dict[str, Any], digests: dict[str, str]) -> None:
@@ -139,26 +148,6 @@ def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
   if scores.shape[1] == 1:
     scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
   return scores[:, None, :].astype(np.float32)
-
-
-def _schema(label_config: config.Label) -> config.Schema:
-  """What the labels mean: as the rows have them, else as the teacher learnt them; both are held against each other."""
-  if not label_config.teacher_dir:
-    return label_config.schema
-  run = trained.read_config(label_config.teacher_dir)
-  if run is None:
-    raise ValueError(f'{label_config.teacher_dir}: expected a run folder, found a SavedModel; correct --teacher_dir')
-  given, known = label_config.schema, run.schema
-  for name, expected, found in (
-    ('num_classes', known.num_classes, given.num_classes),
-    ('text_columns', len(known.fields), len(given.fields)),
-    ('classes', known.classes, given.classes or known.classes),
-  ):
-    if expected != found:
-      raise ValueError(
-        f'{label_config.teacher_dir}: the teacher expects {expected} {name}, found {found}; correct --{name}'
-      )
-  return given if given.label_column else known
 
 
 def choose_precision(teacher_dir: str, wanted: str, inputs: str, num_rows: int) -> str:

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tqdm
 
 from b2d import config
+from b2d import remembered
 from b2d import runs
 from b2d.data import blocks
 from b2d.data import rows
@@ -34,7 +35,9 @@ def evaluate(run_config: config.Evaluate) -> dict:
   Raises:
     ValueError: rows, models or run folder are not what the configuration says.
   """
-  return runs.once(run_config, _evaluate, remake=True)
+  folders = _folders(run_config.models, run_config.reference)
+  schema = remembered.complete(run_config.schema, list(folders.values()), labelled=True)
+  return runs.once(dataclasses.replace(run_config, schema=schema), _evaluate, remake=True)
 
 
 def _evaluate(run_config: config.Evaluate) -> dict:

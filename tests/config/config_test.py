@@ -79,6 +79,41 @@ class RowsTest(absltest.TestCase):
     self.assertEqual(config.Schema.from_dict(json.loads(graded.to_json())), graded)
 
 
+class RememberedSchemaTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ({}, _PAIR, dataclasses.replace(_PAIR, label_column='')),
+    ({'label_column': 'l', 'text_columns': ('a', 'b')}, _PAIR, {'text_columns': ('a', 'b'), 'label_column': 'l'}),
+    ({'relevant_from': 2.0}, _PAIR, {'relevant_from': 2.0, 'label_column': ''}),
+    # The same range said again; another one, which has its own middle.
+    ({'label_range': (1.0, 3.0)}, _PAIR, {'label_column': ''}),
+    ({'label_range': (1.0, 4.0)}, _PAIR, {'label_range': (1.0, 4.0), 'relevant_from': 2.5, 'label_column': ''}),
+    ({'label_range': (0.0, 1.0)}, _PAIR, {'label_range': (0.0, 1.0), 'relevant_from': 0.5, 'label_column': ''}),
+  )
+  def test_what_is_not_given_is_taken(self, given, known, expected):
+    expected = expected if isinstance(expected, config.Schema) else dataclasses.replace(known, **expected)
+    schema = config.Schema(**given)
+    schema.check(known, 'folder')
+    self.assertEqual(schema.completed(known, labelled=False), expected)
+
+  def test_the_label_column_of_labelled_files(self):
+    self.assertEqual(config.Schema().completed(_PAIR, labelled=True), _PAIR)
+
+  def test_names_for_the_classes_of_a_model_that_knows_none(self):
+    given, known = config.Schema(classes=('a', 'b', 'c')), config.Schema(num_classes=3)
+    given.check(known, 'folder')
+    self.assertEqual(given.completed(known, labelled=True).classes, ('a', 'b', 'c'))
+
+  @parameterized.parameters(
+    ({'text_columns': ('t',)}, _PAIR, '--text_columns=t: expected q,t, as runs/x has; leave --text_columns out'),
+    ({'num_classes': 3}, _PAIR, '--num_classes=3: expected 2, as runs/x has'),
+    ({'classes': ('a', 'b')}, config.Schema(classes=('b', 'a')), '--classes=a,b: expected b,a, as runs/x has'),
+    ({'classes': ('a', 'b', 'c')}, _SINGLE, '--num_classes=3: expected 2, as runs/x has'),
+  )
+  def test_contradictions(self, given, known, message):
+    with self.assertRaisesRegex(ValueError, re.escape(message)):
+      config.Schema(**given).check(known, 'runs/x')
+
+
 class SweepTest(absltest.TestCase):
   def test_runs(self):
     sweep = config.Sweep(
@@ -125,7 +160,6 @@ class ValidationTest(parameterized.TestCase):
     for i, (name, *rest) in enumerate(
       (
         _wrong(config.Schema, '--text_columns=a,b,c: expected one or', text_columns=('a', 'b', 'c')),
-        _wrong(config.Schema, '--text_columns=: expected one or two', text_columns=()),
         _wrong(config.Schema, '--num_classes=1: expected at least 2', num_classes=1),
         _wrong(config.Schema, '--num_classes=2: expected 3 as --classes has', num_classes=2, classes=('a', 'b', 'c')),
         _wrong(config.Schema, '--classes=a: expected two names or more', classes=('a',)),
@@ -189,7 +223,6 @@ class ValidationTest(parameterized.TestCase):
         _wrong(config.Distill, 'set --soft_labels, or --train_files'),
         _wrong(config.Distill, 'not both', soft_labels=('a',), train_files=('b',), schema=_SINGLE),
         _wrong(config.Distill, 'set --label_column', train_files=('b',)),
-        _wrong(config.Distill, 'set --label_column', soft_labels=('a',), valid_files=('b',)),
         _wrong(config.Distill, '--temperature=0.0: expected a positive', soft_labels=('a',), temperature=0.0),
         _wrong(
           config.Distill,
@@ -215,7 +248,13 @@ class ValidationTest(parameterized.TestCase):
         _wrong(config.Distill, '--hard_label_share must be in [0, 1]', soft_labels=('a',), hard_label_share=1.5),
         _wrong(config.Distill, '--max_rows must not', soft_labels=('a',), max_rows=-1),
         _wrong(config.Distill, '--margin_weight must not', soft_labels=('a',), margin_weight=-0.1),
-        _wrong(config.Distill, '--margin_weight needs', soft_labels=('a',), margin_weight=0.1),
+        _wrong(
+          config.Distill,
+          '--margin_weight needs',
+          soft_labels=('a',),
+          margin_weight=0.1,
+          schema=config.Schema(text_columns=('t',)),
+        ),
         _wrong(config.Distill, '--margin_weight needs', train_files=('a',), margin_weight=0.1, schema=_PAIR),
         _wrong(
           config.Distill,
@@ -225,7 +264,6 @@ class ValidationTest(parameterized.TestCase):
           student=config.Student(tokenizer='wordpiece', tokenizer_vocab='v'),
         ),
         _wrong(config.Evaluate, 'set --models=name=folder', schema=_SINGLE),
-        _wrong(config.Evaluate, 'set --label_column', models=('a=b',)),
         _wrong(config.Export, 'set --model', output_dir='o'),
         _wrong(config.Export, 'set --output_dir', model='m'),
         _wrong(config.Export, "--model_name='a b': expected letters", model='m', output_dir='o', model_name='a b'),

@@ -200,9 +200,9 @@ class LabelingTest(absltest.TestCase):
       self._label()
 
   def test_refuses_rows_that_the_teacher_does_not_fit(self):
-    with self.assertRaisesRegex(ValueError, 'expects 2 num_classes, found 3; correct --num_cl'):
+    with self.assertRaisesRegex(ValueError, '--num_classes=3: expected 2, as .*teacher has'):
       self._label(schema=config.Schema(num_classes=3))
-    with self.assertRaisesRegex(ValueError, 'expects 1 text_columns, found 2'):
+    with self.assertRaisesRegex(ValueError, '--text_columns=q,t: expected text, as .*teacher has'):
       self._label(schema=config.Schema(text_columns=('q', 't')))
 
   def test_the_manifest_says_what_the_teacher_learnt(self):
@@ -218,7 +218,7 @@ class LabelingTest(absltest.TestCase):
     self._label(teacher_dir=self._path('graded'), output_dir=self._path('out_graded'))
     manifest = soft_labels.read_manifest(self._path('out_graded'))
     self.assertEqual((manifest.label_range, manifest.relevant_target), ((1, 3), 0.75))
-    with self.assertRaisesRegex(ValueError, r"expects \('bad', 'so-so', 'good'\) classes, found \('good', 'so-so'"):
+    with self.assertRaisesRegex(ValueError, '--classes=good,so-so,bad: expected bad,so-so,good, as .*named has'):
       self._label(teacher_dir=self._path('named'), schema=config.Schema(classes=('good', 'so-so', 'bad')))
 
   def test_bad_input_leaves_no_plan(self):

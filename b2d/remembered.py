@@ -1,0 +1,74 @@
+"""What the folder of a model, or of soft labels, remembers of the data: columns, classes, grades.
+
+Whoever goes on from such a folder need not say it again. `config.Schema` has the rules.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import os
+
+import tensorflow as tf
+
+from b2d import config
+from b2d import runs
+from b2d.data import soft_labels
+
+_CONFIGS: dict[str, type[config.Config]] = {
+  'finetune': config.Finetune,
+  'distill': config.Distill,
+  'label': config.Label,
+}
+
+
+def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool) -> config.Schema:
+  """The schema with what it was not given taken from the first of the folders that knows.
+
+  Args:
+    schema: as given by the user.
+    folders: runs of b2d.finetune or b2d.distill, soft labels, or SavedModels, which remember nothing.
+    labelled: whether the step reads labelled files.
+
+  Raises:
+    ValueError: the schema contradicts a folder, or a label column is needed and nobody knows it.
+  """
+  completed = False
+  for folder in folders:
+    known = _of_soft_labels(folder) if _exists(folder, 'manifest.json') else _of_run(folder)
+    if known is not None:
+      schema.check(known, folder)
+      if not completed:
+        schema, completed = schema.completed(known, labelled=labelled), True
+  if labelled and not schema.label_column:
+    raise ValueError('set --label_column: the labelled files need one')
+  return schema
+
+
+def _exists(folder: str, name: str) -> bool:
+  return tf.io.gfile.exists(os.path.join(folder, name))
+
+
+def _of_run(folder: str) -> config.Schema | None:
+  if not _exists(folder, 'config.json'):
+    return None
+  step = runs.step_of(folder)
+  return runs.load_config(folder, _CONFIGS[step]).schema if step in _CONFIGS else None
+
+
+def _of_soft_labels(folder: str) -> config.Schema:
+  """By the manifest; what it does not have, the teacher's run has, or that of the labelling."""
+  manifest = soft_labels.read_manifest(folder)
+  known = config.Schema(
+    text_columns=manifest.fields,
+    num_classes=manifest.num_classes,
+    classes=manifest.classes,
+    label_range=manifest.label_range,
+    relevant_from=manifest.relevant_from,
+  )
+  for source in (*manifest.teachers, folder):
+    run = _of_run(source)
+    if run is not None and (run.fields, run.num_classes) == (known.fields, known.num_classes):
+      same_scale = run.label_range == known.label_range
+      return dataclasses.replace(
+        known, text_columns=run.text_columns, label_column=run.label_column, grades=run.grades if same_scale else ()
+      )
+  return known
