@@ -3,6 +3,7 @@
 import os
 from unittest import mock
 
+from absl import app
 from absl import flags
 from absl.testing import absltest
 import pandas as pd
