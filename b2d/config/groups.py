@@ -1,6 +1,8 @@
 """The groups of settings that several steps share: the columns of the data, the training loop, teacher and student."""
 
 import dataclasses
+from typing import Any
+from typing import ClassVar
 
 from b2d.config import base
 
@@ -71,10 +73,12 @@ class Schema(base.Config):
     0, 'Rows that cannot be read and are left out, at most; rejected.jsonl in the output names them and says why.'
   )
 
+  _given: ClassVar[frozenset[str]] = frozenset()  # Of each schema its own; not a field: no part of a run's record.
+
   def __post_init__(self):
     super().__post_init__()
     given = frozenset(name for name in _REMEMBERED if getattr(self, name) not in ((), 0, '', None))
-    object.__setattr__(self, '_given', given)  # Not a field: it is no part of a run's record.
+    object.__setattr__(self, '_given', given)
     # What follows from other settings is filled in, so that a run's record has it.
     if not self.text_columns:
       object.__setattr__(self, 'text_columns', ('text',))
@@ -163,7 +167,7 @@ class Schema(base.Config):
 
   def _as_given(self) -> 'Schema':
     """This schema before anything was filled in."""
-    defaults = {field.name: field.default for field in dataclasses.fields(self)}
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self)}
     return dataclasses.replace(self, **{name: defaults[name] for name in _REMEMBERED if name not in self._given})
 
   @property
