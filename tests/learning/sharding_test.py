@@ -23,7 +23,7 @@ from b2d.learning import sharding
 
 _NUM_ROWS, _SHARD_ROWS, _NUM_SHARDS = 48, 8, 6
 _NUM_FLIPS = 400
-_CONTEXT = multiprocessing.get_context('fork')  # TensorFlow has not computed anything here.
+_CONTEXT = multiprocessing.get_context('forkserver')  # This process may have computed with TensorFlow: no fork of it.
 
 
 class ShardingTest(absltest.TestCase):
@@ -289,7 +289,7 @@ class WorkersTest(absltest.TestCase):
     pipe.send.assert_not_called()
 
   def test_leave_ctrl_c_to_their_driver(self):
-    self.assertEqual(list(engines.run_tasks(['a', 'b'], _is_sigint_blocked, int, 2, print, 'fork')), [True, True])
+    self.assertEqual(list(engines.run_tasks(['a', 'b'], _is_sigint_blocked, int, 2, print)), [True, True])
     self.assertNotIn(signal.SIGINT, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
