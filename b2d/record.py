@@ -75,12 +75,6 @@ def sha256(path: str) -> str:
   return digest.hexdigest()
 
 
-def sha256_of_all(paths: list[str]) -> list[str]:
-  """`sha256` of many files, a few at a time."""
-  with futures.ThreadPoolExecutor(_THREADS) as threads:
-    return list(threads.map(sha256, paths))
-
-
 def saved_model_versions(folder: str) -> list[int]:
   """The numbered versions of a SavedModel in the folder, ascending."""
   names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []

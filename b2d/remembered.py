@@ -13,12 +13,6 @@ from b2d import config
 from b2d import runs
 from b2d.data import soft_labels
 
-_CONFIGS: dict[str, type[config.Config]] = {
-  'finetune': config.Finetune,
-  'distill': config.Distill,
-  'label': config.Label,
-}
-
 
 def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool) -> config.Schema:
   """The schema with what it was not given taken from the first of the folders that knows.
@@ -33,7 +27,7 @@ def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool) -
   """
   completed = False
   for folder in folders:
-    known = _of_soft_labels(folder) if _exists(folder, 'manifest.json') else _of_run(folder)
+    known = _of_soft_labels(folder) if tf.io.gfile.exists(os.path.join(folder, 'manifest.json')) else _of_run(folder)
     if known is not None:
       schema.check(known, folder)
       if not completed:
@@ -43,15 +37,9 @@ def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool) -
   return schema
 
 
-def _exists(folder: str, name: str) -> bool:
-  return tf.io.gfile.exists(os.path.join(folder, name))
-
-
 def _of_run(folder: str) -> config.Schema | None:
-  if not _exists(folder, 'config.json'):
-    return None
-  step = runs.step_of(folder)
-  return runs.load_config(folder, _CONFIGS[step]).schema if step in _CONFIGS else None
+  run = runs.config_of(folder, config.Finetune, config.Distill, config.Label)
+  return run and run.schema
 
 
 def _of_soft_labels(folder: str) -> config.Schema:

@@ -131,6 +131,18 @@ def load_config(folder: str, config_class: type[config.Config]) -> Any:
   return config_class.from_dict(stored['config'])
 
 
+def config_of(folder: str, *config_classes: type[config.Config]) -> Any:
+  """The configuration recorded in `folder`, where it is one of these; None of another step, or without a run.
+
+  Raises:
+    ValueError: the record cannot be read.
+  """
+  if not tf.io.gfile.exists(os.path.join(folder, 'config.json')):
+    return None
+  step = step_of(folder)
+  return next((load_config(folder, known) for known in config_classes if known.step == step), None)
+
+
 def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
   write_text(os.path.join(folder, 'metrics.json'), json.dumps(metrics, indent=2) + '\n')
 
@@ -185,13 +197,6 @@ def _record_inputs(run_config: Any, anew: bool = False) -> list[str]:
     return record.changed(before, now)
   write_text(path, json.dumps(now, indent=1) + '\n')
   return []
-
-
-def summary(folder: str, result: dict[str, Any]) -> str:
-  """The line that a binary prints: the folder and the result's numbers."""
-  return f'{folder}: ' + ', '.join(
-    f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}' for name, value in result.items()
-  )
 
 
 def finished(folder: str) -> bool:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from b2d import config
 from b2d import runs
 from b2d.data import rows
+from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
 from b2d.learning import distillation
 from b2d.learning import labeling
@@ -68,7 +69,7 @@ class DistillTest(absltest.TestCase):
     }
     soft_labels.write_shard(folder, 0, batch)
     soft_labels.write_manifest(
-      folder, soft_labels.Manifest(('teacher',), num_classes, fields, {soft_labels.shard_name(0): num_rows})
+      folder, soft_labels.Manifest(('teacher',), num_classes, fields, {shards_lib.name(0): num_rows})
     )
     return folder
 

@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 
+from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
 
 
@@ -22,7 +23,7 @@ def write(folder, order, teacher, shard_rows=7, num_classes=2, texts=types.Mappi
     }
     if labels is not None:
       batch['label'] = np.float32(labels)[part]
-    name = soft_labels.shard_name(len(shards))
+    name = shards_lib.name(len(shards))
     shards[name] = soft_labels.write_shard(folder, len(shards), batch)
   soft_labels.write_manifest(folder, soft_labels.Manifest((f'teacher{teacher}',), num_classes, ('text',), shards))
   return folder

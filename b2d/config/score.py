@@ -26,7 +26,7 @@ class Score(base.Config):
   precision: str = base.option(
     'auto',
     'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',
-    ('auto', *groups.PRECISIONS),
+    groups.PRECISIONS_OR_AUTO,
   )
   verify: bool = base.option(
     False, 'Score nothing: check every shard of the finished folder --output_dir.', role='free'

@@ -22,7 +22,7 @@ class Finetune(base.Config):
   precision: str = base.option(
     'auto',
     'Arithmetic of the matrix products in training; weights stay float32. auto: whichever is faster on this processor.',
-    ('auto', *groups.PRECISIONS),
+    groups.PRECISIONS_OR_AUTO,
   )
   training: groups.Training = groups.Training(weight_decay=0.01)
 
@@ -57,7 +57,7 @@ class Label(base.Config):
   precision: str = base.option(
     'auto',
     'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',
-    ('auto', *groups.PRECISIONS),
+    groups.PRECISIONS_OR_AUTO,
   )
   phrases_per_row: int = base.option(
     0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled too: cheap transfer rows.'

@@ -30,6 +30,7 @@ import tqdm
 from b2d import config
 from b2d import runs
 from b2d.data import rows
+from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
 from b2d.data import words
 
@@ -231,7 +232,7 @@ def write(inputs: Inputs, settings: config.PairUp, folder: str) -> dict[str, int
     The number of rows by source, and of all: 'num_rows'.
   """
   shards = _split(inputs.queries, settings)
-  paths = [os.path.join(folder, soft_labels.shard_name(number)) for number in range(len(shards))]
+  paths = [os.path.join(folder, shards_lib.name(number)) for number in range(len(shards))]
   missing = [number for number, path in enumerate(paths) if not tf.io.gfile.exists(path)]
   if missing:
     logging.info('%s: %d of %d shards to write', folder, len(missing), len(shards))

@@ -47,9 +47,6 @@ class Manifest:
     return sum(self.shards.values())
 
 
-shard_name = shards_lib.name
-
-
 def read_manifest(folder: str) -> Manifest:
   """Reads `manifest.json`.
 

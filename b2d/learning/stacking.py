@@ -10,6 +10,7 @@ from b2d import config
 from b2d import runs
 from b2d.data import joining
 from b2d.data import rows
+from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
 from b2d.learning import combination
 from b2d.measures import metrics
@@ -96,7 +97,7 @@ def _write(run_config: config.Stack, folder: str, weights: combination.Weights |
     for batch in joining.join(run_config.soft_labels, temporary):
       if rows.size(batch):
         batch['logits'] = _combine(batch['logits'], run_config.combination, weights)[:, np.newaxis]
-        name = soft_labels.shard_name(len(shards))
+        name = shards_lib.name(len(shards))
         shards[name] = soft_labels.write_shard(folder, len(shards), batch)
   if not shards:
     raise ValueError(

@@ -155,32 +155,28 @@ def make_encoder(
   activation = _tanh_gelu if architecture.activation == _TANH_GELU else _exact_gelu
   ids = tf.zeros([1, 2], tf.int32)
   inputs = {'input_word_ids': ids, 'input_mask': ids + 1, 'input_type_ids': ids}
+  sizes = {
+    name: getattr(architecture, name) for name in ('vocab_size', 'hidden_size', 'num_layers', 'num_attention_heads')
+  }
   if architecture.model_type == 'mpnet':
     encoder = mpnet.Encoder(
-      vocab_size=architecture.vocab_size,
-      hidden_size=architecture.hidden_size,
-      num_layers=architecture.num_layers,
-      num_attention_heads=architecture.num_attention_heads,
+      **sizes,
       intermediate_size=architecture.intermediate_size,
       max_length=architecture.max_length,
       inner_activation=activation,
       dropout=dropout,
       first_position_only=first_position_only,
     )
-    encoder(inputs)
-    return encoder
-  encoder = encoder_class(
-    vocab_size=architecture.vocab_size,
-    hidden_size=architecture.hidden_size,
-    num_layers=architecture.num_layers,
-    num_attention_heads=architecture.num_attention_heads,
-    max_sequence_length=architecture.max_positions,
-    type_vocab_size=architecture.type_vocab_size,
-    inner_dim=architecture.intermediate_size,
-    inner_activation=activation,
-    output_dropout=dropout,
-    attention_dropout=dropout,
-    output_range=1 if first_position_only else None,
-  )
+  else:
+    encoder = encoder_class(
+      **sizes,
+      max_sequence_length=architecture.max_positions,
+      type_vocab_size=architecture.type_vocab_size,
+      inner_dim=architecture.intermediate_size,
+      inner_activation=activation,
+      output_dropout=dropout,
+      attention_dropout=dropout,
+      output_range=1 if first_position_only else None,
+    )
   encoder(inputs)
   return encoder

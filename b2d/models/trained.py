@@ -32,7 +32,6 @@ from b2d.models import teacher
 Texts = Mapping[str, Sequence[str] | np.ndarray]
 
 _SAVED_MODEL_ROWS = 1024  # Rows of one call.
-_CONFIGS: dict[str, type[config.Config]] = {'finetune': config.Finetune, 'distill': config.Distill}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,10 +141,11 @@ def read_config(folder: str) -> Any:
   Raises:
     ValueError: no model lies there.
   """
+  run = runs.config_of(folder, config.Finetune, config.Distill)
+  if run is not None:
+    return run
   if tf.io.gfile.exists(os.path.join(folder, 'config.json')):
     step = runs.step_of(folder)
-    if step in _CONFIGS:
-      return runs.load_config(folder, _CONFIGS[step])
     found = f'a run of b2d.{step}' if step else 'another config.json'
   elif _saved_model_folder(folder):
     return None

@@ -6,6 +6,7 @@ from absl.testing import absltest
 import numpy as np
 
 from b2d.data import rows
+from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
 
 _GROUP_ROWS = 4096
@@ -28,7 +29,7 @@ def _write(folder, sizes, start=0, **shape):
   shards = {}
   for index, num_rows in enumerate(sizes):
     batch = _batch(start, num_rows, **shape)
-    shards[soft_labels.shard_name(index)] = soft_labels.write_shard(folder, index, batch)
+    shards[shards_lib.name(index)] = soft_labels.write_shard(folder, index, batch)
     start += num_rows
   num_teachers, num_classes = batch['logits'].shape[1:]
   manifest = soft_labels.Manifest(tuple('ab'[:num_teachers]), num_classes, ('text',), shards)
