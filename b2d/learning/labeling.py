@@ -14,6 +14,7 @@ from b2d import config
 from b2d import remembered
 from b2d import runs
 from b2d.data import blocks
+from b2d.data import file_formats
 from b2d.data import phrases
 from b2d.data import rows
 from b2d.data import shards
@@ -50,11 +51,21 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
   if label_config.teacher_dir:
     if trained.read_config(label_config.teacher_dir) is None:
       raise ValueError(f'{label_config.teacher_dir}: expected a run folder, found a SavedModel; correct --teacher_dir')
-    schema = remembered.complete(
-      label_config.schema, [label_config.teacher_dir], labelled=bool(label_config.schema.label_column)
-    )
-    label_config = dataclasses.replace(label_config, schema=schema)
+    label_config = dataclasses.replace(label_config, schema=_completed(label_config))
   return runs.once(label_config, functools.partial(_label, make_scorer=make_scorer))
+
+
+def _completed(label_config: config.Label) -> config.Schema:
+  """The schema, with what it was not given taken from the teacher."""
+  schema = label_config.schema
+  try:
+    return remembered.complete(schema, [label_config.teacher_dir], labelled=bool(schema.label_column))
+  except ValueError:
+    # Columns that the model does not fit may come of a header that is none of its format's: then that is what to say.
+    with_header = [path for path in rows.expand(label_config.input_files) if not file_formats.is_plain_lines(path)]
+    if with_header:
+      next(rows.read(with_header[:1], schema, 1))
+    raise
 
 
 def _label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -> dict[str, Any]:

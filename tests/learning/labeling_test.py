@@ -205,6 +205,13 @@ class LabelingTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, '--text_columns=q,t: expected text, as .*teacher has'):
       self._label(schema=config.Schema(text_columns=('q', 't')))
 
+  def test_a_file_of_another_format_is_named_before_columns_that_do_not_fit(self):
+    path = self._path('tabs.csv')
+    with open(path, 'w') as file:
+      file.write('q\tt\nred\tred, cordless\n')
+    with self.assertRaisesRegex(ValueError, 'tabs.csv:1: expected a header with commas, found tabs'):
+      self._label(input_files=(path,), schema=config.Schema(text_columns=('q', 't')))
+
   def test_the_manifest_says_what_the_teacher_learnt(self):
     for name, schema in (
       ('graded', config.Schema(label_column='label', grades=('No:1', 'Yes:3'), relevant_from=2.5)),
