@@ -174,7 +174,7 @@ def _describe(settings: config.Export, source: trained.Model, made_from: dict[st
 
 def _write_assets(folder: str, source: trained.Model, described: dict[str, Any]) -> None:
   assets = {'export.json': described}
-  if source.calibration is not None:
+  if source.num_classes == 2:
     assets['calibration.json'] = source.calibration._asdict()
   for name, values in assets.items():
     runs.write_text(os.path.join(folder, name), json.dumps(values, indent=2) + '\n')

@@ -11,11 +11,11 @@ METHODS = {'classify': 'tensorflow/serving/classify', 'regress': 'tensorflow/ser
 
 
 def make(
-  module: Any, fitted: calibration.Calibration | None, classes: tuple[str, ...] = ()
+  module: Any, fitted: calibration.Calibration = calibration.Calibration(), classes: tuple[str, ...] = ()
 ) -> dict[str, Callable[..., Any]]:
   """The signatures of a module of `modules`.
 
-      tf.saved_model.save(module, path, signatures=signatures.make(module, None))
+      tf.saved_model.save(module, path, signatures=signatures.make(module))
 
   - serving_default: string [N] by field → 'probability', 'logit' float [N]; [N, num_classes] for
     more than two.
@@ -65,7 +65,7 @@ def _function(python_function: Callable[..., Any], specs: list[tf.TensorSpec]):
   return tf.function(python_function, input_signature=specs)
 
 
-def _probability(logit: tf.Tensor, fitted: calibration.Calibration | None) -> tf.Tensor:
+def _probability(logit: tf.Tensor, fitted: calibration.Calibration) -> tf.Tensor:
   if logit.shape.rank == 2:
     return tf.nn.softmax(logit)
-  return tf.sigmoid(logit if fitted is None else fitted.scale * logit + fitted.offset)
+  return tf.sigmoid(logit if fitted == calibration.Calibration() else fitted.scale * logit + fitted.offset)

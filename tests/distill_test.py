@@ -20,6 +20,7 @@ from b2d.learning import distillation
 from b2d.learning import labeling
 from b2d.learning import training
 from b2d.measures import metrics
+from b2d.models import calibration
 from b2d.models import student
 from tests import command_line
 from tests import tiny_bert
@@ -133,7 +134,7 @@ class DistillTest(absltest.TestCase):
     """Fitted on rows of which the teacher is right about 80 %, measured on rows where it always is."""
     noisy = np.where(np.arange(60) % 10 < 8, self.good[:60], ~self.good[:60])
     result = self._distill(valid_files=(self.valid,), calibration_files=(self._write_rows('noisy.tsv', noisy),))
-    fitted = runs.read_json(student.calibration_path(self.run_dir))
+    fitted = runs.read_json(calibration.path(self.run_dir))
     self.assertEqual(set(fitted), {'scale', 'offset'})
     self.assertBetween(fitted['scale'], 0.1, 0.8)
     self.assertAlmostEqual(result['ece'], self.whole['ece'])
@@ -141,7 +142,7 @@ class DistillTest(absltest.TestCase):
 
   def test_no_calibration_where_it_would_do_harm(self):
     """Sure, and always right: what twenty rows say is less than that."""
-    self.assertEqual(runs.read_json(student.calibration_path(self.whole_dir)), {'scale': 1.0, 'offset': 0.0})
+    self.assertEqual(runs.read_json(calibration.path(self.whole_dir)), {'scale': 1.0, 'offset': 0.0})
     self.assertEqual(self.whole['ece_calibrated'], self.whole['ece'])
 
   def test_automatic_temperature(self):
@@ -244,7 +245,7 @@ class DistillTest(absltest.TestCase):
     self._distill(train_files=(self._write_rows('train.tsv', ~self.good),))
     good, bad = _margins(self.run_dir)
     self.assertLess(good - bad, -2)
-    self.assertFalse(tf.io.gfile.exists(student.calibration_path(self.run_dir)))
+    self.assertFalse(tf.io.gfile.exists(calibration.path(self.run_dir)))
 
   def test_word_pieces_of_a_vocabulary_that_is_gone(self):
     vocab = tiny_bert.write_vocab(self.create_tempdir().full_path)

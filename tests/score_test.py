@@ -12,6 +12,7 @@ import b2d
 from b2d import config
 from b2d import lease
 from b2d import runs
+from b2d.models import calibration
 from b2d.models import student
 from tests import command_line
 
@@ -26,7 +27,7 @@ def _write_student(folder, num_classes=2):
   model = student.StudentModel(_STUDENT, schema.fields, num_classes)
   tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1).save()
   if num_classes == 2:
-    runs.write_text(student.calibration_path(folder), '{"scale": 2.0, "offset": -1.0}')
+    runs.write_text(calibration.path(folder), '{"scale": 2.0, "offset": -1.0}')
   runs.write_metrics(folder, {})
   return folder
 

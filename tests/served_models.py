@@ -134,7 +134,7 @@ def _save_student(base_path, student):
   """Version 1 of an exported student, its weights as initialised."""
   settings = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,), **student.settings)
   module = modules.StudentModule(student_lib.StudentModel(settings, student.fields, student.num_classes), 'float32')
-  made = signatures.make(module, None, student.classes)
+  made = signatures.make(module, classes=student.classes)
   tf.saved_model.save(module, os.path.join(base_path, '1'), signatures=made)
 
 

@@ -103,7 +103,9 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
     folder=folder,
   )
   if calibration_rows and run_config.schema.num_classes == 2:
-    result |= _calibrate(model, calibration_rows, held_out or calibration_rows, run_config.schema, folder)
+    result |= calibration.fit_run(
+      folder, model.predict_logits, calibration_rows, held_out or calibration_rows, run_config.schema
+    )
   return result | chosen | bad_rows.counted()
 
 
@@ -218,27 +220,3 @@ def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.
       tf.reduce_sum(pairs), tf.cast(tf.size(pairs), tf.float32)
     )
   return loss
-
-
-def _calibrate(model, calibration_rows, held_out, schema, folder) -> dict[str, float]:
-  """Fits the scale of the probability and stores it with the student.
-
-  Returns:
-    ece and ece_calibrated of the held-out rows; where these are the ones to fit on too, by cross-fitting.
-  """
-
-  def scored(batch):
-    return (metrics.margin(model.predict_logits(batch)), metrics.relevant(batch['label'], schema.relevant_target))
-
-  margins, positive = scored(calibration_rows)
-  groups = calibration_rows.get('query', np.arange(len(margins)))
-  fitted, probabilities = calibration.fit_if_better(margins, positive, groups)
-  runs.write_text(student.calibration_path(folder), json.dumps(fitted._asdict(), indent=2) + '\n')
-  if held_out is not calibration_rows:
-    margins, positive = scored(held_out)
-    probabilities = calibration.apply(fitted, margins)
-  plain = calibration.apply(calibration.Calibration(), margins)
-  return {
-    'ece': metrics.expected_calibration_error(plain, positive),
-    'ece_calibrated': metrics.expected_calibration_error(probabilities, positive),
-  }

@@ -17,6 +17,7 @@ from b2d.learning import losses
 from b2d.learning import precision
 from b2d.learning import training
 from b2d.measures import metrics
+from b2d.models import calibration
 from b2d.models import teacher
 
 
@@ -65,6 +66,8 @@ def _finetune(run_config: config.Finetune) -> dict[str, Any]:
     settings=settings,
     folder=folder,
   )
+  if held_out and run_config.schema.num_classes == 2:
+    result |= calibration.fit_run(folder, model.predict_logits, held_out, held_out, run_config.schema)
   return {**result, 'precision': arithmetic} | bad_rows.counted()
 
 

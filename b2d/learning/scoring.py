@@ -17,6 +17,7 @@ from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import labeling
 from b2d.learning import sharding
+from b2d.models import calibration
 from b2d.models import trained
 
 
@@ -50,7 +51,7 @@ def _score(run_config: config.Score) -> dict[str, Any]:
     manifest = {
       'model': run_config.model,
       'kind': model.kind,
-      'calibrated': model.calibration is not None,
+      'calibrated': model.calibration != calibration.Calibration(),
       'num_classes': model.num_classes,
       'classes': model.run.schema.classes if model.run else (),
       'columns': ['id', 'probability', *run_config.keep_columns],

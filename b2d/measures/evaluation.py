@@ -56,7 +56,7 @@ def _evaluate(run_config: config.Evaluate) -> dict:
   batch, queries, logits, seconds = _score(models, files, run_config.schema, bad_rows, keep_texts)
   targets = batch['label']
   bad_rows.write(folder)
-  calibrations = {name: model.calibration for name, model in models.items() if model.calibration}
+  calibrations = {name: model.calibration for name, model in models.items() if model.num_classes == 2}
   compared = comparison.compare(
     targets,
     queries,
@@ -143,7 +143,7 @@ def _draw(folder, targets, logits, calibrations, schema) -> None:
   curves = {}
   for name, model_logits in logits.items():
     curves[name] = special.expit(metrics.margin(model_logits))
-    if name in calibrations:
+    if calibrations[name] != calibration.Calibration():
       curves[f'{name}, calibrated'] = calibration.apply(calibrations[name], metrics.margin(model_logits))
   calibration.write_diagram(
     os.path.join(folder, 'reliability.png'), curves, metrics.relevant(targets, schema.relevant_target)

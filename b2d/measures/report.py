@@ -40,7 +40,7 @@ class Scored:
     batch: the texts, 'id' and 'label', n rows.
     queries: int [n], the query's number; None for single texts.
     logits: float [n, num_classes] by the model's name.
-    calibrations: by the model's name, where one was fitted.
+    calibrations: by the name of each model of two classes.
     schema: what the labels are.
   """
 
@@ -55,7 +55,7 @@ class Scored:
     logits = self.logits[name]
     if self.schema.num_classes > 2:
       return special.softmax(logits.astype(np.float64), axis=1)
-    return calibration.apply(self.calibrations.get(name, calibration.Calibration()), metrics.margin(logits))
+    return calibration.apply(self.calibrations[name], metrics.margin(logits))
 
   def distance(self, name: str, reference: str) -> np.ndarray:
     """How far the probabilities of two models part, float [n] in [0, 1]: |p - q|, of more classes Σ |p - q| / 2."""
@@ -127,13 +127,7 @@ def _probability(scored: Scored) -> str:
   if schema.num_classes > 2:
     return 'A score is the probability of the class that the model decides for, as it is served.'
   event = f'the grade is {schema.relevant_from:g} or more' if schema.label_range else f'the label is {scored.names[1]}'
-  plain = [name for name in scored.logits if name not in scored.calibrations]
-  said = f'A score is the probability, as it is served, that {event}.'
-  if plain and schema.label_range:
-    said += (
-      f' Not calibrated are {", ".join(plain)}: their score is the expected grade, from 0 (lowest) to 1 (highest).'
-    )
-  return html.escape(said)
+  return html.escape(f'A score is the probability, as it is served, that {event}.')
 
 
 def _curves(scored: Scored) -> list[str]:

@@ -3,10 +3,17 @@
 Platt scaling (Platt 1999) of the margin m, fitted on labelled rows that the model was not trained
 on; without the offset it is temperature scaling (Guo et al. 2017) with T = 1 / scale. A positive
 scale keeps every ranking.
+
+What is calibrated, and served, is P(class 1), or of grades P(grade >= relevant_from): never the expected grade, which
+sigmoid(m) of a model of grades is.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import io
+import json
+import os
+from typing import Any
 from typing import NamedTuple
 
 from absl import logging
@@ -18,10 +25,12 @@ from sklearn import metrics as sklearn_metrics
 from sklearn import model_selection
 import tensorflow as tf
 
+from b2d import config
 from b2d import runs
 from b2d.measures import metrics
 
 _FOLDS = 5
+_LOWEST_TARGET = 0.05  # Of `unfitted`; at 0 and 1 its offset would be infinite.
 
 
 class Calibration(NamedTuple):
@@ -29,6 +38,15 @@ class Calibration(NamedTuple):
 
   scale: float = 1.0
   offset: float = 0.0
+
+
+def unfitted(schema: config.Schema) -> Calibration:
+  """Where none was fitted: classes as they are; of grades sigmoid(m - logit(t)), t the target of `relevant_from`.
+
+  That is ½ where the expected grade reaches `relevant_from`, so that a threshold of ½ decides as `metrics.decisions`.
+  """
+  target = schema.relevant_target if schema.label_range else 0.5
+  return Calibration(offset=-float(special.logit(np.clip(target, _LOWEST_TARGET, 1 - _LOWEST_TARGET))))
 
 
 def fit(margin: np.ndarray, target: np.ndarray) -> Calibration:
@@ -87,19 +105,22 @@ def cross_fitted(margin: np.ndarray, target: np.ndarray, groups: np.ndarray) -> 
   return probabilities
 
 
-def fit_if_better(margin: np.ndarray, positive: np.ndarray, groups: np.ndarray) -> tuple[Calibration, np.ndarray]:
+def fit_if_better(
+  margin: np.ndarray, positive: np.ndarray, groups: np.ndarray, plain: Calibration = Calibration()
+) -> tuple[Calibration, np.ndarray]:
   """Fits a calibration where one lowers the log loss of rows that it was not fitted on.
 
   Args:
     margin: float [n], n > 1.
     positive: bool [n].
     groups: see `cross_fitted`.
+    plain: what is taken otherwise.
 
   Returns:
-    The calibration fitted on all rows, or the identity; and its probabilities of the rows, float [n], out of fold.
+    The calibration fitted on all rows, or `plain`; and its probabilities of the rows, float [n], out of fold.
   """
-  plain, out_of_fold = special.expit(margin), cross_fitted(margin, positive, groups)
-  before, after = (sklearn_metrics.log_loss(positive, each, labels=[False, True]) for each in (plain, out_of_fold))
+  unchanged, out_of_fold = apply(plain, margin), cross_fitted(margin, positive, groups)
+  before, after = (sklearn_metrics.log_loss(positive, each, labels=[False, True]) for each in (unchanged, out_of_fold))
   fitted = fit(margin, positive)
   better = after < before and fitted.scale > 0
   logging.info(
@@ -109,7 +130,48 @@ def fit_if_better(margin: np.ndarray, positive: np.ndarray, groups: np.ndarray) 
     *fitted,
     'taken' if better else 'the probability stays as it is',
   )
-  return (fitted, out_of_fold) if better else (Calibration(), plain)
+  return (fitted, out_of_fold) if better else (plain, unchanged)
+
+
+def path(folder: str) -> str:
+  """Where a run keeps the scale and offset that turn its logit into a probability."""
+  return os.path.join(folder, 'calibration.json')
+
+
+def fit_run(
+  folder: str,
+  predict_logits: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+  fitted_on: Mapping[str, np.ndarray],
+  held_out: Mapping[str, np.ndarray],
+  schema: config.Schema,
+) -> dict[str, float]:
+  """Fits the calibration of a two-class model and stores it in its run folder.
+
+  Args:
+    folder: run folder.
+    predict_logits: batch of n rows → float [n, 2].
+    fitted_on: labelled rows.
+    held_out: labelled rows to measure on; where they are the same ones, by cross-fitting.
+    schema: what the labels are.
+
+  Returns:
+    ece and ece_calibrated of the held-out rows.
+  """
+
+  def scored(batch: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
+    return metrics.margin(predict_logits(batch)), metrics.relevant(batch['label'], schema.relevant_target)
+
+  margins, positive = scored(fitted_on)
+  groups = fitted_on.get('query', np.arange(len(margins)))
+  fitted, probabilities = fit_if_better(margins, positive, groups, unfitted(schema))
+  runs.write_text(path(folder), json.dumps(fitted._asdict(), indent=2) + '\n')
+  if held_out is not fitted_on:
+    margins, positive = scored(held_out)
+    probabilities = apply(fitted, margins)
+  return {
+    'ece': metrics.expected_calibration_error(special.expit(margins), positive),
+    'ece_calibrated': metrics.expected_calibration_error(probabilities, positive),
+  }
 
 
 def diagram(probabilities: Mapping[str, np.ndarray], positive: np.ndarray) -> bytes:

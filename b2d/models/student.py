@@ -264,8 +264,3 @@ def load(folder: str) -> StudentModel:
 def vocab_path(folder: str) -> str:
   """Where a run keeps its copy of the vocabulary of --tokenizer=wordpiece."""
   return os.path.join(folder, 'vocab.txt')
-
-
-def calibration_path(folder: str) -> str:
-  """Where a run keeps the scale and offset that turn its logit into a trustworthy probability."""
-  return os.path.join(folder, 'calibration.json')

@@ -45,7 +45,7 @@ class Model:
     num_classes: number of classes.
     finished: whether its training has ended; a run that still goes on gives its best weights so far.
     run: the `config.Finetune` or `config.Distill` that it was trained with; None of a SavedModel.
-    calibration: of the probability, where one was fitted.
+    calibration: of the probability: see `calibration`.
     keras: the `TeacherModel` or `StudentModel`; None of a SavedModel.
   """
 
@@ -55,7 +55,7 @@ class Model:
   num_classes: int
   finished: bool
   run: Any
-  calibration: calibration.Calibration | None
+  calibration: calibration.Calibration
   keras: Any
   predict_logits: Callable[[Mapping[str, np.ndarray]], np.ndarray] = dataclasses.field(repr=False)
 
@@ -86,8 +86,7 @@ class Model:
     """Scores rows, as `logits` takes them.
 
     Returns:
-      float64 [n] in [0, 1]: of the positive class, calibrated where a calibration was fitted; of more than two classes
-      [n, num_classes].
+      float64 [n] in [0, 1]: P(class 1), of grades P(grade >= relevant_from); of more than two classes [n, num_classes].
 
     Raises:
       ValueError: see `logits`.
@@ -95,7 +94,7 @@ class Model:
     logits = self.logits(batch, **texts)
     if self.num_classes > 2:
       return special.softmax(logits.astype(np.float64), axis=1)
-    return calibration.apply(self.calibration or calibration.Calibration(), metrics.margin(logits))
+    return calibration.apply(self.calibration, metrics.margin(logits))
 
   def explain(self, **texts: str) -> explanation.Explanation:
     """What each part of one row contributes to its score: see `explanation.Explanation`.
@@ -126,12 +125,12 @@ def load(folder: str, *, precision: str = 'float32', batch_tokens: int = 4096) -
   if run is None:
     return _load_saved_model(folder)
   finished = runs.finished(folder)
+  fitted = _read_calibration(calibration.path(folder)) or calibration.unfitted(run.schema)
   if isinstance(run, config.Finetune):
     model = teacher.load(folder, precision)
     predict = functools.partial(model.predict_logits, max_tokens=batch_tokens)
-    return Model(folder, 'teacher', model.fields, model.num_classes, finished, run, None, model, predict)
+    return Model(folder, 'teacher', model.fields, model.num_classes, finished, run, fitted, model, predict)
   model = student.load(folder)
-  fitted = _read_calibration(student.calibration_path(folder))
   return Model(folder, 'student', model.fields, model.num_classes, finished, run, fitted, model, model.predict_logits)
 
 
@@ -188,7 +187,7 @@ def _load_saved_model(folder: str) -> Model:
     logits = np.concatenate(parts)
     return logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], axis=1)
 
-  fitted = _read_calibration(os.path.join(path, 'assets.extra', 'calibration.json'))
+  fitted = _read_calibration(calibration.path(os.path.join(path, 'assets.extra'))) or calibration.Calibration()
   num_classes = 2 if shape.rank == 1 else int(shape[1])
   return Model(path, 'saved_model', fields, num_classes, True, None, fitted, None, predict_logits)
 

@@ -14,6 +14,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from b2d import config
 from b2d import runs
+from b2d.models import calibration
 from b2d.models import student
 from b2d.models import teacher
 from export import __main__ as binary
@@ -90,7 +91,7 @@ class ExportTest(parameterized.TestCase):
 
   def test_pairs_in_all_three_signatures(self):
     model = _write_student(self.run_dir)
-    runs.write_text(student.calibration_path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
+    runs.write_text(calibration.path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
     folder, described = self._export()
     self.assertEqual(folder, os.path.join(self.output_dir, '1'))
     loaded = tf.saved_model.load(folder)
@@ -159,7 +160,7 @@ class ExportTest(parameterized.TestCase):
     model = _write_student(self.run_dir, **settings)
     model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
     tf.train.Checkpoint(model=model).save(os.path.join(self.run_dir, 'best', 'ckpt'))
-    runs.write_text(student.calibration_path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
+    runs.write_text(calibration.path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
     folder, _ = self._export(table_dtype='bfloat16')
     loaded = tf.saved_model.load(folder)
     queries = ('red drill, 18v', 'drill drill drills', '', 'x' * 100)
@@ -180,7 +181,7 @@ class ExportTest(parameterized.TestCase):
 
   def test_rank_adds_nothing_to_serving_default(self):
     model = student.StudentModel(config.Student(num_buckets=512), _PAIR, 2)
-    made = signatures.make(modules.StudentModule(model, 'bfloat16'), None)
+    made = signatures.make(modules.StudentModule(model, 'bfloat16'))
     # One pair's time is its number of nodes: whoever raises this number measures first.
     self.assertLessEqual(len(made['serving_default'].get_concrete_function().graph.get_operations()), _NODES)
 
@@ -211,7 +212,7 @@ class ExportTest(parameterized.TestCase):
     first, described = self._export()
     self.assertEqual(self._export(), (first, described))
     self.assertNotEqual(self._export(table_dtype='float16')[0], first)
-    runs.write_text(student.calibration_path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
+    runs.write_text(calibration.path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
     self.assertEqual(self._export(table_dtype='float16')[0], os.path.join(self.output_dir, '3'))
 
   def test_warm_up_requests_run(self):

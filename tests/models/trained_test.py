@@ -9,6 +9,7 @@ import tensorflow as tf
 import b2d
 from b2d import config
 from b2d import runs
+from b2d.models import calibration
 from b2d.models import student
 from b2d.models import teacher
 from b2d.models import trained
@@ -62,7 +63,7 @@ class TrainedTest(absltest.TestCase):
       config.Distill(soft_labels=('labels',), student=settings, output_dir=self.create_tempdir().full_path)
     )
     self._save_best(model, run)
-    runs.write_text(student.calibration_path(run), '{"scale": 0.5, "offset": 0.25}')
+    runs.write_text(calibration.path(run), '{"scale": 0.5, "offset": 0.25}')
     found = trained.load(run)
     self.assertEqual((found.kind, found.fields), ('student', ('text',)))
     np.testing.assert_array_equal(found.logits(_BATCH), model.predict_logits(_BATCH))

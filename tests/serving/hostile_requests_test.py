@@ -65,7 +65,7 @@ def _save(folder: str) -> list[str]:
   def add(name, fields, settings, num_classes=2, by_example=False):
     scorer = modules.StudentModule(student.StudentModel(settings, fields, num_classes), 'bfloat16')
     setattr(module, name, scorer)
-    exported = signatures.make(scorer, None)
+    exported = signatures.make(scorer)
     made[name] = exported['serving_default']
     if by_example:
       made.update({f'{kind}_{name}': exported[kind] for kind in ('classify', 'regress') if kind in exported})
