@@ -3,6 +3,7 @@
 import json
 import string
 
+from b2d import config
 from b2d.models import ngrams
 from export import ops
 
@@ -114,8 +115,9 @@ which the stock server links, but TensorFlow's own package does not."""
 _PAIR_NOTE = """Inputs are columns of equal length: repeat the query for each of its titles."""
 
 
-def text(model_name: str, fields: tuple[str, ...], num_classes: int, needs: ops.Report, kind: str) -> str:
+def text(model_name: str, schema: config.Schema, needs: ops.Report, kind: str) -> str:
   """The README, Markdown; arguments as of `serving_configs.write`."""
+  fields = schema.fields
   inputs = {field: list(_EXAMPLES[field]) for field in fields}
   rows = [dict(zip(fields, row)) for row in zip(*inputs.values())]
   student = kind == 'student'
@@ -133,7 +135,7 @@ def text(model_name: str, fields: tuple[str, ...], num_classes: int, needs: ops.
     examples=json.dumps({'signature_name': 'classify', 'examples': rows}),
     python={'inputs': inputs},
     inputs=inputs,
-    signatures=_signatures(fields, num_classes, ranks),
+    signatures=_signatures(schema, ranks),
   )
 
 
@@ -156,12 +158,13 @@ def _ranking(inputs: dict[str, list[str]]) -> dict[str, object]:
   return {'signature_name': 'rank', 'inputs': {**inputs, 'query': inputs['query'][:1]}}
 
 
-def _signatures(fields: tuple[str, ...], num_classes: int, ranks: bool) -> str:
+def _signatures(schema: config.Schema, ranks: bool) -> str:
+  fields, num_classes = schema.fields, schema.num_classes
   shape = '[N]' if num_classes == 2 else f'[N, {num_classes}]'
   takes = ' and '.join(f'`{field}`' for field in fields)
   lines = [
-    f'- `serving_default`: {takes}, strings [N] → `probability` and `logit`, floats {shape}.'
-    + (f' {_PAIR_NOTE}' if len(fields) == 2 else ''),
+    f'- `serving_default`: {takes}, strings [N] → `probability` and `logit`, floats {shape}. The probability '
+    f'is that of {schema.event}.' + (f' {_PAIR_NOTE}' if len(fields) == 2 else ''),
     f'- `classify`: serialised `tf.Example` with {takes} → `classes`, by name where the run has names, and `scores` '
     f'[N, {num_classes}].',
   ]

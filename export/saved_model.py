@@ -83,9 +83,7 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
       'serving': report._asdict(),
     }
     _write_assets(os.path.join(partial, warmup.ASSETS), source, described)
-  serving_configs.write(
-    settings.output_dir, settings.model_name, source.fields, source.num_classes, report, source.kind
-  )
+  serving_configs.write(settings.output_dir, settings.model_name, source.run.schema, report, source.kind)
   return final, described
 
 

@@ -9,6 +9,7 @@ import os
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from b2d import config
 from b2d import runs
 from export import deployment
 from export import ops
@@ -62,16 +63,13 @@ _MESSAGES = {
 }
 
 
-def write(
-  folder: str, model_name: str, fields: tuple[str, ...], num_classes: int, needs: ops.Report, kind: str
-) -> None:
+def write(folder: str, model_name: str, schema: config.Schema, needs: ops.Report, kind: str) -> None:
   """Writes the server's configuration files and README.md.
 
   Args:
     folder: of the versions.
     model_name: under which the server shall serve them.
-    fields: names of the text inputs.
-    num_classes: number of classes.
+    schema: what texts it reads, and what its labels were.
     needs: what its graph needs of the server.
     kind: 'student' or 'teacher'.
 
@@ -85,7 +83,7 @@ def write(
     'session_latency.config': _LATENCY,
     'session_throughput.config': _THROUGHPUT,
     **deployment.files(model_name, needs.lowest_release, kind),
-    'README.md': readme.text(model_name, fields, num_classes, needs, kind),
+    'README.md': readme.text(model_name, schema, needs, kind),
   }
   for name, content in files.items():
     if name in _MESSAGES:

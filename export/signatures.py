@@ -11,7 +11,7 @@ METHODS = {'classify': 'tensorflow/serving/classify', 'regress': 'tensorflow/ser
 
 
 def make(
-  module: Any, fitted: calibration.Calibration = calibration.Calibration(), classes: tuple[str, ...] = ()
+  module: Any, fitted: calibration.Calibration = calibration.PLAIN, classes: tuple[str, ...] = ()
 ) -> dict[str, Callable[..., Any]]:
   """The signatures of a module of `modules`.
 
@@ -68,4 +68,4 @@ def _function(python_function: Callable[..., Any], specs: list[tf.TensorSpec]):
 def _probability(logit: tf.Tensor, fitted: calibration.Calibration) -> tf.Tensor:
   if logit.shape.rank == 2:
     return tf.nn.softmax(logit)
-  return tf.sigmoid(logit if fitted == calibration.Calibration() else fitted.scale * logit + fitted.offset)
+  return tf.sigmoid(logit if fitted == calibration.PLAIN else fitted.scale * logit + fitted.offset)

@@ -177,6 +177,13 @@ class Schema(base.Config):
     return ('text',) if len(self.text_columns) == 1 else ('query', 'title')
 
   @property
+  def event(self) -> str:
+    """What a model's probability is the probability of, everywhere: to be read behind 'the probability of'."""
+    if self.num_classes > 2:
+      return 'each class'
+    return f'a grade from {self.relevant_from:g} up' if self.label_range else f'the label {(self.classes or "01")[1]}'
+
+  @property
   def label_values(self) -> dict[str, float]:
     """What the names of labels stand for: class index or grade, by the name in lower case; empty without names."""
     if self.classes:

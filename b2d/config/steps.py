@@ -143,7 +143,8 @@ class Distill(base.Config):
   output_dir: str = base.option('', 'Run folder of the student.', role='free', required=True)
   calibration_files: tuple[str, ...] = base.option(
     (),
-    'Labelled rows to calibrate the probability on: file patterns. Empty: --valid_files, which choose the '
+    'Labelled rows to calibrate the probability (of label 1, or of a grade from --relevant_from up) on: file '
+    'patterns. Empty: --valid_files, which choose the '
     'weights too; the calibration error is then cross-fitted.',
     role='input',
   )

@@ -51,7 +51,7 @@ def _score(run_config: config.Score) -> dict[str, Any]:
     manifest = {
       'model': run_config.model,
       'kind': model.kind,
-      'calibrated': model.calibration != calibration.Calibration(),
+      'calibrated': model.calibration != calibration.PLAIN,
       'num_classes': model.num_classes,
       'classes': model.run.schema.classes if model.run else (),
       'columns': ['id', 'probability', *run_config.keep_columns],

@@ -143,7 +143,7 @@ def _draw(folder, targets, logits, calibrations, schema) -> None:
   curves = {}
   for name, model_logits in logits.items():
     curves[name] = special.expit(metrics.margin(model_logits))
-    if calibrations[name] != calibration.Calibration():
+    if calibrations[name] != calibration.PLAIN:
       curves[f'{name}, calibrated'] = calibration.apply(calibrations[name], metrics.margin(model_logits))
   calibration.write_diagram(
     os.path.join(folder, 'reliability.png'), curves, metrics.relevant(targets, schema.relevant_target)

@@ -122,12 +122,11 @@ def page(
 
 
 def _probability(scored: Scored) -> str:
-  """What the scores are, in a sentence or two."""
+  """What the scores are, in a sentence."""
   schema = scored.schema
   if schema.num_classes > 2:
     return 'A score is the probability of the class that the model decides for, as it is served.'
-  event = f'the grade is {schema.relevant_from:g} or more' if schema.label_range else f'the label is {scored.names[1]}'
-  return html.escape(f'A score is the probability, as it is served, that {event}.')
+  return html.escape(f'A score is the probability, as it is served, of {schema.event}.')
 
 
 def _curves(scored: Scored) -> list[str]:

@@ -40,6 +40,9 @@ class Calibration(NamedTuple):
   offset: float = 0.0
 
 
+PLAIN = Calibration()
+
+
 def unfitted(schema: config.Schema) -> Calibration:
   """Where none was fitted: classes as they are; of grades sigmoid(m - logit(t)), t the target of `relevant_from`.
 
@@ -106,7 +109,7 @@ def cross_fitted(margin: np.ndarray, target: np.ndarray, groups: np.ndarray) -> 
 
 
 def fit_if_better(
-  margin: np.ndarray, positive: np.ndarray, groups: np.ndarray, plain: Calibration = Calibration()
+  margin: np.ndarray, positive: np.ndarray, groups: np.ndarray, plain: Calibration = PLAIN
 ) -> tuple[Calibration, np.ndarray]:
   """Fits a calibration where one lowers the log loss of rows that it was not fitted on.
 

@@ -187,7 +187,7 @@ def _load_saved_model(folder: str) -> Model:
     logits = np.concatenate(parts)
     return logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], axis=1)
 
-  fitted = _read_calibration(calibration.path(os.path.join(path, 'assets.extra'))) or calibration.Calibration()
+  fitted = _read_calibration(calibration.path(os.path.join(path, 'assets.extra'))) or calibration.PLAIN
   num_classes = 2 if shape.rank == 1 else int(shape[1])
   return Model(path, 'saved_model', fields, num_classes, True, None, fitted, None, predict_logits)
 

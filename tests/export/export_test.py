@@ -255,6 +255,7 @@ class ExportTest(parameterized.TestCase):
     self.assertGreaterEqual(batching.max_batch_size.value, 10_000)
     self.assertLessEqual(batching.max_execution_batch_size.value, batching.max_batch_size.value)
     readme = read('README.md')
+    self.assertIn('The probability is that of a grade from 2 up.', readme)
     self.assertIn('"query": ["cordless drill"', readme)
     self.assertIn('{"signature_name": "rank", "inputs": {"query": ["cordless drill"], "title"', readme)
     self.assertIn('refuses\n  the signature `rank`', readme)
@@ -264,13 +265,13 @@ class ExportTest(parameterized.TestCase):
 
   def test_readme_names_the_ops_of_tensorflow_text(self):
     needs = ops.Report(['MatMul'], ['CaseFoldUTF8', 'NormalizeUTF8'], '2.15')
-    self.assertIn('the ops `CaseFoldUTF8`, `NormalizeUTF8`', readme_lib.text('m', ('text',), 2, needs, 'student'))
+    self.assertIn('the ops `CaseFoldUTF8`, `NormalizeUTF8`', readme_lib.text('m', config.Schema(), needs, 'student'))
 
   def test_configuration_that_the_server_would_refuse_is_not_written(self):
     needs = ops.Report([], [], '2.15')
     with absltest.mock.patch.object(serving_configs, '_MONITORING', 'prometheus { enable: true }'):
       with self.assertRaisesRegex(ValueError, 'monitoring.config:1:1 .*MonitoringConfig in text form'):
-        serving_configs.write(self.folder, 'm', ('text',), 2, needs, 'student')
+        serving_configs.write(self.folder, 'm', config.Schema(), needs, 'student')
 
   def test_smaller_tables_and_their_loss(self):
     _write_student(self.run_dir)

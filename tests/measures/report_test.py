@@ -1,5 +1,6 @@
 """The report: slices tell rows apart, the worst rows stand first, and nothing in it is fetched or run."""
 
+import dataclasses
 import html.parser
 
 from absl.testing import absltest
@@ -9,6 +10,7 @@ from b2d import config
 from b2d.measures import comparison
 from b2d.measures import report
 from b2d.measures import slices
+from b2d.models import calibration
 
 _PAIRS = config.Schema(text_columns=('query', 'title'), label_column='label')
 
@@ -26,7 +28,7 @@ def _pairs(teacher, student, labels):
     'label': np.float32(labels),
   }
   logits = {name: np.stack([np.zeros(5), each], 1) for name, each in (('teacher', teacher), ('student', student))}
-  return report.Scored(batch, np.array([0, 0, 0, 0, 1]), logits, {}, _PAIRS)
+  return report.Scored(batch, np.array([0, 0, 0, 0, 1]), logits, dict.fromkeys(logits, calibration.PLAIN), _PAIRS)
 
 
 class _Tags(html.parser.HTMLParser):
@@ -54,7 +56,7 @@ class ReportTest(absltest.TestCase):
     self.assertLen(sources, 5)  # ROC, precision and recall, reliability, two histograms.
     self.assertTrue(all(source.startswith('data:image/png;base64,') for source in sources))
     self.assertIn('&lt;b&gt;red shoe', page)
-    self.assertIn('that the label is 1', page)
+    self.assertIn('of the label 1.', page)
 
   def test_worst_rows_and_queries_come_first(self):
     page = self._page(_pairs([2, 1, -1, 2, -1], [2, -3, -1, 2, 1], [1, 1, 0, 1, 1]))
@@ -69,10 +71,8 @@ class ReportTest(absltest.TestCase):
   def test_what_a_score_is(self):
     scored = _pairs([2, 1, -1, 2, -1], [2, -3, -1, 2, 1], [1, 0.5, 0, 1, 0])
     graded = config.Schema(text_columns=('query', 'title'), label_column='label', label_range=(1.0, 3.0))
-    page = self._page(
-      report.Scored(scored.batch, scored.queries, scored.logits, {'student': report.calibration.Calibration()}, graded)
-    )
-    self.assertIn('that the grade is 2 or more. Not calibrated are teacher: their score is the expected grade', page)
+    page = self._page(dataclasses.replace(scored, schema=graded))
+    self.assertIn('A score is the probability, as it is served, of a grade from 2 up.', page)
 
   def test_classes(self):
     schema = config.Schema(classes=('bad', 'so-so', 'good'), label_column='label')

@@ -6,6 +6,7 @@ from absl.testing import absltest
 import numpy as np
 from scipy import special
 
+from b2d import config
 from b2d.measures import metrics
 from b2d.models import calibration
 
@@ -57,6 +58,13 @@ class CalibrationTest(absltest.TestCase):
     np.testing.assert_array_equal(probabilities, special.expit(margins))
     # One that is worse than chance: no calibration turns its ranking round.
     self.assertEqual(calibration.fit_if_better(margins, margins < 0, rows[:20])[0], calibration.Calibration())
+
+  def test_of_grades_an_even_chance_is_an_expected_grade_of_relevant_from(self):
+    grades = config.Schema(label_column='grade', label_range=(1.0, 3.0), relevant_from=2.5)
+    self.assertAlmostEqual(calibration.apply(calibration.unfitted(grades), special.logit(0.75)), 0.5)
+    highest = config.Schema(label_column='grade', label_range=(1.0, 3.0), relevant_from=3.0)
+    self.assertTrue(np.isfinite(calibration.unfitted(highest).offset))
+    self.assertEqual(calibration.unfitted(config.Schema(relevant_from=0.9)), calibration.Calibration())
 
   def test_separable_rows_stay_finite(self):
     found = calibration.fit(np.array([-1.0, 1.0]), np.array([False, True]))

@@ -54,7 +54,21 @@ class TrainedTest(absltest.TestCase):
     found = trained.load(run)
     self.assertEqual((found.kind, found.fields), ('teacher', ('text',)))
     np.testing.assert_array_equal(found.logits(_BATCH), model.predict_logits(_BATCH))
-    self.assertIsNone(found.calibration)
+    self.assertEqual(found.calibration, calibration.Calibration())
+
+  def test_of_grades_the_probability_is_that_of_the_relevant_ones_without_a_calibration_too(self):
+    schema = config.Schema(label_column='grade', label_range=(1.0, 3.0), relevant_from=2.5)
+    settings = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,))
+    run = runs.start(
+      config.Distill(
+        soft_labels=('labels',), student=settings, schema=schema, output_dir=self.create_tempdir().full_path
+      )
+    )
+    self._save_best(student.StudentModel(settings, ('text',), num_classes=2), run)
+    found = trained.load(run)
+    expected_grade = 1 / (1 + np.exp(-found.logits(_BATCH)[:, 1]))  # From 0 to 1.
+    odds = expected_grade / (1 - expected_grade) / 3  # At 0.75, where grade 2.5 lies, they are even.
+    np.testing.assert_allclose(found.probability(_BATCH), odds / (1 + odds), rtol=1e-6)
 
   def test_student(self):
     settings = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,))
