@@ -1,7 +1,6 @@
 r"""Labels any number of files with a teacher's logits, or imports scores made elsewhere.
 
-    python -m b2d.label --input_files='log-*.tsv.gz' --text_columns=query,title \
-        --teacher_dir=runs/mine/teacher --output_dir=runs/mine/soft_labels
+    python -m b2d.label --input_files='log-*.tsv.gz' --teacher_dir=runs/mine/teacher --output_dir=runs/mine/soft_labels
     python -m b2d.label --input_files=llm.csv --text_columns=query,title \
         --scores_columns=p_relevant --output_dir=runs/mine/llm_labels
 

@@ -81,6 +81,14 @@ def saved_model_versions(folder: str) -> list[int]:
   return sorted(int(name.rstrip('/')) for name in names if name.rstrip('/').isdecimal())
 
 
+def saved_model_folder(folder: str) -> str:
+  """`folder`, or its highest version, where saved_model.pb lies; '' if nowhere."""
+  for candidate in [folder] + [os.path.join(folder, str(number)) for number in saved_model_versions(folder)[-1:]]:
+    if tf.io.gfile.exists(os.path.join(candidate, 'saved_model.pb')):
+      return candidate
+  return ''
+
+
 def _inputs(run_config: config.Config) -> Iterator[str]:
   """Every value of an input; of 'name=folder' the folder."""
   for field, value in config.flat_fields(run_config):

@@ -10,6 +10,7 @@ import os
 import tensorflow as tf
 
 from b2d import config
+from b2d import record
 from b2d import runs
 from b2d.data import soft_labels
 
@@ -19,7 +20,7 @@ def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool) -
 
   Args:
     schema: as given by the user.
-    folders: runs of b2d.finetune or b2d.distill, soft labels, or SavedModels, which remember nothing.
+    folders: runs of b2d.finetune or b2d.distill, soft labels, or SavedModels that `export` wrote.
     labelled: whether the step reads labelled files.
 
   Raises:
@@ -38,7 +39,11 @@ def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool) -
 
 
 def _of_run(folder: str) -> config.Schema | None:
+  """Of a run, or of the run that a SavedModel was exported from; None of anything else."""
   run = runs.config_of(folder, config.Finetune, config.Distill, config.Label)
+  if run is None and (exported := record.saved_model_folder(folder)):
+    path = os.path.join(exported, 'assets.extra', 'export.json')
+    return config.Schema.from_dict(runs.read_json(path)['run']['schema']) if tf.io.gfile.exists(path) else None
   return run and run.schema
 
 

@@ -1,7 +1,7 @@
 r"""Scores any number of files with a student, a teacher or an exported SavedModel.
 
-    python -m b2d.score --model=runs/mine/student --input_files='log-*.tsv.gz' --text_columns=query,title \
-        --keep_columns=query,title --output_dir=runs/mine/scores
+    python -m b2d.score --model=runs/mine/student --input_files='log-*.tsv.gz' --keep_columns=query,title \
+        --output_dir=runs/mine/scores
     python -m b2d.score --verify --output_dir=runs/mine/scores
 
 Writes Parquet shards part-*.parquet with id, probability (of label 1, or of a grade from --relevant_from of the

@@ -1,6 +1,7 @@
 """What is taken over from folders of runs and soft labels."""
 
 import dataclasses
+import json
 import os
 
 from absl.testing import absltest
@@ -38,6 +39,19 @@ class RememberedTest(absltest.TestCase):
     self.assertEqual(remembered.complete(config.Schema(), [run], labelled=True), _GRADED)
     unlabelled = remembered.complete(config.Schema(text_columns=('t',)), [run], labelled=False)
     self.assertEqual(unlabelled, dataclasses.replace(_GRADED, text_columns=('t',), label_column=''))
+
+  def test_a_saved_model_knows_the_run_that_it_was_exported_from(self):
+    folder = os.path.join(self.folder, 'export')
+    runs_schema = json.loads(_GRADED.to_json())
+    os.makedirs(os.path.join(folder, '2', 'assets.extra'))
+    for name, content in (
+      ('saved_model.pb', ''),
+      ('assets.extra/export.json', json.dumps({'run': {'schema': runs_schema}})),
+    ):
+      runs.write_text(os.path.join(folder, '2', name), content)
+    self.assertEqual(remembered.complete(config.Schema(), [folder], labelled=True), _GRADED)
+    os.remove(os.path.join(folder, '2', 'assets.extra', 'export.json'))
+    self.assertEqual(remembered.complete(config.Schema(), [folder], labelled=False), config.Schema())
 
   def test_the_first_run_that_knows(self):
     folders = [self.folder, self._run('graded', _GRADED), self._run('plain', config.Schema(label_column='label'))]

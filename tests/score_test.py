@@ -12,6 +12,7 @@ import b2d
 from b2d import config
 from b2d import lease
 from b2d import runs
+from b2d.learning import engines
 from b2d.models import calibration
 from b2d.models import student
 from tests import command_line
@@ -28,6 +29,7 @@ def _write_student(folder, num_classes=2):
   tf.train.CheckpointManager(tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1).save()
   if num_classes == 2:
     runs.write_text(calibration.path(folder), '{"scale": 2.0, "offset": -1.0}')
+  runs.write_text(os.path.join(folder, 'made_from.json'), '{}')
   runs.write_metrics(folder, {})
   return folder
 
@@ -77,6 +79,23 @@ class ScoreTest(absltest.TestCase):
                      ('student', True, ['part-00000.parquet', 'part-00001.parquet']))  # fmt: skip
     self.assertNotIn('inputs', os.listdir(self.output))
 
+  def test_columns_are_those_of_the_model(self):
+    with open(self._path('in.tsv'), encoding='utf-8') as file:
+      content = file.read().replace('q\tt', 'query\ttitle', 1)
+    with open(self._path('in.tsv'), 'w', encoding='utf-8') as file:
+      file.write(content)
+    b2d.run(config.Export(model=self.student, output_dir=self._path('export'), table_dtype='float32'))
+    for model in (self.student, self._path('export')):
+      self._score(model=model, text_columns=[], keep_columns=['query'], output_dir=model + '-scores', rows_per_shard=9)
+      found = pq.read_table(model + '-scores/part-00000.parquet')
+      expected = b2d.load(model).probability(query=found['query'].to_pylist(), title=[line[1] for line in _LINES])
+      np.testing.assert_allclose(found['probability'], expected, rtol=1e-5)
+
+  def test_a_student_s_workers_are_worth_their_start(self):
+    with mock.patch.object(engines, 'run_tasks', wraps=engines.run_tasks) as run_tasks:
+      self._score(num_workers=0)
+    self.assertEqual(run_tasks.call_args.args[3], 1)
+
   def test_a_probability_for_each_of_several_classes(self):
     model = _write_student(self._path('classes'), num_classes=3)
     self._score(model=model)
@@ -98,7 +117,7 @@ class ScoreTest(absltest.TestCase):
 
   def test_slips(self):
     for changes, message in (
-      ({'text_columns': ['q']}, 'the model reads query, title, the rows have text; set --text_columns'),
+      ({'text_columns': ['q']}, '--text_columns=q: expected query,title, as .*student has'),
       ({'keep_columns': ['colour']}, r"in.tsv:1: expected a column 'colour'"),
       ({'model': self._path('none')}, 'expected a run folder of b2d.finetune or b2d.distill, or a SavedModel'),
     ):

@@ -22,7 +22,9 @@ class Score(base.Config):
   )
   schema: groups.Schema = groups.Schema()
   rows_per_shard: int = base.option(32768, 'Rows a shard: what a killed worker loses at most.')
-  num_workers: int = base.option(0, 'Local worker processes; 0: one for each core.', role='free')
+  num_workers: int = base.option(
+    0, 'Local worker processes; 0: one for each core, as far as the rows are worth it.', role='free'
+  )
   precision: str = base.option(
     'auto',
     'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',

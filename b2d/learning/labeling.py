@@ -28,6 +28,7 @@ from b2d.models import trained
 # Batch of n rows → logits float32 [n, num_classes]; reports rows as they are done.
 Scorer = Callable[[rows.Batch, engines.Report], np.ndarray]
 _TIMED_ROWS = 64
+_STUDENT_ROWS = 1 << 20  # What a student scores in the five seconds or so that a process takes to start.
 
 
 def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None = None) -> dict[str, Any]:
@@ -51,18 +52,23 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
   if label_config.teacher_dir:
     if trained.read_config(label_config.teacher_dir) is None:
       raise ValueError(f'{label_config.teacher_dir}: expected a run folder, found a SavedModel; correct --teacher_dir')
-    label_config = dataclasses.replace(label_config, schema=_completed(label_config))
+    label_config = completed(label_config, label_config.teacher_dir)
   return runs.once(label_config, functools.partial(_label, make_scorer=make_scorer))
 
 
-def _completed(label_config: config.Label) -> config.Schema:
-  """The schema, with what it was not given taken from the teacher."""
-  schema = label_config.schema
+def completed(run_config: Any, model: str) -> Any:
+  """The configuration, its schema with what it was not given taken from the folder of the model.
+
+  Raises:
+    ValueError: they contradict each other.
+  """
+  schema = run_config.schema
   try:
-    return remembered.complete(schema, [label_config.teacher_dir], labelled=bool(schema.label_column))
+    schema = remembered.complete(schema, [model], labelled=bool(schema.label_column))
+    return dataclasses.replace(run_config, schema=schema)
   except ValueError:
     # Columns that the model does not fit may come of a header that is none of its format's: then that is what to say.
-    with_header = [path for path in rows.expand(label_config.input_files) if not file_formats.is_plain_lines(path)]
+    with_header = [path for path in rows.expand(run_config.input_files) if not file_formats.is_plain_lines(path)]
     if with_header:
       next(rows.read(with_header[:1], schema, 1))
     raise
@@ -103,6 +109,7 @@ def _label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None)
       make_state,
       finish,
       1 if label_config.scores_columns else label_config.num_workers,
+      rows_a_worker(label_config.teacher_dir),
     )
   )
 
@@ -182,6 +189,11 @@ def choose_precision(teacher_dir: str, wanted: str, inputs: str, num_rows: int) 
     return {name: functools.partial(model.predict_logits, batch) for name, model in models.items()}
 
   return precision.choose(calls)
+
+
+def rows_a_worker(model: str) -> int:
+  """Rows of the model in this folder for which a process more is worth its start."""
+  return _STUDENT_ROWS if model and isinstance(trained.read_config(model), config.Distill) else 1
 
 
 def _inputs(label_config: config.Label, bad_rows: blocks.BadRows) -> Iterator[rows.Batch]:

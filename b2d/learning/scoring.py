@@ -35,13 +35,13 @@ def score(run_config: config.Score) -> dict[str, Any]:
   if run_config.verify:
     return sharding.verify(run_config.output_dir)
   sharding.reopen(run_config.output_dir)
-  return runs.once(run_config, _score)
+  return runs.once(labeling.completed(run_config, run_config.model), _score)
 
 
 def _score(run_config: config.Score) -> dict[str, Any]:
   model = trained.load(run_config.model)
   schema = dataclasses.replace(run_config.schema, label_column='')
-  if model.fields != schema.fields:
+  if model.fields != schema.fields:  # A SavedModel that something else than `export` wrote.
     raise ValueError(
       f'{run_config.model}: the model reads {", ".join(model.fields)}, the rows have {", ".join(schema.fields)}; set '
       '--text_columns'
@@ -53,7 +53,7 @@ def _score(run_config: config.Score) -> dict[str, Any]:
       'kind': model.kind,
       'calibrated': model.calibration != calibration.PLAIN,
       'num_classes': model.num_classes,
-      'classes': model.run.schema.classes if model.run else (),
+      'classes': schema.classes,
       'columns': ['id', 'probability', *run_config.keep_columns],
       'shards': plan['shards'],
       'sha256': {name: digests[name] for name in plan['shards']},
@@ -77,6 +77,7 @@ def _score(run_config: config.Score) -> dict[str, Any]:
       make_state,
       finish,
       run_config.num_workers,
+      labeling.rows_a_worker(run_config.model),
     )
   )
 

@@ -88,7 +88,8 @@ class Job:
     work: (task, state, report) → what `Task.write` returned; picklable.
     make_state: the plan → what makes the state in a worker, picklable.
     finish: plan and digests by shard → writes the manifest.
-    num_workers: processes at most.
+    num_workers: processes at most; 0: one for each core, as far as the rows are worth it.
+    rows_a_worker: rows for which one process more is worth the seconds that its start takes.
   """
 
   run_config: Any
@@ -99,6 +100,7 @@ class Job:
   make_state: Callable[[dict[str, Any]], Callable[[], Any]]
   finish: Callable[[dict[str, Any], dict[str, str]], None]
   num_workers: int
+  rows_a_worker: int = 1
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -172,12 +174,14 @@ def verify(folder: str) -> dict[str, Any]:
 
 
 def _results(job: Job, plan: dict[str, Any], missing: list[Task]) -> Iterator[tuple[str, str]]:
-  num_workers = min(job.num_workers or engines.num_cores(), len(missing))
   num_rows = sum(plan['shards'].values())
-  done = num_rows - sum(task.num_rows for task in missing)
+  left = sum(task.num_rows for task in missing)
+  num_workers = job.num_workers or min(engines.num_cores(), 1 + left // job.rows_a_worker)
   step = job.run_config.step
-  with tqdm.tqdm(total=num_rows, initial=done, unit='row', unit_scale=True, desc=step) as progress:
-    yield from engines.run_tasks(missing, job.work, job.make_state(plan), num_workers, progress.update)
+  with tqdm.tqdm(total=num_rows, initial=num_rows - left, unit='row', unit_scale=True, desc=step) as progress:
+    yield from engines.run_tasks(
+      missing, job.work, job.make_state(plan), min(num_workers, len(missing)), progress.update
+    )
 
 
 def _plan(job: Job) -> dict[str, Any]:

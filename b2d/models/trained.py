@@ -146,7 +146,7 @@ def read_config(folder: str) -> Any:
   if tf.io.gfile.exists(os.path.join(folder, 'config.json')):
     step = runs.step_of(folder)
     found = f'a run of b2d.{step}' if step else 'another config.json'
-  elif _saved_model_folder(folder):
+  elif record.saved_model_folder(folder):
     return None
   else:
     found = 'none'
@@ -156,18 +156,8 @@ def read_config(folder: str) -> Any:
   )
 
 
-def _saved_model_folder(folder: str) -> str:
-  """`folder`, or its highest version, where saved_model.pb lies; '' if nowhere."""
-  for candidate in [folder] + [
-    os.path.join(folder, str(number)) for number in record.saved_model_versions(folder)[-1:]
-  ]:
-    if tf.io.gfile.exists(os.path.join(candidate, 'saved_model.pb')):
-      return candidate
-  return ''
-
-
 def _load_saved_model(folder: str) -> Model:
-  path = _saved_model_folder(folder)
+  path = record.saved_model_folder(folder)
   loaded: Any = tf.saved_model.load(path)
   signature = loaded.signatures.get('serving_default')
   if signature is None or 'logit' not in signature.structured_outputs:
