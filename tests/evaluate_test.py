@@ -96,8 +96,19 @@ class EvaluateTest(absltest.TestCase):
     self.assertEqual(list(found['good logit'][:2]), [2, -2])
     self.assertEqual(found['id'][0], 'rows.tsv:2')
 
+  def test_slices_of_a_column(self):
+    head, *lines = _FILE.splitlines()
+    shops = ['north', 'south', 'north', '', 'south', 'north', 'north']
+    text = f'{head}\tshop\n' + ''.join(f'{line}\t{shop}\n' for line, shop in zip(lines, shops))
+    self.file = self.create_tempfile('shops.tsv', text).full_path
+    self._run(report=True, slice_columns=['shop'])
+    with open(os.path.join(self.folder, 'evaluation', 'report.html'), encoding='utf-8') as file:
+      page = file.read()
+    for name, rows in (('north', 4), ('south', 2), ('(none)', 1)):
+      self.assertIn(f'<td>column shop</td><td>{name}</td><td class="number">{rows}</td>', page)
+
   def test_training_files_without_a_report_are_a_usage_error(self):
-    with self.assertRaisesRegex(app.UsageError, '--train_files: .* --report'):
+    with self.assertRaisesRegex(app.UsageError, '--train_files .* --report'):
       self._run(train_files=[self.file])
 
   def test_bad_and_unlabelled_rows(self):

@@ -241,13 +241,19 @@ class Evaluate(base.Config):
     'words which none of these has. File patterns.',
     role='input',
   )
+  slice_columns: tuple[str, ...] = base.option(
+    (), 'Columns of the files, such as a category or a language, by whose values the report slices the rows, too.'
+  )
   predictions: bool = base.option(
     False, "Also write predictions.parquet: every row's id, texts, label and each model's probability and logit."
   )
 
   def validate(self) -> None:
     base.require(bool(self.models), 'set --models=name=folder,...')
-    base.require(self.report or not self.train_files, '--train_files: they tell the slices of --report; set that too')
+    base.require(
+      self.report or not (self.train_files or self.slice_columns),
+      '--train_files and --slice_columns make slices of --report; set that too',
+    )
 
 
 @dataclasses.dataclass(frozen=True)

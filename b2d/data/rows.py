@@ -87,7 +87,7 @@ def kept(column: str) -> str:
 
 
 def read_labelled(
-  paths: Sequence[str], schema: config.Schema, bad_rows: blocks.BadRows | None = None
+  paths: Sequence[str], schema: config.Schema, bad_rows: blocks.BadRows | None = None, keep_columns: Sequence[str] = ()
 ) -> Iterator[Batch]:
   """As `read`, of the rows that have a label.
 
@@ -95,7 +95,7 @@ def read_labelled(
     ValueError: bad input, or there is not one label.
   """
   num_rows = num_labelled = 0
-  for batch in read(paths, schema, bad_rows=bad_rows):
+  for batch in read(paths, schema, bad_rows=bad_rows, keep_columns=keep_columns):
     num_rows += size(batch)
     batch = take(batch, np.flatnonzero(~np.isnan(batch['label'])))
     num_labelled += size(batch)

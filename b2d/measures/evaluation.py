@@ -52,8 +52,7 @@ def _evaluate(run_config: config.Evaluate) -> dict:
       )
   folder = run_config.output_dir
   bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
-  keep_texts = run_config.report or run_config.predictions
-  batch, queries, logits, seconds = _score(models, files, run_config.schema, bad_rows, keep_texts)
+  batch, queries, logits, seconds = _score(run_config, models, files, bad_rows)
   targets = batch['label']
   bad_rows.write(folder)
   calibrations = {name: model.calibration for name, model in models.items() if model.num_classes == 2}
@@ -73,7 +72,7 @@ def _evaluate(run_config: config.Evaluate) -> dict:
     result['queries'] = int(queries.max()) + 1
   if run_config.schema.num_classes == 2:
     _draw(folder, targets, logits, calibrations, run_config.schema)
-  if keep_texts:
+  if run_config.report or run_config.predictions:
     scored = report.Scored(batch, queries, logits, calibrations, run_config.schema)
     _write_report(run_config, scored, compared, models)
   table = comparison.table(compared, run_config.reference)
@@ -114,14 +113,15 @@ def _write_report(run_config: config.Evaluate, scored: report.Scored, compared: 
   logging.info('%s: open it in a browser', path)
 
 
-def _score(models, files, schema, bad_rows, keep_texts):
-  """Of the labelled rows: label [n] (and texts) in a batch, query numbers [n] or None; logits and seconds by model."""
+def _score(run_config, models, files, bad_rows):
+  """Of the labelled rows: batch (labels alone, if no more is wanted), query numbers [n] or None; logits and seconds."""
   batches, queries = [], []
   logits: dict[str, list[np.ndarray]] = {name: [] for name in models}
   seconds = dict.fromkeys(models, 0.0)
+  schema, keep_texts = run_config.schema, run_config.report or run_config.predictions
   total = rows.count(files, schema)
   with tqdm.tqdm(total=total, unit='row', desc='evaluate') as progress:
-    for batch in rows.read_labelled(files, schema, bad_rows):
+    for batch in rows.read_labelled(files, schema, bad_rows, run_config.slice_columns):
       progress.update(rows.size(batch))
       for name, model in models.items():
         if not logits[name]:

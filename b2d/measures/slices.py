@@ -9,12 +9,14 @@ import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
 from b2d import config
+from b2d.data import rows
 from b2d.data import words
 from b2d.measures import bootstrap
 from b2d.measures import metrics
 
 _MAX_REPEATS = 200  # Of a slice's intervals: there are many slices, and two digits are enough to read them.
 _MAX_LABELS = 10  # More different grades are no classes.
+_MAX_VALUES = 10  # Of a column: the rarer ones are one slice.
 
 
 def word_sets(texts: Iterable[bytes]) -> list[Set[str]]:
@@ -28,7 +30,7 @@ def of_rows(
   """Sorts rows into slices; what would give one slice alone is left out.
 
   Args:
-    batch: the texts and 'label', n rows.
+    batch: the texts, 'label' and the columns to slice by, n rows.
     schema: what the labels are.
     seen: the words of the training rows, in lower case; None where they are not known.
 
@@ -58,7 +60,21 @@ def of_rows(
     names = label_names(batch['label'], schema)
     order = [names[np.flatnonzero(batch['label'] == value)[0]] for value in np.unique(batch['label'])]
     sliced['label'] = pd.Categorical(names, categories=list(dict.fromkeys(order)))
+  sliced |= {name: _of_column(values) for name, values in batch.items() if name.startswith(rows.kept(''))}
   return {by: slices for by, slices in sliced.items() if len(slices.remove_unused_categories().categories) > 1}
+
+
+def _of_column(values: np.ndarray) -> pd.Categorical:
+  """Cells [n] of bytes or None: numbers of many values in thirds, else by value, the most frequent first."""
+  found = pd.Series([None if value is None else value.decode('utf-8', 'replace') for value in values], dtype=object)
+  numbers = pd.to_numeric(found, errors='coerce')
+  if numbers.nunique() > _MAX_VALUES and numbers.notna().all():
+    return thirds(numbers.to_numpy())
+  found = found.replace('', None).fillna('(none)')
+  names = list(found.value_counts().index)
+  if len(names) > _MAX_VALUES:
+    names = [*names[: _MAX_VALUES - 1], 'other']
+  return pd.Categorical(found.where(found.isin(names), 'other'), categories=names)
 
 
 def label_names(targets: np.ndarray, schema: config.Schema) -> list[str]:

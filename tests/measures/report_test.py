@@ -96,6 +96,16 @@ class SlicesTest(absltest.TestCase):
     self.assertEqual(list(found['digits in the query']), ['none'] * 4 + ['some'])
     self.assertNotIn('words of the query unseen in training', found)  # All are seen: one slice is none.
 
+  def test_a_column_of_many_values(self):
+    scored = _pairs([2, 1, -1, 2, -1], [2, -3, -1, 2, 1], [1, 1, 0, 1, 0])
+    batch = {name: np.tile(values, 4) for name, values in scored.batch.items()}
+    batch |= {'column shop': _bytes([f's{min(row, 14)}' for row in range(20)])}
+    batch |= {'column price': _bytes([f'{row}.5' for row in range(20)])}
+    found = slices.of_rows(batch, _PAIRS)
+    self.assertEqual(found['column shop'].value_counts()['s14'], 6)
+    self.assertEqual((len(found['column shop'].categories), found['column shop'].value_counts()['other']), (10, 6))
+    self.assertEqual(list(found['column price'].categories), ['0.5 to 6.5', '7.5 to 13.5', '14.5 to 19.5'])
+
   def test_thirds(self):
     self.assertEqual(list(slices.thirds(np.array([5, 1, 2, 3, 4, 9])).categories), ['1 to 2', '3 to 4', '5 to 9'])
     self.assertEqual(list(slices.thirds(np.array([1, 4, 4, 4, 4])).categories), ['1', '4'])
