@@ -20,6 +20,7 @@ __version__ = '0.1.0'
 
 _LIBRARY = {
   'distill': 'b2d.learning.distillation',
+  'drift': 'b2d.measures.drifting',
   'evaluate': 'b2d.measures.evaluation',
   'explain': 'b2d.measures.explaining',
   'export': 'export.saved_model',
@@ -37,7 +38,7 @@ def run(run_config: config.Config) -> Any:
 
   Args:
     run_config: one of `config.Finetune`, `PairUp`, `Label`, `Score`, `Stack`, `Distill`, `Evaluate`, `Explain`,
-      `Sweep`, `Export`.
+      `Drift`, `Sweep`, `Export`.
 
   Returns:
     The step's result: what metrics.json in its folder holds; of an export the version's folder and export.json; of

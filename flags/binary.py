@@ -32,19 +32,25 @@ def summary(run_config: Any, result: dict[str, Any]) -> str:
   )
 
 
-def run(config_class: type, step: Callable[[Any], Any] = b2d.run, show: Callable[[Any, Any], str] = summary) -> None:
+def run(
+  config_class: type,
+  step: Callable[[Any], Any] = b2d.run,
+  show: Callable[[Any, Any], str] = summary,
+  exit_code: Callable[[Any], int] = lambda result: 0,
+) -> None:
   """Runs a binary and ends the process.
 
   Args:
     config_class: configuration, whose fields are the flags.
     step: configuration → result.
     show: configuration and result → what is printed on stdout.
+    exit_code: result → that of the process.
   """
   parser = dataclass_flags.Parser(config_class)
   flags.FLAGS.append_flag_values(parser.flag_values)
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
   logging.get_absl_handler().addFilter(_is_worth_saying)
-  guarded(lambda argv: main(argv, parser, step, show), parser.help())
+  guarded(lambda argv: main(argv, parser, step, show, exit_code), parser.help())
 
 
 def _is_worth_saying(record: Any) -> bool:
@@ -52,7 +58,13 @@ def _is_worth_saying(record: Any) -> bool:
   return record.levelno >= logging.converter.absl_to_standard(logging.WARNING) or 'site-packages' not in record.pathname
 
 
-def main(argv: list[str], parser: dataclass_flags.Parser, step: Callable, show: Callable) -> None:
+def main(
+  argv: list[str],
+  parser: dataclass_flags.Parser,
+  step: Callable,
+  show: Callable,
+  exit_code: Callable[[Any], int] = lambda result: 0,
+) -> int:
   """`run` without the process around it: the command line's words that are no flags are refused.
 
   Raises:
@@ -64,10 +76,12 @@ def main(argv: list[str], parser: dataclass_flags.Parser, step: Callable, show: 
       "--files=a.tsv,b.tsv, and a pattern is quoted, --files='part-*.tsv'"
     )
   run_config = parser()
-  print(show(run_config, step(run_config)).rstrip('\n'))
+  result = step(run_config)
+  print(show(run_config, result).rstrip('\n'))
+  return exit_code(result)
 
 
-def guarded(main: Callable[[list[str]], None], help: str = '') -> None:
+def guarded(main: Callable[[list[str]], int | None], help: str = '') -> None:
   """`app.run` that tells what a user can mend in one line."""
 
   def parse(argv: list[str]) -> list[str]:

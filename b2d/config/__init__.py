@@ -12,6 +12,7 @@ from b2d.config.base import flat_fields
 from b2d.config.base import option
 from b2d.config.base import require
 from b2d.config.base import to_flat
+from b2d.config.drift import Drift
 from b2d.config.explain import Explain
 from b2d.config.groups import Schema
 from b2d.config.groups import Student
@@ -34,6 +35,7 @@ from b2d.config.sweep import Sweep
 __all__ = (
   'Config',
   'Distill',
+  'Drift',
   'Evaluate',
   'Explain',
   'Export',

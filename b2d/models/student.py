@@ -51,7 +51,7 @@ class StudentModel(tf_keras.Model):
   def __init__(self, settings: config.Student, fields: tuple[str, ...], num_classes: int, seed: int = 1):
     super().__init__(name='student')
     text.check_suffix(settings.strip_suffix)
-    self.settings, self.fields, self.num_classes = settings, fields, num_classes
+    self.settings, self.fields, self.num_classes, self._seed = settings, fields, num_classes, seed
     self.kinds = ngrams.kinds(settings, fields)
     self.table = tf.Variable(_initial_table(settings, fields, seed), name='table')
     self._has_product = len(fields) == 2 and settings.product
@@ -75,6 +75,10 @@ class StudentModel(tf_keras.Model):
       lambda *texts: self(dict(zip(self.fields, texts))),
       input_signature=[tf.TensorSpec([None], tf.string)] * len(self.fields),
     )
+
+  def moved_rows(self) -> np.ndarray:
+    """Which rows of the table training has moved from where they began, bool [ngrams.table_rows]."""
+    return np.any(self.table.numpy() != _initial_table(self.settings, self.fields, self._seed).numpy(), axis=1)
 
   def featurize(self, texts: Mapping[str, tf.Tensor]) -> ngrams.Bags:
     """Row ids of every bag; see `ngrams.Bags`.
@@ -256,7 +260,7 @@ def load(folder: str) -> StudentModel:
   settings = run.student
   if settings.tokenizer == 'wordpiece':
     settings = dataclasses.replace(settings, tokenizer_vocab=vocab_path(folder))
-  model = StudentModel(settings, run.schema.fields, run.schema.num_classes)
+  model = StudentModel(settings, run.schema.fields, run.schema.num_classes, run.training.seed)
   training.restore_best(model, folder)
   return model
 
