@@ -85,7 +85,7 @@ class GuardedTest(parameterized.TestCase):
   def test_the_exit_code_is_the_result_s(self):
     program = (
       'import sys; sys.argv = ["x", "--text=a", "--model=m"]\nfrom b2d import config\nfrom flags import binary\n'
-      'binary.run(config.Explain, lambda run_config: 3, lambda run_config, result: "said", exit_code=lambda result: result)'
+      'binary.run(config.Explain, lambda run_config: 3, lambda *_: "said", exit_code=lambda result: result)'
     )
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=False)
     self.assertEqual((done.returncode, done.stdout), (3, 'said\n'))
