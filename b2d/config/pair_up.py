@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from b2d.config import base
+from b2d.config import groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,10 @@ class PairUp(base.Config):
   output_dir: str = base.option('', 'Folder of the pairs.', role='free', required=True)
   query_column: str = base.option('query', 'Column of the queries; files of plain lines (.txt) need none.')
   title_column: str = base.option('title', 'Column of the titles; files of plain lines (.txt) need none.')
+  tsv_quoting: str = base.option('check', 'Quotes in .tsv files: as of b2d.label.', groups.TSV_QUOTINGS)
+  max_bad_rows: int = base.option(
+    0, 'Rows that cannot be read and are left out, at most; rejected.jsonl in the output names them and says why.'
+  )
   num_neighbors: int = base.option(16, 'Best titles by BM25 for each logged query.')
   num_lower: int = base.option(8, 'Titles for each logged query from the ranks after those, drawn at random.')
   lower_rank: int = base.option(100, 'Last rank that --num_lower draws from.')

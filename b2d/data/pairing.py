@@ -29,6 +29,7 @@ import tqdm
 
 from b2d import config
 from b2d import runs
+from b2d.data import blocks
 from b2d.data import rows
 from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
@@ -181,24 +182,35 @@ def pair_up(settings: config.PairUp) -> dict[str, int]:
   """Runs the whole step, or what is left of it.
 
   Returns:
-    The number of rows by source and in all; also in metrics.json.
+    The number of rows by source and in all, and of those left out; also in metrics.json.
 
   Raises:
     ValueError: queries, titles, or run folder are not what the configuration says.
   """
-  return runs.once(settings, lambda settings: write(load(settings), settings, settings.output_dir))
+  return runs.once(settings, _pair_up)
 
 
-def load(settings: config.PairUp) -> Inputs:
+def _pair_up(settings: config.PairUp) -> dict[str, int]:
+  bad_rows = blocks.BadRows(settings.max_bad_rows)
+  inputs = load(settings, bad_rows)
+  bad_rows.write(settings.output_dir)
+  return write(inputs, settings, settings.output_dir) | bad_rows.counted()
+
+
+def load(settings: config.PairUp, bad_rows: blocks.BadRows) -> Inputs:
   """Reads queries and titles, cuts the pseudo-queries, shuffles.
 
   Raises:
     ValueError: an input is bad, or there are no titles or no queries.
   """
-  titles = unique(rows.read_column(rows.expand(settings.titles), settings.title_column or None))
+
+  def read(patterns: tuple[str, ...], column: str) -> list[str]:
+    return unique(rows.read_column(rows.expand(patterns), column or None, bad_rows, settings.tsv_quoting))
+
+  titles = read(settings.titles, settings.title_column)
   if not titles:
     raise ValueError(f'--titles={",".join(settings.titles)}: expected titles, found none; name files that have some')
-  logged = unique(rows.read_column(rows.expand(settings.queries), settings.query_column or None))
+  logged = read(settings.queries, settings.query_column)
   pseudo = cut_pseudo_queries(titles, logged, settings)
   if not logged and not pseudo:
     raise ValueError(

@@ -120,18 +120,23 @@ def load_labelled(
   return concatenate(list(read_labelled(expand(patterns), schema, bad_rows))) if patterns else None
 
 
-def read_column(paths: Sequence[str], column: str | None) -> Iterator[str]:
-  """Streams one column as text; files of plain lines need no name.
+def read_column(
+  paths: Sequence[str], column: str | None, bad_rows: blocks.BadRows | None = None, tsv_quoting: str = 'check'
+) -> Iterator[str]:
+  """Streams one column as text; files of plain lines need no name. None: no row may be bad.
 
   Raises:
     ValueError: bad input, or a file with columns while `column` is None.
   """
+  if bad_rows is None:
+    bad_rows = blocks.BadRows()
   for path in paths:
     if column is None and not file_formats.is_plain_lines(path):
       raise ValueError(f'{path}: expected the name of a column to read, found none; set it')
-    reject = functools.partial(blocks.BadRows().reject, path)
-    for block in file_formats.read(path, [column or 'text'], reject):
-      for value in _not_null(block.numbers, column or 'text', block.columns[0], reject):
+    reject = functools.partial(bad_rows.reject, path)
+    for block in file_formats.read(path, [column or 'text'], reject, tsv_quoting):
+      texts = _texts(block.numbers, column or 'text', block.columns[0], 'error', reject)
+      for value in texts[bad_rows.is_good(path, block.numbers)]:
         yield value.decode('utf-8')
 
 
@@ -243,6 +248,8 @@ def _not_null(numbers: np.ndarray, column: str, values: np.ndarray, reject: bloc
 
 
 def _texts(numbers: np.ndarray, column: str, values: np.ndarray, null_text: str, reject: blocks.Reject) -> np.ndarray:
+  for index in [index for index, value in enumerate(values) if value and b'\0' in value]:
+    reject(int(numbers[index]), f"expected text in {column!r}, found a NUL in it; remove it, e.g. with tr -d '\\000'")
   if null_text == 'empty':
     return np.where(values == None, b'', values)  # noqa: E711, element by element.
   return _not_null(numbers, column, values, reject)

@@ -20,7 +20,8 @@ def normalize(strings: tf.Tensor, form: str) -> tf.Tensor:
 
   Args:
     strings: string [N], meant to be UTF-8; invalid bytes are replaced or kept, never an error.
-    form: 'none'; 'lower_ascii' and 'lower' (of A to Z alone, and of Unicode, by a core op); or
+    form: 'none'; 'lower_ascii' and 'lower' (of A to Z alone, and of Unicode, by a core op, for which a NUL ends the
+      text: readers let none in, and an op that took it out would cost every call a microsecond); or
       'casefold_nfkc' (TF Text: full case folding, then NFKC, so that 'ＴＶ' is 'tv' and 'ß' is 'ss').
 
   Returns:

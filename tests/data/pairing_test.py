@@ -237,6 +237,22 @@ class WriteTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'expected queries, found none'):
       self._run('none', num_pseudo_queries=0)
 
+  def test_bad_rows_are_left_out_and_named(self):
+    self.titles = os.path.join(self.folder, 'titles.tsv')
+    with open(self.titles, 'wb') as file:
+      file.write(b'title\tprice\nred "drill"\t1\nsaw\nred caf\xe9\t2\nlamp\0\t3\n"red 3"" lamp"\t4\n')
+    with self.assertRaisesRegex(ValueError, 'titles.tsv:6: expected cells without quoting, .*; set --tsv_quoting=csv'):
+      self._run('pairs', max_bad_rows=1)
+    result, folder = self._run('pairs', max_bad_rows=4)
+    self.assertEqual({title for _, title, _ in self._rows(folder)}, {'red "drill"'})
+    self.assertEqual(result['bad_rows'], 4)
+    with open(os.path.join(folder, 'rejected.jsonl'), encoding='utf-8') as file:
+      self.assertEqual(sorted(json.loads(line)['number'] for line in file), [3, 4, 5, 6])
+    with open(self.titles, 'w', encoding='utf-8') as file:
+      file.write('title\tprice\n"red 3"" lamp"\t4\n')
+    _, folder = self._run('quoted', tsv_quoting='csv')
+    self.assertEqual({title for _, title, _ in self._rows(folder)}, {'red 3" lamp'})
+
   def test_no_titles(self):
     self.titles = self._file('titles.txt', ['', ' '])
     with self.assertRaisesRegex(ValueError, 'expected titles, found none'):

@@ -253,6 +253,13 @@ class RowsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "a.parquet: row 1: expected a number in 'label', found null"):
       next(rows.read([path], schema, scores_columns=['label']))
 
+  def test_a_nul_in_a_text_is_named(self):
+    path = self._write('a.tsv', 'text\tlabel\nred\0 drill\t1\nsaw\t0\n')
+    for read in (lambda: list(rows.read([path], _TEXTS)), lambda: list(rows.read_column([path], 'text'))):
+      with self.assertRaisesRegex(ValueError, "a.tsv:2: expected text in 'text', found a NUL in it; remove it"):
+        read()
+    self.assertEqual(list(rows.read_column([path], 'text', blocks.BadRows(1))), ['saw'])
+
   def test_labelled_rows_alone(self):
     path = self._write('a.tsv', 'text\tlabel\na\t\nb\t1\nc\t \n')
     self.assertEqual([batch['text'].tolist() for batch in rows.read_labelled([path], _TEXTS)], [[b'b']])

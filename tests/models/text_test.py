@@ -46,6 +46,10 @@ class NormalizeTest(parameterized.TestCase):
     found = text.normalize(tf.constant([given, '']), form).numpy()
     self.assertEqual([value.decode() for value in found], [expected, ''])
 
+  def test_a_nul_ends_the_text_for_lower_alone(self):
+    found = {form: text.normalize(tf.constant(['A\0B']), form).numpy()[0] for form in config.groups.NORMALIZATIONS}
+    self.assertEqual(found, {'none': b'A\0B', 'lower_ascii': b'a\0b', 'lower': b'a', 'casefold_nfkc': b'a\0b'})
+
   def test_unknown_form(self):
     with self.assertRaisesRegex(ValueError, "'NFD': expected none, lower_ascii, lower or casefold_nfkc"):
       text.normalize(tf.constant(['a']), 'NFD')
