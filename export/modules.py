@@ -2,9 +2,21 @@
 
 import tensorflow as tf
 
+from b2d import config
 from b2d.models import ngrams
 from b2d.models import student
 from b2d.models import teacher
+
+# Numbers that a convolution may hold for one request: its windows of table rows, and what its filters say of each.
+# They take up to 5 bytes each, so some 0.6 GB.
+MAX_CONVOLVED = 1 << 27
+
+
+def max_tokens(settings: config.Student) -> int | None:
+  """How many tokens a request may have that an exported student answers; None for any number."""
+  if not settings.convolution_filters:
+    return None
+  return MAX_CONVOLVED // (settings.convolution_width * settings.vector_dim + settings.convolution_filters)
 
 
 class StudentModule(tf.Module):
@@ -28,17 +40,30 @@ class StudentModule(tf.Module):
     # In closures, tf.Module does not see the Keras model, whose call functions would be saved too.
     # The table as a tensor: a gather from the variable itself makes every other read of it a copy of the whole.
     self._logits = lambda bags: model.logits_of_poolable(tf.convert_to_tensor(self.table), bags, layers)
-    self._featurize = model.featurize
+    self._featurize, self._settings = model.featurize, model.settings
     self._ranking_logits = lambda bags: model.ranking_logits(tf.convert_to_tensor(self.table), bags, layers)
     self._ranking_bags = lambda query, titles: ngrams.ranking_bags(query, titles, model.settings)
 
   def logits(self, texts: dict[str, tf.Tensor]) -> tf.Tensor:
     """String [N] by field → float32 [N] for two classes, else [N, num_classes]."""
-    return self._logits(self._featurize(texts))
+    return self._logits(self._few(self._featurize(texts)))
 
   def ranking_logits(self, query: tf.Tensor, title: tf.Tensor) -> tf.Tensor:
     """Of pairs alone: string [1] and [N] → as `logits` of the query repeated."""
     return self._ranking_logits(self._ranking_bags(query, title))
+
+  def _few(self, bags: ngrams.Bags) -> ngrams.Bags:
+    """The bags, which a run refuses (INVALID_ARGUMENT) where their tokens would want too much memory."""
+    limit = max_tokens(self._settings)
+    if limit is None:
+      return bags
+    # The op itself: see `ngrams.ranking_bags`.
+    few = tf.raw_ops.Assert(
+      condition=tf.size(bags.ids) <= limit * len(self._settings.ngram_orders),
+      data=[f'the texts have too many tokens: expected at most {limit} in a request; send fewer or shorter texts'],
+    )
+    with tf.control_dependencies([few]):
+      return bags._replace(ids=tf.identity(bags.ids))
 
 
 class TeacherModule(tf.Module):

@@ -91,13 +91,14 @@ training data, ops and their lowest release.
 
 - With `--enable_batching`, a request of more rows than `max_batch_size` (16,384 in `batching.config`) is refused;
   a longer one than `max_execution_batch_size` (512) runs in parts. Without it the server limits no rows.
-- The server limits neither the length of a request nor that of a text, and the model cuts no text but a teacher's:
-  memory grows with the tokens of a request, of a student with convolution by about 16 bytes a token and filter.
-  gRPC clients refuse answers over 4 MB unless `grpc.max_receive_message_length` allows more.
-- **REST is not for strangers.** The server's JSON parser recurses: a body of deeply nested brackets overflows its
-  stack and ends the process (CVE-2025-0649; releases up to 2.20.0 have no fix). Put a proxy before it that limits
-  the body to what your requests need (`client_max_body_size` of nginx), better one that parses the JSON itself and
-  refuses nesting; or let strangers call gRPC, which parses no JSON.
+- The server limits neither the length of a request nor that of a text, and the model cuts no text but a teacher's.
+  $memory gRPC clients refuse answers over 4 MB unless
+  `grpc.max_receive_message_length` allows more.
+- **REST is not for strangers.** The server goes through JSON by recursion: 50,000 nested brackets, 50 kB, ended release
+  2.19 (tensorflow/serving issue 4116, CVE-2025-0649; releases up to 2.20.0 have no fix). What this model takes nests
+  four deep at most. So put a proxy before it that limits the body to what your requests need (`client_max_body_size`
+  of nginx) and refuses deeper JSON (`SecRequestBodyJsonDepthLimit 8` of ModSecurity), or one that parses JSON itself
+  and calls gRPC (Envoy's gRPC-JSON transcoder); or let strangers call gRPC.
 
 ## Outside TensorFlow Serving
 
@@ -112,10 +113,17 @@ holds no op of TensorFlow Text."""
 _TEXT_OPS = """`import tensorflow_text` before `tf.saved_model.load`: the graph holds the ops $ops of TensorFlow Text,
 which the stock server links, but TensorFlow's own package does not."""
 
+# Measured as the growth of the process's peak over one request, of a session with the settings that are exported.
+_MEMORY = 'Memory grows with the tokens of a request, by about 100 bytes each with the defaults: limit its bytes.'
+_CUT = 'Its memory grows with the rows of a request.'
+_CONVOLVED_MEMORY = string.Template("""Memory grows with the tokens of
+  a request; over $tokens tokens the model refuses it (INVALID_ARGUMENT), before the convolution takes more than some
+  0.6 GB for it.""")
+
 _PAIR_NOTE = """Inputs are columns of equal length: repeat the query for each of its titles."""
 
 
-def text(model_name: str, schema: config.Schema, needs: ops.Report, kind: str) -> str:
+def text(model_name: str, schema: config.Schema, needs: ops.Report, kind: str, max_tokens: int | None = None) -> str:
   """The README, Markdown; arguments as of `serving_configs.write`."""
   fields = schema.fields
   inputs = {field: list(_EXAMPLES[field]) for field in fields}
@@ -130,6 +138,7 @@ def text(model_name: str, schema: config.Schema, needs: ops.Report, kind: str) -
     environment=' -e TF_ENABLE_ONEDNN_OPTS=0' if student else '',
     batching=_BATCHING_NOTE if ranks else '',
     rank=_RANK.substitute(name=model_name, columns=json.dumps(_ranking(inputs))) if ranks else '',
+    memory=_memory(kind, max_tokens),
     note=_ONEDNN_NOTE if student else '',
     columns=json.dumps({'inputs': inputs}),
     examples=json.dumps({'signature_name': 'classify', 'examples': rows}),
@@ -151,6 +160,12 @@ _RANK = string.Template("""curl -s -d '$columns' \\
 _BATCHING_NOTE = """ Such a server refuses
   the signature `rank`: what it merges must have equally many rows in every input. It applies to all
   models of a server, so rank on one without the flag."""
+
+
+def _memory(kind: str, max_tokens: int | None) -> str:
+  if kind == 'teacher':
+    return _CUT
+  return _CONVOLVED_MEMORY.substitute(tokens=f'{max_tokens:,}') if max_tokens else _MEMORY
 
 
 def _ranking(inputs: dict[str, list[str]]) -> dict[str, object]:

@@ -66,15 +66,17 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
     return before
   held_out = _held_out(settings, source.run)
   texts = parity.sample(source.fields, held_out)
+  max_tokens = None
   if source.kind == 'student':
     module = modules.StudentModule(source.keras, settings.table_dtype)
+    max_tokens = modules.max_tokens(source.keras.settings)
   else:
     module = modules.TeacherModule(source.keras)
   with _new_version(settings.output_dir) as (partial, final):
     names = _save(module, source, partial)
     report = ops.check(partial)
     difference = parity.check(partial, texts, _serving_logits(source, texts), parity.TOLERANCES[settings.table_dtype])
-    num_requests = warmup.write(partial, settings.model_name, names, texts, _WARMUP_ROWS[source.kind])
+    num_requests = warmup.write(partial, settings.model_name, names, texts, _warmup_rows(source, texts, max_tokens))
     described |= {
       'signatures': names,
       'warmup_requests': num_requests,
@@ -83,8 +85,18 @@ def export(settings: config.Export) -> tuple[str, dict[str, Any]]:
       'serving': report._asdict(),
     }
     _write_assets(os.path.join(partial, warmup.ASSETS), source, described)
-  serving_configs.write(settings.output_dir, settings.model_name, source.run.schema, report, source.kind)
+  serving_configs.write(settings.output_dir, settings.model_name, source.run.schema, report, source.kind, max_tokens)
   return final, described
+
+
+def _warmup_rows(source: trained.Model, texts: dict[str, np.ndarray], max_tokens: int | None) -> list[int]:
+  """Rows of the warm-up requests, without those that the model would refuse: they would keep it from being served."""
+
+  def num_tokens(num_rows):
+    bags = source.keras.featurize({field: tf.constant(np.resize(texts[field], num_rows)) for field in source.fields})
+    return int(tf.size(bags.ids)) // len(source.keras.settings.ngram_orders)
+
+  return [rows for rows in _WARMUP_ROWS[source.kind] if max_tokens is None or num_tokens(rows) <= max_tokens]
 
 
 def _serving_logits(source: trained.Model, texts: dict[str, np.ndarray]) -> np.ndarray:
@@ -145,7 +157,7 @@ def _measure(folder: str, source: trained.Model, held_out: rows.Batch | None) ->
   if held_out is None:
     return None
   texts = {field: held_out[field] for field in source.fields}
-  saved = parity.saved_logits(folder, texts, batch_size=1024)
+  saved = parity.saved_logits(folder, texts, batch_size=256)
   if saved.ndim == 1:
     saved = np.stack([np.zeros_like(saved), saved], axis=1)
   measured = {'trained': source.logits(texts), 'exported': saved}

@@ -63,7 +63,9 @@ _MESSAGES = {
 }
 
 
-def write(folder: str, model_name: str, schema: config.Schema, needs: ops.Report, kind: str) -> None:
+def write(
+  folder: str, model_name: str, schema: config.Schema, needs: ops.Report, kind: str, max_tokens: int | None = None
+) -> None:
   """Writes the server's configuration files and README.md.
 
   Args:
@@ -72,6 +74,7 @@ def write(folder: str, model_name: str, schema: config.Schema, needs: ops.Report
     schema: what texts it reads, and what its labels were.
     needs: what its graph needs of the server.
     kind: 'student' or 'teacher'.
+    max_tokens: of a request; None for any number.
 
   Raises:
     ValueError: the server would refuse one of the files.
@@ -83,7 +86,7 @@ def write(folder: str, model_name: str, schema: config.Schema, needs: ops.Report
     'session_latency.config': _LATENCY,
     'session_throughput.config': _THROUGHPUT,
     **deployment.files(model_name, needs.lowest_release, kind),
-    'README.md': readme.text(model_name, schema, needs, kind),
+    'README.md': readme.text(model_name, schema, needs, kind, max_tokens),
   }
   for name, content in files.items():
     if name in _MESSAGES:

@@ -31,7 +31,7 @@ from b2d.models import teacher
 
 Texts = Mapping[str, Sequence[str] | np.ndarray]
 
-_SAVED_MODEL_ROWS = 1024  # Rows of one call.
+_SAVED_MODEL_ROWS = 256  # Rows of one call, which has a limit of tokens in a student with convolution.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,6 +133,22 @@ class ExportTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, 'choose bfloat16 or float32'):
         self._export(table_dtype='float16')
 
+  def test_a_convolution_bounds_its_memory(self):
+    _write_student(self.run_dir, ('text',), convolution_filters=8)
+    with absltest.mock.patch.object(modules, 'MAX_CONVOLVED', 200_000):
+      folder, described = self._export()
+    self.assertEqual(described['warmup_requests'], 3 * 2)  # Of 1 and 8 rows: the longer ones would be refused.
+    limit = 200_000 // (5 * 8 + 8)  # Tokens, by the width of the convolution, that of the table and the filters.
+    with open(os.path.join(self.output_dir, 'README.md'), encoding='utf-8') as readme:
+      self.assertIn(f'over {limit:,} tokens the model refuses it', readme.read())
+    found = tf.saved_model.load(folder).signatures
+    text = b'a ' * (limit // 2 - 10)  # And marks before each.
+    self.assertLen(found['serving_default'](text=tf.constant([text] * 2))['logit'], 2)
+    too_long = {'text': np.array([text, text + b'a ' * 20])}
+    for signature, inputs in (('serving_default', _constants(too_long)), ('classify', {'inputs': _examples(too_long)})):
+      with self.assertRaisesRegex(tf.errors.InvalidArgumentError, f'too many tokens: expected at most {limit} in a'):
+        found[signature](**inputs)
+
   def test_three_classes_of_single_texts(self):
     model = _write_student(self.run_dir, ('text',), num_classes=3, classes=('bad', 'so-so', 'gut ✓'))
     folder, described = self._export()
@@ -261,6 +277,7 @@ class ExportTest(parameterized.TestCase):
     self.assertIn('refuses\n  the signature `rank`', readme)
     self.assertIn('_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=-1', readme)
     self.assertIn('CVE-2025-0649', readme)
+    self.assertIn('limit its bytes', readme)
     self.assertIn('needs TensorFlow alone', readme)
 
   def test_readme_names_the_ops_of_tensorflow_text(self):
