@@ -180,7 +180,8 @@ def _signatures(schema: config.Schema, ranks: bool) -> str:
   lines = [
     f'- `serving_default`: {takes}, strings [N] → `probability` and `logit`, floats {shape}. The probability '
     f'is that of {schema.event}.' + (f' {_PAIR_NOTE}' if len(fields) == 2 else ''),
-    f'- `classify`: serialised `tf.Example` with {takes} → `classes`, by name where the run has names, and `scores` '
+    f'- `classify`: serialised `tf.Example` with {takes} → `classes`, by name where the run has names '
+    f'(`irrelevant` and `relevant` of grades), and `scores` '
     f'[N, {num_classes}].',
   ]
   if ranks:

@@ -143,7 +143,10 @@ def _new_version(folder: str) -> Iterator[tuple[str, str]]:
 
 def _save(module, source: trained.Model, folder: str) -> list[str]:
   """Writes the SavedModel; returns the names of its signatures."""
-  made = signatures.make(module, source.calibration, source.run.schema.classes)
+  schema = source.run.schema
+  # Of grades, '0' and '1' would be read as two of them.
+  names = ('irrelevant', 'relevant') if schema.label_range else schema.classes
+  made = signatures.make(module, source.calibration, names)
   tf.saved_model.save(module, folder, signatures=made)
   updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
   for name in signatures.METHODS.keys() & made.keys():

@@ -103,7 +103,7 @@ class ExportTest(parameterized.TestCase):
     found = loaded.signatures['classify'](inputs=_examples(_TEXTS))
     both = np.stack([1 - probability, probability], axis=1)
     np.testing.assert_allclose(found['scores'], both, atol=1e-5)
-    np.testing.assert_array_equal(found['classes'], [[b'0', b'1']] * 3)
+    np.testing.assert_array_equal(found['classes'], [[b'irrelevant', b'relevant']] * 3)  # It learned grades.
     found = loaded.signatures['regress'](inputs=_examples(_TEXTS))
     np.testing.assert_allclose(found['outputs'], probability, atol=1e-5)
     self.assertEqual(described['serving']['lowest_release'], '2.15')
