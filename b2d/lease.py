@@ -1,10 +1,11 @@
-"""One driver works in a folder: it holds lease.json there and renews it; a second one is told who works there.
+"""One process works in a folder: it holds lease.json there and renews it; a second one is told who works there.
+
+Of a run that a scheduler gives out in tasks, one process works at each, under a lease of its own.
 
 The lease of a driver that has died expires: at once where its process can be seen to be gone, else when it has not been
 renewed while it was watched. It is watched, not dated: the clocks of two machines may be an hour apart.
 """
 
-from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import json
@@ -18,46 +19,76 @@ import uuid
 from absl import logging
 import tensorflow as tf
 
-from b2d import runs
-
 NAME = 'lease.json'
 _RENEW_SECS = 5.0
 _EXPIRE_SECS = 20.0
 _SETTLE_SECS = 0.2  # In which another one that started at the same moment has written its own.
 
 
+_held: dict[str, tuple[str, str]] = {}  # Folder → path and nonce of the lease that this process holds there.
+
+
 @contextlib.contextmanager
-def hold(folder: str) -> Iterator[Callable[[], None]]:
+def hold(folder: str, task: str = '', in_turn: bool = False) -> Iterator[None]:
   """Holds the folder until the context is left, or the process ends.
 
-  Yields:
-    A function that raises ValueError if another driver has taken the folder meanwhile.
+  Args:
+    folder: an existing folder.
+    task: what of the folder is held, where others may hold other tasks; '': all of it.
+    in_turn: waits for the others instead of refusing; those who hold a task may go on.
 
   Raises:
-    ValueError: another driver works in the folder.
+    ValueError: another process works in the folder.
   """
-  path = os.path.join(folder, NAME)
-  mine = {'host': _host(), 'pid': os.getpid(), 'nonce': uuid.uuid4().hex}
-  _wait_for_expiry(folder, path)
+  path = os.path.join(folder, f'lease-{task}.json' if task else NAME)
+  nonce = uuid.uuid4().hex
+  while True:
+    try:
+      for other in {path} if task or in_turn else {path, *tf.io.gfile.glob(os.path.join(folder, 'lease*.json'))}:
+        _wait_for_expiry(folder, other)
+      _write(path, nonce)
+      time.sleep(_SETTLE_SECS)
+      _check(folder, path, nonce)
+      break
+    except ValueError as error:
+      if not in_turn:
+        raise
+      logging.log_every_n_seconds(logging.INFO, 'waiting: %s', 60, error)
+      time.sleep(_RENEW_SECS / 10)
+  with _renewed(folder, path, nonce):
+    yield
 
-  def renew() -> None:
-    runs.write_text(path, json.dumps(mine | {'time': time.strftime('%F %T %z'), 'beat': uuid.uuid4().hex}) + '\n')
 
-  def check() -> None:
-    found = _read(path)
-    if found.get('nonce') != mine['nonce']:
-      raise ValueError(_taken(folder, found))
+def check(folder: str) -> None:
+  """Raises ValueError if another process has taken the folder that this one holds."""
+  if folder in _held:
+    _check(folder, *_held[folder])
 
-  renew()
-  time.sleep(_SETTLE_SECS)
-  check()
+
+def _check(folder: str, path: str, nonce: str) -> None:
+  found = _read(path)
+  if found.get('nonce') != nonce:
+    raise ValueError(_taken(folder, found))
+
+
+def _write(path: str, nonce: str) -> None:
+  beat = {'time': time.strftime('%F %T %z'), 'beat': uuid.uuid4().hex}
+  temporary = f'{path}.{beat["beat"]}'
+  with tf.io.gfile.GFile(temporary, 'w') as file:
+    file.write(json.dumps({'host': _host(), 'pid': os.getpid(), 'nonce': nonce} | beat) + '\n')
+  tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+@contextlib.contextmanager
+def _renewed(folder: str, path: str, nonce: str) -> Iterator[None]:
+  """Renews a lease, and removes it at the end."""
   ended = threading.Event()
 
   def keep() -> None:
     while not ended.wait(_RENEW_SECS):
       try:
-        check()
-        renew()
+        _check(folder, path, nonce)
+        _write(path, nonce)
       except ValueError:
         return  # `check` tells the driver.
       except (OSError, tf.errors.OpError) as error:
@@ -65,12 +96,14 @@ def hold(folder: str) -> Iterator[Callable[[], None]]:
 
   thread = threading.Thread(target=keep, daemon=True)
   thread.start()
+  _held[folder] = path, nonce
   try:
-    yield check
+    yield
   finally:
+    del _held[folder]
     ended.set()
     thread.join()
-    if _read(path).get('nonce') == mine['nonce']:
+    if _read(path).get('nonce') == nonce:
       tf.io.gfile.remove(path)
 
 
@@ -91,7 +124,8 @@ def _wait_for_expiry(folder: str, path: str) -> None:
 def _read(path: str) -> dict[str, Any]:
   """What the lease says; nothing where there is none, or not a whole one."""
   try:
-    return runs.read_json(path)
+    with tf.io.gfile.GFile(path) as file:
+      return json.loads(file.read())
   except (ValueError, OSError, tf.errors.OpError):
     return {}
 

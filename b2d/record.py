@@ -61,9 +61,8 @@ def files_of(value: str) -> list[str]:
     return sorted(_files_of_folder(value))
   if tf.io.gfile.exists(value):
     return [value]
-  return sorted(
-    path for path in tf.io.gfile.glob(value) + tf.io.gfile.glob(value + '.*') if not tf.io.gfile.isdir(path)
-  )
+  checkpoint = tf.io.gfile.glob(value + '.index') + tf.io.gfile.glob(value + '.data-*')
+  return sorted(path for path in tf.io.gfile.glob(value) + checkpoint if not tf.io.gfile.isdir(path))
 
 
 def sha256(path: str) -> str:

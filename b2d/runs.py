@@ -21,10 +21,12 @@ from absl import logging
 import tensorflow as tf
 
 from b2d import config
+from b2d import lease
 from b2d import record
 
 # What a folder holds in which nothing is done yet; `inputs` without a plan, in a run of b2d.label.
-_NOTHING_DONE = {'config.json', 'run.flags', 'made_from.json', 'inputs', 'rejected.jsonl', 'shards.jsonl'}
+_NOTHING_DONE = {'config.json', 'run.flags', 'made_from.json', 'inputs', 'rejected.jsonl', 'shards.jsonl', lease.NAME}
+MADE_FROM = 'made_from.json'
 
 
 @contextlib.contextmanager
@@ -147,56 +149,77 @@ def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
   write_text(os.path.join(folder, 'metrics.json'), json.dumps(metrics, indent=2) + '\n')
 
 
-def once(run_config: Any, work: Callable[[Any], dict[str, Any]], *, remake: bool = False) -> dict[str, Any]:
+def once(
+  run_config: Any, work: Callable[[Any], dict[str, Any] | None], *, remake: bool = False, in_turn: bool = False
+) -> Any:
   """Does the work of a step and writes its result, unless the run folder has the result already.
+
+  One process at a time works in a run folder, see `lease`; `lease.check` tells the work whether it still is the one.
 
   Args:
     run_config: the configuration of the step; its `output_dir` is the run folder.
-    work: configuration → result. It finds the folder opened. If it refuses its input before it has written anything,
-      the folder goes again, so that the corrected command finds none of another configuration.
+    work: configuration → result, or None if more is to be done before there is one. It finds the folder opened. If it
+      refuses its input before it has written anything, the folder goes again, so that the corrected command finds none
+      of another configuration.
     remake: what becomes of a finished run whose inputs have changed: made again (True) or refused.
+    in_turn: what if another process works in the folder: wait (True) or refuse.
 
   Returns:
     What metrics.json holds.
 
   Raises:
-    ValueError: the folder holds a run of another configuration or of other inputs, or what `work` raises.
+    ValueError: the folder holds a run of another configuration or of other inputs, another process works there, or what
+      `work` raises.
   """
   new = not tf.io.gfile.exists(os.path.join(run_config.output_dir, 'config.json'))
   folder = start(run_config)
-  try:
-    changed = _record_inputs(run_config)
-    if finished(folder):
-      if not changed:
-        logging.info('%s: finished before, nothing to do', folder)
-        return read_json(os.path.join(folder, 'metrics.json'))
-      if remake:
-        logging.info('%s: made again, %s has changed since', folder, changed[0])
-        tf.io.gfile.remove(os.path.join(folder, 'metrics.json'))
-        changed = _record_inputs(run_config, anew=True)
-    if changed:
-      raise ValueError(
-        f'{changed[0]}: has changed since {folder} was begun; restore it, or remove that folder or choose another '
-        '--output_dir'
-      )
-    result = work(run_config)
-  except (ValueError, OSError, tf.errors.OpError):
-    if new and {name.rstrip('/') for name in tf.io.gfile.listdir(folder)} <= _NOTHING_DONE:
-      tf.io.gfile.rmtree(folder)
-    raise
-  write_metrics(folder, result)
+  if finished(folder):
+    changed = _changed_inputs(run_config)
+    if not changed:
+      logging.info('%s: finished before, nothing to do', folder)
+      return read_json(os.path.join(folder, 'metrics.json'))
+    if not remake:
+      raise ValueError(changed)
+    logging.info('%s: made again: %s', folder, changed)
+    for name in ('metrics.json', MADE_FROM):
+      tf.io.gfile.remove(os.path.join(folder, name))
+  with lease.hold(folder, in_turn=in_turn):
+    try:
+      check_inputs(run_config)
+      result = work(run_config)
+    except (ValueError, OSError, tf.errors.OpError):
+      if new and {name.rstrip('/') for name in tf.io.gfile.listdir(folder)} <= _NOTHING_DONE:
+        tf.io.gfile.rmtree(folder)
+      raise
+    if result is not None:
+      write_metrics(folder, result)
   return result
 
 
-def _record_inputs(run_config: Any, anew: bool = False) -> list[str]:
-  """Writes down what the inputs hold, or returns those that hold something else than was written down."""
-  path = os.path.join(run_config.output_dir, 'made_from.json')
-  before = {} if anew or not tf.io.gfile.exists(path) else read_json(path)
-  now = record.read(run_config, before)
-  if before:
-    return record.changed(before, now)
-  write_text(path, json.dumps(now, indent=1) + '\n')
-  return []
+def check_inputs(run_config: Any) -> None:
+  """Writes down what the inputs hold, or compares them with what was written down.
+
+  Raises:
+    ValueError: they hold something else now.
+  """
+  path = os.path.join(run_config.output_dir, MADE_FROM)
+  if not tf.io.gfile.exists(path):
+    write_text(path, json.dumps(record.read(run_config, {}), indent=1) + '\n')
+  elif changed := _changed_inputs(run_config):
+    raise ValueError(changed)
+
+
+def _changed_inputs(run_config: Any) -> str:
+  """What of the inputs is not as it was written down, and what to do; '' if all is."""
+  folder = run_config.output_dir
+  before = read_json(os.path.join(folder, MADE_FROM))
+  changed = record.changed(before, record.read(run_config, before))
+  if not changed:
+    return ''
+  what, remedy = ('has changed', 'restore it') if changed[0] in before else ('has come', 'take it away')
+  return (
+    f'{changed[0]}: {what} since {folder} was begun; {remedy}, or remove that folder or choose another --output_dir'
+  )
 
 
 def finished(folder: str) -> bool:

@@ -23,6 +23,7 @@ from b2d.config.measure_speed import MeasureSpeed
 from b2d.config.pair_up import PairUp
 from b2d.config.recipe import Quickstart
 from b2d.config.recipe import Recipe
+from b2d.config.scaling_out import Scaling
 from b2d.config.score import Score
 from b2d.config.steps import Distill
 from b2d.config.steps import Evaluate
@@ -45,6 +46,7 @@ __all__ = (
   'PairUp',
   'Quickstart',
   'Recipe',
+  'Scaling',
   'Schema',
   'Score',
   'Stack',

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from b2d.config import base
 from b2d.config import groups
+from b2d.config import scaling_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +24,12 @@ class Score(base.Config):
   schema: groups.Schema = groups.Schema()
   rows_per_shard: int = base.option(32768, 'Rows a shard: what a killed worker loses at most.')
   num_workers: int = base.option(
-    0, 'Local worker processes; 0: one for each core, as far as the rows are worth it.', role='free'
+    0,
+    'Workers: local processes, or actors on Ray; 0: one for each core (as far as the rows are worth it), or for each '
+    'core or GPU of the Ray cluster.',
+    role='free',
   )
+  scaling: scaling_out.Scaling = scaling_out.Scaling()
   precision: str = base.option(
     'auto',
     'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from b2d.config import base
 from b2d.config import groups
+from b2d.config import scaling_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +55,12 @@ class Label(base.Config):
   rows_per_shard: int = base.option(8192, 'Rows a shard: what a killed worker loses at most.')
   label_batch_tokens: int = base.option(4096, 'Word pieces a batch; rows are batched by length.')
   num_workers: int = base.option(
-    0, 'Local worker processes; 0: one for each core, as far as the rows are worth it.', role='free'
+    0,
+    'Workers: local processes, or actors on Ray; 0: one for each core (as far as the rows are worth it), or for each '
+    'core or GPU of the Ray cluster.',
+    role='free',
   )
+  scaling: scaling_out.Scaling = scaling_out.Scaling()
   precision: str = base.option(
     'auto',
     'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',
@@ -86,6 +91,10 @@ class Label(base.Config):
       or len(self.scores_columns) + 1 == self.schema.num_classes == 2,
       f'--scores_columns={",".join(self.scores_columns)}: expected one for each of '
       f'--num_classes={self.schema.num_classes}, or one for the positive class of two',
+    )
+    base.require(
+      not (self.scaling.append and self.frequent_ngrams),
+      '--append does not go with --frequent_ngrams, which are counted over all files',
     )
     for name in ('phrases_per_row', 'frequent_ngrams'):
       wanted = getattr(self, name)

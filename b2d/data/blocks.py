@@ -8,6 +8,7 @@ import re
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from b2d import runs
 
@@ -77,11 +78,16 @@ class BadRows:
     """{'bad_rows': how many}, for a run's result; empty where none may be."""
     return {'bad_rows': len(self)} if self._limit else {}
 
-  def write(self, folder: str) -> None:
-    """Writes `rejected.jsonl`: file, line (or row) and reason of each; no file where there is none."""
+  def write(self, folder: str, append: bool = False) -> None:
+    """Writes `rejected.jsonl`, or more of it: file, line (or row) and reason of each; no file where there is none."""
     if self._reasons:
       lines = [
         json.dumps({'file': path, 'where': where(path, number), 'number': number, 'reason': reason})
         for (path, number), reason in self._reasons.items()
       ]
-      runs.write_text(os.path.join(folder, 'rejected.jsonl'), '\n'.join(lines) + '\n')
+      path = os.path.join(folder, 'rejected.jsonl')
+      before = ''
+      if append and tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path) as file:
+          before = file.read()
+      runs.write_text(path, before + '\n'.join(lines) + '\n')

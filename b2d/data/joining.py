@@ -12,8 +12,8 @@ import os
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import tqdm
 
+from b2d import progress as progress_lib
 from b2d.data import rows
 from b2d.data import soft_labels
 
@@ -73,7 +73,7 @@ def _deal(folder, temporary, num_partitions, manifest, keep_texts) -> None:
     columns += [('label', pa.float32())] + [(field, pa.binary()) for field in manifest.fields]
   schema = pa.schema(columns)
   writers = [pa.ipc.new_stream(_path(temporary, i), schema) for i in range(num_partitions)]
-  with tqdm.tqdm(total=manifest.num_rows, unit='row', desc=f'read {folder}') as progress:
+  with progress_lib.Progress(manifest.num_rows, 'rows', f'read {folder}') as progress:
     for batch in soft_labels.read([folder], _READ_ROWS):
       size = rows.size(batch)
       batch = {'label': np.full(size, np.nan, np.float32)} | batch

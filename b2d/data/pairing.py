@@ -25,9 +25,9 @@ import bm25s
 from bm25s import tokenization
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from b2d import config
+from b2d import progress as progress_lib
 from b2d import runs
 from b2d.data import blocks
 from b2d.data import rows
@@ -250,7 +250,7 @@ def write(inputs: Inputs, settings: config.PairUp, folder: str) -> dict[str, int
     logging.info('%s: %d of %d shards to write', folder, len(missing), len(shards))
     index = TitleIndex(inputs.titles)
     num_queries = sum(len(shards[number]) for number in missing)
-    with tqdm.tqdm(total=num_queries, desc='pairing', unit='query') as progress:
+    with progress_lib.Progress(num_queries, 'queries', 'pairing') as progress:
       for number in missing:
         generator = np.random.default_rng([settings.seed, number])
         batch = _pairs(shards[number], index, inputs.titles, settings, generator, progress)
@@ -285,7 +285,7 @@ def _pairs(
   titles: list[str],
   settings: config.PairUp,
   generator: np.random.Generator,
-  progress: tqdm.tqdm,
+  progress: progress_lib.Progress,
 ) -> rows.Batch:
   """The rows of one shard: 'query', 'title' and 'source', object [n]."""
   found: list[tuple[str, str, str]] = []

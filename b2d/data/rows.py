@@ -52,6 +52,7 @@ def read(
   scores_columns: Sequence[str] = (),
   bad_rows: blocks.BadRows | None = None,
   keep_columns: Sequence[str] = (),
+  beside: Sequence[str] = (),
 ) -> Iterator[Batch]:
   """Streams the rows of the files in order, as full batches (the last one may be short).
 
@@ -67,6 +68,7 @@ def read(
     scores_columns: columns of numbers.
     bad_rows: takes those that cannot be read; None: up to `schema.max_bad_rows` are left out.
     keep_columns: columns to be passed on as they are.
+    beside: other files, from whose ids those of the rows shall differ.
 
   Raises:
     ValueError: bad input, with file, line, expected, found and remedy; or there is not one row.
@@ -74,7 +76,7 @@ def read(
   empty = True
   if bad_rows is None:
     bad_rows = blocks.BadRows(schema.max_bad_rows)
-  for batch in rebatch(_read_blocks(paths, schema, scores_columns, keep_columns, bad_rows), batch_size):
+  for batch in rebatch(_read_blocks(paths, schema, scores_columns, keep_columns, bad_rows, beside), batch_size):
     empty = False
     yield batch
   if empty:
@@ -201,11 +203,11 @@ def _permutation(window: Batch, generator: np.random.Generator, group: str) -> n
   return np.lexsort((generator.permutation(size(window)), group_order[codes]))
 
 
-def _read_blocks(paths, schema, scores_columns, keep_columns, bad_rows) -> Iterator[Batch]:
+def _read_blocks(paths, schema, scores_columns, keep_columns, bad_rows, beside) -> Iterator[Batch]:
   columns = list(schema.text_columns)
   columns += [column for column in (schema.id_column, schema.label_column, *scores_columns, *keep_columns) if column]
   columns = list(dict.fromkeys(columns))
-  for path, name in zip(paths, _id_names(paths)):
+  for path, name in zip(paths, _id_names([*beside, *paths])[len(beside) :]):
     reject = functools.partial(bad_rows.reject, path)
     for block in file_formats.read(path, columns, reject, schema.tsv_quoting):
       values = dict(zip(columns, block.columns))

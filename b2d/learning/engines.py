@@ -1,8 +1,8 @@
-"""Engines: who runs independent tasks — this process, or local worker processes.
+"""Engines: who runs independent tasks: this process, local worker processes, or others that do what `Workers` says.
 
-A task is run by `work(task, state)`, where `state = make_state()` is made once in every worker (a
-loaded model, say). A worker that dies is replaced and its task given out once more; a second death
-is reported with the task. Workers end with the process that started them, however it ends, and leave Ctrl-C to it.
+A task is run by `work(task, state, report)`, where `state = make_state()` is made once in every worker (a loaded model,
+say). A task that raises ValueError is set aside, and the others go on. A worker that dies, fails otherwise, or says
+nothing for long is replaced, and its task given out once more before that is set aside too.
 """
 
 import collections
@@ -10,19 +10,75 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import multiprocessing
 from multiprocessing import connection
 from multiprocessing import resource_tracker
 import os
 import signal
+import statistics
 import threading
+import time
 from typing import Any
+from typing import NamedTuple
+from typing import Protocol
 
 from absl import logging
 import tensorflow as tf
 
+from b2d import progress as progress_lib
+
 _MAX_DEATHS = 2  # Of one task's workers.
+_HANG_SECS = 300.0  # A worker may say nothing for so long at least,
+_HANG_TASKS = 5  # and for so many times the median of what tasks took.
+_REMEMBERED = 101  # Tasks that the median is of.
 Report = Callable[[int], Any]  # Takes how much more of a task is done.
+Work = Callable[[Any, Any, Report], Any]
+
+
+class Outcome(NamedTuple):
+  """What became of a task."""
+
+  task: Any
+  result: Any = None  # What `work` returned.
+  problem: str = ''  # Why it was set aside.
+
+
+class Event(NamedTuple):
+  """What a worker has to say: 'ready', it has its state; 'report', how much more is done; of its task 'done', with the
+  result, or 'failed', with the reason; 'died', with the reason; 'broken', with the error that ends the run."""
+
+  kind: str
+  value: Any = None
+
+
+class Workers(Protocol):
+  """Where tasks run. A worker is anything hashable, and has one task at a time."""
+
+  count: int  # How many there should be at most.
+
+  def start(self, number: int) -> Any:
+    """Starts worker `number`, which makes its state first."""
+
+  def give(self, worker: Any, task: Any) -> None:
+    """Gives a task to a worker that has none."""
+
+  def wait(self, timeout_secs: float) -> Sequence[tuple[Any, Event]]:
+    """What workers say, as soon as one does."""
+
+  def end(self, worker: Any) -> None:
+    """Ends a worker at once, whatever it does."""
+
+
+@dataclasses.dataclass
+class _Assignment:
+  """What a worker does now."""
+
+  number: int
+  task: Any = None
+  given: float = 0  # When, on the monotonic clock.
+  heard: float = 0
+  reported: int = 0
 
 
 def num_cores() -> int:
@@ -30,103 +86,156 @@ def num_cores() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def run_tasks(
-  tasks: Sequence[Any],
-  work: Callable[[Any, Any, Report], Any],
-  make_state: Callable[[], Any],
-  num_workers: int,
-  report: Report,
-  start_method: str = 'spawn',
-) -> Iterator[Any]:
+def run_tasks(tasks: Sequence[Any], workers: Workers, progress: progress_lib.Progress) -> Iterator[Outcome]:
   """Runs every task once, in any order.
 
-  One worker is this process; more are processes, each pinned to its share of the cores with as many
-  TensorFlow threads: two pinned one-thread processes label a quarter faster than one process with
-  two threads (on 2 cores of an EPYC with AVX-512).
-
   Args:
-    tasks: picklable.
-    work: (task, state, report) → a result; picklable. It reports how much of the task is done.
-    make_state: () → state; picklable.
-    num_workers: processes.
-    report: called here with what the workers report; with less than 0 for what was lost with a worker.
-    start_method: of the processes. TensorFlow, once used, does not survive 'fork'.
+    tasks: hashable, picklable.
+    workers: who runs them.
+    progress: told what the workers report, less what was lost, and who failed how often.
 
   Yields:
-    What `work` returned, as tasks finish.
+    The outcome of each task, as they finish.
 
   Raises:
-    ValueError: `work` or `make_state` raised it in a worker.
-    ChildProcessError: a worker failed otherwise, or the workers of one task died twice.
+    ValueError: `make_state` raised it in a worker.
+    ChildProcessError: workers failed otherwise before they had their state.
   """
-  if num_workers <= 1:
-    state = make_state() if tasks else None
-    for task in tasks:
-      yield work(task, state, report)
-    return
-  pool = _Pool(work, make_state, num_workers, report, multiprocessing.get_context(start_method))
+  busy: dict[Any, _Assignment] = {}
   try:
-    yield from pool.run(tasks)
+    yield from _run(tasks, workers, progress, busy)
   finally:
-    pool.close()
+    for worker in busy:
+      workers.end(worker)
 
 
-class _Pool:
-  """Worker processes, each with a pipe and at most one task in flight."""
+def _run(tasks, workers: Workers, progress, busy: dict[Any, _Assignment]) -> Iterator[Outcome]:
+  waiting = collections.deque(tasks)
+  seconds: collections.deque = collections.deque(maxlen=_REMEMBERED)
+  deaths: collections.Counter = collections.Counter()  # By task; and of workers without their state yet.
+  failures: collections.Counter = collections.Counter()  # By worker.
 
-  def __init__(self, work, make_state, num_workers, report, context):
+  def lost(assignment: _Assignment) -> None:
+    progress.update(-assignment.reported)
+    failures[assignment.number] += 1
+    progress.note('failures: ' + ', '.join(f'worker {number} {count}' for number, count in sorted(failures.items())))
+
+  def give(worker: Any) -> None:
+    if waiting:
+      busy[worker] = _Assignment(busy[worker].number, waiting.popleft(), now := time.monotonic(), now)
+      workers.give(worker, busy[worker].task)
+    else:
+      workers.end(worker)
+      del busy[worker]
+
+  def replace(worker: Any, reason: str) -> Iterator[Outcome]:
+    assignment = busy.pop(worker)
+    workers.end(worker)
+    number, task = assignment.number, assignment.task
+    logging.error('worker %d %s at %s', number, reason, 'its start' if task is None else task)
+    lost(assignment)
+    died = f'start of worker {number}' if task is None else task
+    deaths[died] += 1
+    if task is not None and deaths[task] < _MAX_DEATHS:
+      waiting.appendleft(task)
+    elif task is not None:
+      yield Outcome(task, problem=f'its worker {reason}, {_MAX_DEATHS} times')
+    elif deaths[died] >= _MAX_DEATHS:
+      if not busy:
+        raise ChildProcessError(f'worker {number} {reason} before its first task, {_MAX_DEATHS} times')
+      return  # The others go on without it.
+    if waiting:
+      busy[workers.start(number)] = _Assignment(number)
+
+  for number in range(min(workers.count, len(tasks))):
+    busy[workers.start(number)] = _Assignment(number)
+  while busy:
+    for worker, (kind, value) in workers.wait(_HANG_SECS / 20):
+      assignment = busy[worker]
+      assignment.heard = time.monotonic()
+      if kind == 'report':
+        assignment.reported += value
+        progress.update(value)
+      elif kind == 'broken':
+        raise value
+      elif kind == 'died':
+        yield from replace(worker, value)
+      else:
+        if kind == 'failed':
+          lost(assignment)
+          yield Outcome(assignment.task, problem=value)
+        elif kind == 'done':
+          seconds.append(assignment.heard - assignment.given)
+          yield Outcome(assignment.task, value)
+        give(worker)
+    longest = max(_HANG_SECS, _HANG_TASKS * statistics.median(seconds)) if seconds else float('inf')
+    for worker, assignment in list(busy.items()):
+      silence = time.monotonic() - assignment.heard
+      if assignment.task is not None and silence > longest:
+        yield from replace(worker, f'said nothing for {silence:.0f} s')
+
+
+def attempt(work: Work, task: Any, state: Any, report: Report) -> Event:
+  """Runs a task in a worker. After another error than ValueError the worker should end: its state may be spoilt."""
+  try:
+    return Event('done', work(task, state, report))
+  except ValueError as error:
+    return Event('failed', str(error))
+  except Exception as error:
+    logging.exception('at %s', task)
+    return Event('died', f'failed ({type(error).__name__}: {error})')
+
+
+def broken(error: Exception) -> Event:
+  """What a worker says whose state could not be made."""
+  if isinstance(error, ValueError):
+    return Event('broken', error)
+  return Event('broken', ChildProcessError(f'a worker could not start: {type(error).__name__}: {error}'))
+
+
+class Here:
+  """ ""This process, as one worker: no other is started, none can be replaced."""
+
+  count = 1
+
+  def __init__(self, work: Work, make_state: Callable[[], Any], report: Report):
+    self._work, self._make_state, self._report = work, make_state, report
+    self._state = self._task = None
+
+  def start(self, number: int) -> Any:
+    self._state = self._make_state()
+    return self
+
+  def give(self, worker: Any, task: Any) -> None:
+    self._task = task
+
+  def wait(self, timeout_secs: float) -> Sequence[tuple[Any, Event]]:
+    if self._task is None:
+      return [(self, Event('ready'))]
+    event = attempt(self._work, self._task, self._state, self._report)
+    return [(self, Event('failed', event.value) if event.kind == 'died' else event)]
+
+  def end(self, worker: Any) -> None:
+    pass
+
+
+class Processes:
+  """Local processes, each pinned to its share of the cores with as many TensorFlow threads: two pinned one-thread
+  processes label a quarter faster than one process with two threads (on 2 cores of an EPYC with AVX-512).
+
+  They end with the process that started them, however it ends, and leave Ctrl-C to it.
+  """
+
+  def __init__(self, work: Work, make_state: Callable[[], Any], num_workers: int, start_method: str = 'spawn'):
+    """Args: `num_workers`, processes; `start_method` of them: TensorFlow, once used, does not survive 'fork'."""
+    self.count = num_workers
     self._arguments = (work, make_state, num_workers)
-    self._report = report
-    self._reported: collections.Counter = collections.Counter()  # By task.
-    self._context = context
-    self._workers: dict[Any, tuple] = {}  # Pipe → (process, number of the worker, task).
+    self._context: Any = multiprocessing.get_context(start_method)
+    self._workers: dict[Any, Any] = {}  # Pipe, which stands for the worker → process.
 
-  def run(self, tasks: Sequence[Any]) -> Iterator[Any]:
-    waiting = collections.deque(tasks)
-    pipe: Any
-    deaths: collections.Counter = collections.Counter()
-    for number in range(min(self._arguments[2], len(tasks))):
-      self._start(number, waiting.popleft())
-    while self._workers:
-      for pipe in connection.wait(list(self._workers)):
-        process, number, task = self._workers.pop(pipe)
-        try:
-          error, count, finished = pipe.recv()
-        except (EOFError, ConnectionResetError):
-          process.join()
-          self._report(-self._reported.pop(task, 0))
-          deaths[task] += 1
-          logging.error('worker %d died (exit code %s) at %s', number, process.exitcode, task)
-          if deaths[task] >= _MAX_DEATHS:
-            raise ChildProcessError(
-              f'{task}: expected a result, its worker died {_MAX_DEATHS} times (exit code '
-              f'{process.exitcode}); if memory ran out, lower --num_workers or '
-              '--label_batch_tokens. What is done is kept: run the command again'
-            ) from None
-          self._start(number, task)
-          continue
-        if error:
-          raise error
-        if not finished:
-          self._workers[pipe] = process, number, task
-          self._reported[task] += count
-          self._report(count)
-          continue
-        yield count
-        if waiting:
-          self._give(pipe, process, number, waiting.popleft())
-        else:
-          pipe.send(None)  # The worker ends.
-
-  def close(self) -> None:
-    for process, _, _ in self._workers.values():
-      process.kill()
-      process.join()
-
-  def _start(self, number: int, task: Any) -> None:
+  def start(self, number: int) -> Any:
     pipe, theirs = self._context.Pipe()
-    arguments = (theirs, number, *self._arguments)
-    process = self._context.Process(target=_serve, args=arguments, daemon=True)
+    process = self._context.Process(target=_serve, args=(theirs, number, *self._arguments), daemon=True)
     resource_tracker.ensure_running()  # Started with a worker it would let Ctrl-C through again.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Inherited by the worker.
     try:
@@ -134,35 +243,50 @@ class _Pool:
     finally:
       signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     theirs.close()  # So that the worker's death is an EOF here.
-    self._give(pipe, process, number, task)
+    self._workers[pipe] = process
+    return pipe
 
-  def _give(self, pipe, process, number: int, task: Any) -> None:
-    self._workers[pipe] = process, number, task
-    with contextlib.suppress(BrokenPipeError):  # It has just died; `run` finds the EOF.
-      pipe.send(task)
+  def give(self, worker: Any, task: Any) -> None:
+    with contextlib.suppress(BrokenPipeError):  # It has just died; `wait` finds the EOF.
+      worker.send(task)
+
+  def wait(self, timeout_secs: float) -> Sequence[tuple[Any, Event]]:
+    return [(pipe, self._receive(pipe)) for pipe in connection.wait(list(self._workers), timeout_secs)]
+
+  def end(self, worker: Any) -> None:
+    process = self._workers.pop(worker)
+    worker.close()
+    process.kill()
+    process.join(1)  # Not for ever: one that waits for a file server dies when that answers.
+
+  def _receive(self, pipe: Any) -> Event:
+    try:
+      return pipe.recv()
+    except (EOFError, ConnectionResetError):
+      process = self._workers[pipe]
+      process.join(1)
+      return Event('died', f'died (exit code {process.exitcode}; if memory ran out, lower --num_workers)')
 
 
 def _serve(
-  pipe: connection.Connection,
-  number: int,
-  work: Callable[[Any, Any, Report], Any],
-  make_state: Callable[[], Any],
-  num_workers: int,
+  pipe: connection.Connection, number: int, work: Work, make_state: Callable[[], Any], num_workers: int
 ) -> None:
-  """A worker: answers tasks until it gets None, each with (None, count, False) as it goes on, (error, result, True)."""
+  """A local worker: says what `Event` has, and runs the tasks that it is sent."""
   threading.Thread(target=_end_with_parent, daemon=True).start()
   try:
     _claim_cores(number, num_workers)
-    state = make_state()
-    while (task := pipe.recv()) is not None:
-      pipe.send((None, work(task, state, lambda count: pipe.send((None, count, False))), True))
+    try:
+      state = make_state()
+    except Exception as error:
+      pipe.send(broken(error))
+      return
+    event = Event('ready')
+    while event.kind != 'died':
+      pipe.send(event)
+      event = attempt(work, pipe.recv(), state, lambda count: pipe.send(Event('report', count)))
+    pipe.send(event)
   except (EOFError, ConnectionError, KeyboardInterrupt):
-    return  # The run was killed.
-  except ValueError as error:
-    pipe.send((error, 0, True))
-  except Exception as error:
-    logging.exception('worker %d failed', number)
-    pipe.send((ChildProcessError(f'worker {number} failed: {type(error).__name__}: {error}'), 0, True))
+    pass  # The run was killed.
 
 
 def _end_with_parent() -> None:

@@ -2,24 +2,23 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import functools
 import math
-import os
 from typing import Any
 
 import numpy as np
 
 from b2d import config
 from b2d import remembered
-from b2d import runs
 from b2d.data import blocks
 from b2d.data import file_formats
 from b2d.data import phrases
 from b2d.data import rows
-from b2d.data import shards
 from b2d.data import soft_labels
 from b2d.learning import engines
+from b2d.learning import planning
 from b2d.learning import precision
 from b2d.learning import sharding
 from b2d.models import teacher
@@ -42,18 +41,13 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
     rows of the folder; seconds and rows_per_sec of this run; the precision; also in metrics.json.
 
   Raises:
-    ValueError: bad input, a damaged shard, inputs or teacher changed since the labelling began, or another process
-      works in the folder.
-    ChildProcessError: a shard's workers died.
+    ValueError, ChildProcessError: see `sharding.step`.
   """
-  if label_config.verify:
-    return sharding.verify(label_config.output_dir)
-  sharding.reopen(label_config.output_dir)
-  if label_config.teacher_dir:
+  if label_config.teacher_dir and not label_config.verify:
     if trained.read_config(label_config.teacher_dir) is None:
       raise ValueError(f'{label_config.teacher_dir}: expected a run folder, found a SavedModel; correct --teacher_dir')
     label_config = completed(label_config, label_config.teacher_dir)
-  return runs.once(label_config, functools.partial(_label, make_scorer=make_scorer))
+  return sharding.step(label_config, lambda: _job(label_config, make_scorer))
 
 
 def completed(run_config: Any, model: str) -> Any:
@@ -74,47 +68,38 @@ def completed(run_config: Any, model: str) -> Any:
     raise
 
 
-def _label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -> dict[str, Any]:
+def _job(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -> planning.Job:
   schema = label_config.schema
   name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
 
-  def finish(plan: dict[str, Any], digests: dict[str, str]) -> None:
+  def finish(plan: planning.Plan, digests: dict[str, str]) -> None:
     manifest = soft_labels.Manifest(
-      (name,),
-      schema.num_classes,
-      schema.fields,
-      plan['shards'],
-      schema.label_range,
-      schema.relevant_from,
-      schema.classes,
+      (name,), schema.num_classes, schema.fields, plan.shards, schema.label_range, schema.relevant_from, schema.classes
     )
     soft_labels.write_manifest(label_config.output_dir, manifest, digests)
 
-  def make_state(plan: dict[str, Any]) -> Callable[[], Scorer]:
+  def make_state(plan: planning.Plan) -> Callable[[], Scorer]:
     if make_scorer or label_config.scores_columns:
       return make_scorer or _imported_scorer
-    precision.warn_if_slow(plan['precision'])
+    precision.warn_if_slow(plan.decided['precision'])
     max_tokens = label_config.label_batch_tokens
-    return functools.partial(_teacher_scorer, label_config.teacher_dir, plan['precision'], max_tokens)
+    folder = planning.absolute(label_config.teacher_dir)
+    return functools.partial(_teacher_scorer, folder, plan.decided['precision'], max_tokens)
 
-  return sharding.run(
-    sharding.Job(
-      label_config,
-      name,
-      functools.partial(_inputs, label_config),
-      lambda inputs, num_rows: {
-        'precision': choose_precision(label_config.teacher_dir, label_config.precision, inputs, num_rows)
-      },
-      functools.partial(label_shard, schema.num_classes),
-      make_state,
-      finish,
-      1 if label_config.scores_columns else label_config.num_workers,
-      rows_a_worker(label_config.teacher_dir),
-    )
+  return planning.Job(
+    label_config,
+    name,
+    functools.partial(_inputs, label_config),
+    lambda read: {'precision': choose_precision(label_config.teacher_dir, label_config.precision, read)},
+    functools.partial(label_shard, schema.num_classes),
+    make_state,
+    finish,
+    1 if label_config.scores_columns else label_config.num_workers,
+    rows_a_worker(label_config.teacher_dir),
   )
 
 
-def label_shard(num_classes: int, task: sharding.Task, score: Scorer, report: engines.Report) -> tuple[str, str]:
+def label_shard(num_classes: int, task: planning.Task, score: Scorer, report: engines.Report) -> tuple[str, str]:
   """Scores one shard and writes it under its final name.
 
   Returns:
@@ -168,21 +153,20 @@ def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
   return scores[:, None, :].astype(np.float32)
 
 
-def choose_precision(teacher_dir: str, wanted: str, inputs: str, num_rows: int) -> str:
+def choose_precision(teacher_dir: str, wanted: str, read: Callable[[], rows.Batch]) -> str:
   """'float32' or 'bfloat16': what was asked for, or the faster one on planned rows. Only a BERT has a choice.
 
   Args:
     teacher_dir: run folder of the model; '' or anything else than a teacher's computes in float32.
     wanted: 'auto' or one of the two.
-    inputs: folder of the planned rows.
-    num_rows: of its first shard.
+    read: gives rows to try them on.
   """
   if not teacher_dir or not isinstance(trained.read_config(teacher_dir), config.Finetune):
     return 'float32'
   if wanted != 'auto':
     return wanted
-  batch = soft_labels.read_shard(os.path.join(inputs, shards.name(0)), num_rows)
-  batch = rows.take(batch, slice(None, None, math.ceil(num_rows / _TIMED_ROWS)))
+  batch = read()
+  batch = rows.take(batch, slice(None, None, math.ceil(rows.size(batch) / _TIMED_ROWS)))
 
   def calls():
     models = {name: teacher.shallow(teacher_dir, name) for name in config.groups.PRECISIONS}
@@ -196,11 +180,14 @@ def rows_a_worker(model: str) -> int:
   return _STUDENT_ROWS if model and isinstance(trained.read_config(model), config.Distill) else 1
 
 
-def _inputs(label_config: config.Label, bad_rows: blocks.BadRows) -> Iterator[rows.Batch]:
+def _inputs(
+  label_config: config.Label, files: Sequence[str], before: Sequence[str], bad_rows: blocks.BadRows
+) -> Iterator[rows.Batch]:
   """The rows to label, each batch followed by its phrases, all by frequent n-grams; an import's have logits already."""
-  files = rows.expand(label_config.input_files)
   ngrams = phrases.Ngrams()
-  for batch in rows.read(files, label_config.schema, scores_columns=label_config.scores_columns, bad_rows=bad_rows):
+  for batch in rows.read(
+    files, label_config.schema, scores_columns=label_config.scores_columns, bad_rows=bad_rows, beside=before
+  ):
     batch = _unlabelled(batch)
     if label_config.scores_columns:
       batch['logits'] = logits_of_scores(batch, label_config.scores_kind)

@@ -16,6 +16,7 @@ from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import labeling
+from b2d.learning import planning
 from b2d.learning import sharding
 from b2d.models import calibration
 from b2d.models import trained
@@ -28,17 +29,14 @@ def score(run_config: config.Score) -> dict[str, Any]:
     rows of the folder; seconds and rows_per_sec of this run; the precision; also in metrics.json.
 
   Raises:
-    ValueError: bad input, a damaged shard, inputs or model changed since the scoring began, or another process works
-      in the folder.
-    ChildProcessError: a shard's workers died.
+    ValueError, ChildProcessError: see `sharding.step`.
   """
-  if run_config.verify:
-    return sharding.verify(run_config.output_dir)
-  sharding.reopen(run_config.output_dir)
-  return runs.once(labeling.completed(run_config, run_config.model), _score)
+  if not run_config.verify:
+    run_config = labeling.completed(run_config, run_config.model)
+  return sharding.step(run_config, lambda: _job(run_config))
 
 
-def _score(run_config: config.Score) -> dict[str, Any]:
+def _job(run_config: config.Score) -> planning.Job:
   model = trained.load(run_config.model)
   schema = dataclasses.replace(run_config.schema, label_column='')
   if model.fields != schema.fields:  # A SavedModel that something else than `export` wrote.
@@ -47,7 +45,7 @@ def _score(run_config: config.Score) -> dict[str, Any]:
       '--text_columns'
     )
 
-  def finish(plan: dict[str, Any], digests: dict[str, str]) -> None:
+  def finish(plan: planning.Plan, digests: dict[str, str]) -> None:
     manifest = {
       'model': run_config.model,
       'kind': model.kind,
@@ -55,35 +53,31 @@ def _score(run_config: config.Score) -> dict[str, Any]:
       'num_classes': model.num_classes,
       'classes': schema.classes,
       'columns': ['id', 'probability', *run_config.keep_columns],
-      'shards': plan['shards'],
-      'sha256': {name: digests[name] for name in plan['shards']},
+      'shards': plan.shards,
+      'sha256': {name: digests[name] for name in plan.shards},
     }
     runs.write_text(os.path.join(run_config.output_dir, 'manifest.json'), json.dumps(manifest, indent=1) + '\n')
 
-  def make_state(plan: dict[str, Any]) -> Callable[[], trained.Model]:
-    return functools.partial(trained.load, run_config.model, precision=plan['precision'])
+  def make_state(plan: planning.Plan) -> Callable[[], trained.Model]:
+    return functools.partial(trained.load, planning.absolute(run_config.model), precision=plan.decided['precision'])
 
-  return sharding.run(
-    sharding.Job(
-      run_config,
-      run_config.model,
-      lambda bad_rows: rows.read(
-        rows.expand(run_config.input_files), schema, bad_rows=bad_rows, keep_columns=run_config.keep_columns
-      ),
-      lambda inputs, num_rows: {
-        'precision': labeling.choose_precision(run_config.model, run_config.precision, inputs, num_rows)
-      },
-      functools.partial(score_shard, run_config.keep_columns),
-      make_state,
-      finish,
-      run_config.num_workers,
-      labeling.rows_a_worker(run_config.model),
-    )
+  return planning.Job(
+    run_config,
+    run_config.model,
+    lambda files, before, bad_rows: rows.read(
+      files, schema, bad_rows=bad_rows, keep_columns=run_config.keep_columns, beside=before
+    ),
+    lambda read: {'precision': labeling.choose_precision(run_config.model, run_config.precision, read)},
+    functools.partial(score_shard, run_config.keep_columns),
+    make_state,
+    finish,
+    run_config.num_workers,
+    labeling.rows_a_worker(run_config.model),
   )
 
 
 def score_shard(
-  keep_columns: tuple[str, ...], task: sharding.Task, model: trained.Model, report: engines.Report
+  keep_columns: tuple[str, ...], task: planning.Task, model: trained.Model, report: engines.Report
 ) -> tuple[str, str]:
   """Scores one shard and writes it under its final name.
 

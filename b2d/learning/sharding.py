@@ -1,160 +1,80 @@
 """Rows → shards of results, one task a shard; a killed run costs at most the shards in flight.
 
-1. plan: the input files are streamed once into `inputs/part-*.parquet`; `plan.json`, written last, records their rows,
-   what was decided for the run, and an id that follows from configuration, contents of the inputs, and decisions.
+1. `planning` copies the rows into `inputs/part-*.parquet` and writes `plan.json`.
 2. one task a shard: read inputs/part-k, work, write part-k under a temporary name, rename if the plan is still the
-   folder's. `shards.jsonl` takes its digest. A rerun first checks what is there, then makes what is missing.
+   folder's. `shards*.jsonl` take its digest. A rerun first checks what is there, then makes what is missing; what could
+   not be made is told when all others are done.
 3. when all shards are there: the manifest, and inputs/ goes. If a shard is removed then, the rerun makes it anew.
 
-One driver works in a folder, see `lease`. A task knows nothing of who calls it: `engines` runs the tasks, here or in
-local processes.
+One driver works in a folder, or one for each of --num_tasks: see `lease`. A task knows nothing of who calls it:
+`engines` runs them, here, in local processes, or on Ray.
 """
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
-import hashlib
 import json
 import os
 import time
 from typing import Any
 
 from absl import logging
-import pyarrow as pa
 import tensorflow as tf
-import tqdm
 
-from b2d import config
 from b2d import lease
+from b2d import progress as progress_lib
 from b2d import runs
-from b2d.data import blocks
-from b2d.data import rows
 from b2d.data import shards
-from b2d.data import soft_labels
 from b2d.learning import engines
+from b2d.learning import planning
+from b2d.learning import ray_workers
 
-_LOG = 'shards.jsonl'
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-  """One shard to make; plain values, so that any engine can send it anywhere."""
-
-  index: int
-  num_rows: int
-  output_dir: str
-  plan: str
-  model: str
-
-  @property
-  def name(self) -> str:
-    return shards.name(self.index)
-
-  @property
-  def input_path(self) -> str:
-    return os.path.join(self.output_dir, 'inputs', self.name)
-
-  @property
-  def output_path(self) -> str:
-    return os.path.join(self.output_dir, self.name)
-
-  @property
-  def marks(self) -> dict[str, str]:
-    return shards.marks_of(self.plan, self.model, self.index)
-
-  def write(self, table: pa.Table) -> tuple[str, str]:
-    """Writes the result; returns the shard's name and digest.
-
-    Raises:
-      ValueError: the folder has another plan by now.
-    """
-    return self.name, shards.write(self.output_dir, self.index, table, self.marks, self._check_plan)
-
-  def _check_plan(self) -> None:
-    found = runs.read_json(os.path.join(self.output_dir, 'plan.json')).get('id')
-    if found != self.plan:
-      raise ValueError(f'{self.output_path}: expected the plan {self.plan}, found {found}; the folder was begun anew')
+_HOPELESS = 10  # Shards set aside before a single one is made.
+_SHOWN = 10  # Of them, or of new files, that a message names.
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """What a step makes of its rows.
+def step(run_config: Any, make_job: Callable[[], planning.Job]) -> dict[str, Any]:
+  """Runs a whole step, or what is left of it, or of it what `verify` and `scaling` say.
 
-  Attributes:
-    run_config: with output_dir, schema and rows_per_shard.
-    model: what makes the results, for the record.
-    read: rows in order; takes what cannot be read.
-    decide: folder of the planned inputs, and the rows of the first shard → what the plan shall record, {name: value}.
-    work: (task, state, report) → what `Task.write` returned; picklable.
-    make_state: the plan → what makes the state in a worker, picklable.
-    finish: plan and digests by shard → writes the manifest.
-    num_workers: processes at most; 0: one for each core, as far as the rows are worth it.
-    rows_a_worker: rows for which one process more is worth the seconds that its start takes.
-  """
-
-  run_config: Any
-  model: str
-  read: Callable[[blocks.BadRows], Iterator[rows.Batch]]
-  decide: Callable[[str, int], dict[str, Any]]
-  work: Callable[[Task, Any, engines.Report], tuple[str, str]]
-  make_state: Callable[[dict[str, Any]], Callable[[], Any]]
-  finish: Callable[[dict[str, Any], dict[str, str]], None]
-  num_workers: int
-  rows_a_worker: int = 1
-
-
-def run(job: Job) -> dict[str, Any]:
-  """Makes all shards, or those that are missing, and the manifest.
+  Args:
+    run_config: of the step.
+    make_job: called when there is work.
 
   Returns:
-    rows of the folder; seconds and rows_per_sec of this run; what the plan decided.
+    rows of the folder (of the task); seconds and rows_per_sec of this run; what the plan decided. Of a whole step this
+    is in metrics.json too.
 
   Raises:
-    ValueError: bad input; a shard is damaged; another driver works in the folder.
-    ChildProcessError: a shard's workers died.
+    ValueError: bad input; inputs or model changed since the work began; a shard is damaged or could not be made; or
+      another process works in the folder.
+    ChildProcessError: the workers could not start.
   """
-  folder = job.run_config.output_dir
-  started = time.monotonic()
-  with lease.hold(folder) as check_lease:
-    _remove_temporary(folder)
-    plan = _plan(job)
-    tasks = [Task(i, size, folder, plan['id'], plan['model']) for i, size in enumerate(plan['shards'].values())]
-    there = [task for task in tasks if tf.io.gfile.exists(task.output_path)]
-    known = _digests(folder)
-    sizes, marks = {task.name: task.num_rows for task in there}, {task.name: task.marks for task in there}
-    digests = shards.check(folder, sizes, known, marks)
-    missing = [task for task in tasks if task.name not in digests]
-    _note(folder, {task.name: '' for task in missing if task.name in known})
-    _make_inputs_again(job, plan, missing)
-    for name, digest in _results(job, plan, missing):
-      digests[name] = digest
-      _note(folder, {name: digest})
-      check_lease()
-    if missing or not tf.io.gfile.exists(os.path.join(folder, 'manifest.json')):
-      job.finish(plan, digests)
-    _remove_scaffold(folder)
-  seconds = time.monotonic() - started
-  return {
-    'rows': sum(plan['shards'].values()),
-    'seconds': seconds,
-    'rows_per_sec': sum(task.num_rows for task in missing) / seconds,
-  } | {name: value for name, value in plan.items() if name not in ('id', 'model', 'shards')}
-
-
-def reopen(folder: str) -> None:
-  """Checks the shards of a finished folder; if one was removed, the run counts as not finished.
-
-  Raises:
-    ValueError: a shard is damaged; the message has the command that makes it anew.
-  """
-  if not runs.finished(folder):
-    return
-  manifest = runs.read_json(os.path.join(folder, 'manifest.json'))
-  sizes = {name: size for name, size in manifest['shards'].items() if tf.io.gfile.exists(os.path.join(folder, name))}
-  shards.check(folder, sizes, manifest['sha256'])
-  if len(sizes) < len(manifest['shards']):
-    logging.info('%s: %d shards are gone and made anew', folder, len(manifest['shards']) - len(sizes))
-    tf.io.gfile.remove(os.path.join(folder, 'metrics.json'))
+  folder, scaling = run_config.output_dir, run_config.scaling
+  if run_config.verify:
+    return verify(folder)
+  if (scaling.finish or scaling.append) and not planning.exists(folder):
+    raise ValueError(f'{folder}: expected a folder that was begun, found no plan; leave --finish and --append out')
+  _reopen(folder)
+  # What is said for one process alone is not the run's.
+  recorded = dataclasses.replace(
+    run_config, scaling=dataclasses.replace(scaling, task=-1, num_tasks=0, finish=False, append=False)
+  )
+  if scaling.append:
+    runs.start(recorded)
+    with lease.hold(folder):
+      planning.append(make_job())
+  elif planning.exists(folder):
+    _refuse_new_files(run_config)
+  if not scaling.num_tasks:
+    return runs.once(recorded, lambda _: _run(make_job(), scaling.finish))
+  if planning.exists(folder):
+    runs.start(recorded)
+    runs.check_inputs(recorded)
+  else:  # Whoever comes first plans for all.
+    runs.once(recorded, lambda _: _plan_only(make_job()), in_turn=True)
+  with lease.hold(folder, f'{scaling.task}-of-{scaling.num_tasks}'):
+    return _make(make_job(), lambda task: task.index % scaling.num_tasks == scaling.task)[0]
 
 
 def verify(folder: str) -> dict[str, Any]:
@@ -173,84 +93,149 @@ def verify(folder: str) -> dict[str, Any]:
   return {'verified_shards': len(manifest['shards']), 'rows': sum(manifest['shards'].values())}
 
 
-def _results(job: Job, plan: dict[str, Any], missing: list[Task]) -> Iterator[tuple[str, str]]:
-  num_rows = sum(plan['shards'].values())
-  left = sum(task.num_rows for task in missing)
-  num_workers = job.num_workers or min(engines.num_cores(), 1 + left // job.rows_a_worker)
-  step = job.run_config.step
-  with tqdm.tqdm(total=num_rows, initial=num_rows - left, unit='row', unit_scale=True, desc=step) as progress:
-    yield from engines.run_tasks(
-      missing, job.work, job.make_state(plan), min(num_workers, len(missing)), progress.update
-    )
-
-
-def _plan(job: Job) -> dict[str, Any]:
-  """Writes the shards of inputs, or takes up a plan that is there."""
-  folder = job.run_config.output_dir
-  path = os.path.join(folder, 'plan.json')
-  if tf.io.gfile.exists(path):
-    plan = runs.read_json(path)
-    if 'id' not in plan:
-      raise ValueError(f'{path}: expected a plan with an id, found one of another version; remove {folder}')
-    return plan
-  started = time.monotonic()
-  bad_rows = blocks.BadRows(job.run_config.schema.max_bad_rows)
-  sizes = _write_inputs(job, bad_rows)
-  bad_rows.write(folder)
-  decided = job.decide(os.path.join(folder, 'inputs'), sizes[shards.name(0)])
-  plan = {'id': _plan_id(job, sizes, decided), 'model': job.model, 'shards': sizes, **decided, **bad_rows.counted()}
-  runs.write_text(path, json.dumps(plan, indent=1) + '\n')
-  num_rows = sum(sizes.values())
-  rate = num_rows / (time.monotonic() - started)
-  logging.info('%s: planned %d rows in %d shards, %.0f rows/s', folder, num_rows, len(sizes), rate)
-  return plan
-
-
-def _plan_id(job: Job, sizes: dict[str, int], decided: dict[str, Any]) -> str:
-  """The same for the same results, so that a run repeated elsewhere gives the same bytes."""
-  made_from = runs.read_json(os.path.join(job.run_config.output_dir, 'made_from.json'))
-  inputs = {path: file['sha256'] for path, file in made_from.items()}
-  settings = {
-    field.name: value for field, value in config.flat_fields(job.run_config) if field.metadata['role'] != 'free'
-  }
-  text = json.dumps([job.run_config.step, settings, inputs, sizes, decided], sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _write_inputs(job: Job, bad_rows: blocks.BadRows, wanted: set[str] | None = None) -> dict[str, int]:
-  """Writes the shards of inputs, of those wanted alone if some are; returns the rows of all by name."""
-  inputs = os.path.join(job.run_config.output_dir, 'inputs')
-  if tf.io.gfile.exists(inputs):
-    tf.io.gfile.rmtree(inputs)
-  tf.io.gfile.makedirs(inputs)
-  sizes = {}
-  for index, batch in enumerate(rows.rebatch(job.read(bad_rows), job.run_config.rows_per_shard)):
-    name = shards.name(index)
-    sizes[name] = rows.size(batch)
-    if wanted is None or name in wanted:
-      soft_labels.write_shard(inputs, index, batch)
-  return sizes
-
-
-def _make_inputs_again(job: Job, plan: dict[str, Any], missing: list[Task]) -> None:
-  """Makes the inputs of the missing shards anew, where they are gone: the run was finished once."""
-  if all(tf.io.gfile.exists(task.input_path) for task in missing):
+def _reopen(folder: str) -> None:
+  """Checks the shards of a finished folder; if one was removed, the run counts as not finished."""
+  if not runs.finished(folder):
     return
-  sizes = _write_inputs(job, blocks.BadRows(job.run_config.schema.max_bad_rows), {task.name for task in missing})
-  if sizes != plan['shards']:
-    folder = job.run_config.output_dir
+  manifest = runs.read_json(os.path.join(folder, 'manifest.json'))
+  sizes = {name: size for name, size in manifest['shards'].items() if tf.io.gfile.exists(os.path.join(folder, name))}
+  shards.check(folder, sizes, manifest['sha256'])
+  if len(sizes) < len(manifest['shards']):
+    logging.info('%s: %d shards are gone and made anew', folder, len(manifest['shards']) - len(sizes))
+    tf.io.gfile.remove(os.path.join(folder, 'metrics.json'))
+
+
+def _refuse_new_files(run_config: Any) -> None:
+  new = planning.new_files(run_config)
+  if new:
+    more = f' and {len(new) - _SHOWN} more' if len(new) > _SHOWN else ''
     raise ValueError(
-      f'{folder}: expected {sum(plan["shards"].values())} rows of input as planned, found {sum(sizes.values())}; '
-      f'restore the input files, or remove {folder}'
+      f'{", ".join(new[:_SHOWN])}{more}: not there when {run_config.output_dir} was begun, but --input_files name it '
+      'now; take it in with --append, or choose another --output_dir'
     )
+
+
+def _plan_only(job: planning.Job) -> None:
+  planning.make(job)
+
+
+def _run(job: planning.Job, only_finish: bool) -> dict[str, Any]:
+  """Makes all shards that are missing, or none, and the manifest."""
+  result, digests, plan = _make(job, lambda task: True, only_finish)
+  job.finish(plan, digests)
+  for path in [os.path.join(job.folder, 'inputs'), *_logs(job.folder)]:  # A finished run needs them no longer.
+    if tf.io.gfile.isdir(path):
+      tf.io.gfile.rmtree(path)
+    else:
+      tf.io.gfile.remove(path)
+  return result
+
+
+def _make(
+  job: planning.Job, is_mine: Callable[[planning.Task], bool], only_finish: bool = False
+) -> tuple[dict[str, Any], dict[str, str], planning.Plan]:
+  """Makes the missing ones among the shards that are asked for.
+
+  Returns:
+    The result of the step; the digests of the shards by name; the plan.
+
+  Raises:
+    ValueError: some could not be made, or none may.
+  """
+  started = time.monotonic()
+  plan = planning.make(job)
+  tasks = [task for task in plan.tasks(job.folder) if is_mine(task)]
+  _remove_temporary(job.folder, None if len(tasks) == len(plan.shards) else {task.name for task in tasks})
+  there = [task for task in tasks if tf.io.gfile.exists(task.output_path)]
+  known = _digests(job.folder)
+  sizes, marks = {task.name: task.num_rows for task in there}, {task.name: task.marks for task in there}
+  digests = shards.check(job.folder, sizes, known, marks)
+  missing = [task for task in tasks if task.name not in digests]
+  if missing and only_finish:
+    raise ValueError(
+      f'{job.folder}: expected all {len(tasks)} shards, found {len(there)}; {missing[0].name} is missing, for one; run '
+      'the tasks that make them, then --finish'
+    )
+  planning.make_inputs_again(job, plan, missing)
+  _note(job, {task.name: '' for task in missing if task.name in known})
+  set_aside = []
+  for outcome in _outcomes(job, plan, tasks, missing):
+    lease.check(job.folder)
+    if outcome.problem:
+      set_aside.append(outcome)
+      logging.error('%s is set aside: %s', outcome.task.name, outcome.problem)
+      if len(set_aside) == _HOPELESS and len(digests) == len(there):
+        break
+    else:
+      name, digests[name] = outcome.result
+      _note(job, {name: digests[name]})
+  if set_aside:
+    raise ValueError(_told(set_aside, plan))
+  seconds = time.monotonic() - started
+  result = {
+    'rows': sum(task.num_rows for task in tasks),
+    'seconds': seconds,
+    'rows_per_sec': sum(task.num_rows for task in missing) / seconds,
+    **plan.decided,
+  }
+  if job.run_config.schema.max_bad_rows:
+    result['bad_rows'] = sum(part.bad_rows for part in plan.parts)
+  return result, digests, plan
+
+
+def _outcomes(
+  job: planning.Job, plan: planning.Plan, tasks: Sequence[planning.Task], missing: Sequence[planning.Task]
+) -> Iterator[engines.Outcome]:
+  if not missing:
+    return
+  num_rows, left = (sum(task.num_rows for task in some) for some in (tasks, missing))
+  with progress_lib.Progress(num_rows, 'rows', job.run_config.step, num_rows - left) as progress:
+    yield from engines.run_tasks(missing, _workers(job, plan, len(tasks), left, progress), progress)
+
+
+def _workers(
+  job: planning.Job, plan: planning.Plan, num_tasks: int, num_rows: int, progress: progress_lib.Progress
+) -> engines.Workers:
+  scaling, make_state = job.run_config.scaling, job.make_state(plan)
+  if scaling.engine == 'ray':
+    return ray_workers.Actors(scaling.ray_address, job.work, make_state, job.num_workers)
+  # A shard may kill who works at it: this process only has the only one.
+  num_workers = job.num_workers or min(engines.num_cores(), 1 + num_rows // job.rows_a_worker)
+  num_workers = min(num_workers, num_tasks)
+  if num_workers == 1:
+    return engines.Here(job.work, make_state, progress.update)
+  return engines.Processes(job.work, make_state, num_workers)
+
+
+def _told(set_aside: Sequence[engines.Outcome], plan: planning.Plan) -> str:
+  """What could not be made, and why."""
+  names = list(plan.shards)
+  told = []
+  for task, _, problem in set_aside[:_SHOWN]:
+    first = sum(plan.shards[name] for name in names[: task.index])
+    told.append(f'{task.name} (rows {first + 1} to {first + task.num_rows}): {problem}')
+  more = f'; and {len(set_aside) - _SHOWN} more' if len(set_aside) > _SHOWN else ''
+  return (
+    f'{"; ".join(told)}{more}. {len(set_aside)} of {len(names)} shards could not be made; what is done is kept, and '
+    'the command repeated tries what is missing'
+  )
+
+
+def _log(job: planning.Job) -> str:
+  task = job.run_config.scaling.task
+  return os.path.join(job.folder, 'shards.jsonl' if task < 0 else f'shards-{task}.jsonl')
+
+
+def _logs(folder: str) -> list[str]:
+  """All that have digests: each driver writes its own."""
+  return [path for path in tf.io.gfile.glob(os.path.join(folder, 'shards*.jsonl'))]
 
 
 def _digests(folder: str) -> dict[str, str]:
   """Digests of finished shards by name, as far as they were noted; '' where a shard is being made anew."""
   path = os.path.join(folder, 'manifest.json')
   found = dict(runs.read_json(path)['sha256']) if tf.io.gfile.exists(path) else {}
-  path = os.path.join(folder, _LOG)
-  if tf.io.gfile.exists(path):
+  for path in _logs(folder):
     with tf.io.gfile.GFile(path) as file:
       for line in file.read().split('\n'):
         try:
@@ -260,22 +245,14 @@ def _digests(folder: str) -> dict[str, str]:
   return found
 
 
-def _note(folder: str, digests: dict[str, str]) -> None:
+def _note(job: planning.Job, digests: dict[str, str]) -> None:
   if digests:
-    with tf.io.gfile.GFile(os.path.join(folder, _LOG), 'a') as file:
+    with tf.io.gfile.GFile(_log(job), 'a') as file:
       file.write('\n' + json.dumps(digests))
 
 
-def _remove_temporary(folder: str) -> None:
-  """Removes what killed workers left."""
+def _remove_temporary(folder: str, names: set[str] | None) -> None:
+  """Removes what killed workers left, of these shards or of all files."""
   for path in tf.io.gfile.glob(os.path.join(folder, '*.tmp-*')):
-    tf.io.gfile.remove(path)
-
-
-def _remove_scaffold(folder: str) -> None:
-  """Removes what a finished run needs no longer."""
-  inputs, log = os.path.join(folder, 'inputs'), os.path.join(folder, _LOG)
-  if tf.io.gfile.exists(inputs):
-    tf.io.gfile.rmtree(inputs)
-  if tf.io.gfile.exists(log):
-    tf.io.gfile.remove(log)
+    if names is None or os.path.basename(path).partition('.tmp-')[0] in names:
+      tf.io.gfile.remove(path)

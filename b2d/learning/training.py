@@ -28,9 +28,10 @@ from absl import logging
 from official.nlp import optimization
 import tensorflow as tf
 import tf_keras
-import tqdm
 
 from b2d import config
+from b2d import lease
+from b2d import progress as progress_lib
 from b2d import runs
 
 _CHECKPOINT_SECS = 300
@@ -107,7 +108,7 @@ def fit(
     contextlib.closing(stream),
     run.events.as_default(),
     _sigterm() as asked_to_end,
-    tqdm.tqdm(total=steps, initial=run.counters['step'], unit='step', desc='train', mininterval=2) as bar,
+    progress_lib.Progress(steps, 'steps', 'train', run.counters['step']) as progress,
   ):
     for epoch, epoch_step, batch in stream:
       train_step = train_step or _train_step(model, optimizer, loss, batch)
@@ -119,8 +120,8 @@ def fit(
           'in another --output_dir'
         )
       run.advance(epoch, epoch_step, len(next(iter(batch.values()))), loss_value)
-      bar.update()
-      bar.set_postfix(loss=f'{loss_value:.4f}', refresh=False)
+      progress.note(f'loss {loss_value:.4f}')
+      progress.update()
       step = run.counters['step']
       if step % max(1, steps // _EVENTS) == 0:
         run.log()
@@ -238,6 +239,7 @@ class _Run:
 
   def save(self):
     """Writes a checkpoint of the whole state."""
+    lease.check(self._folder)
     self._counters.assign([float(self.counters[name]) for name in _COUNTERS])
     self._last.save(self.counters['step'])
     self._saved = time.monotonic()
@@ -271,6 +273,7 @@ class _Run:
     return runs.read_json(path) if tf.io.gfile.exists(path) else {}
 
   def _save_best(self, metrics):
+    lease.check(self._folder)
     self._best.save(self.counters['step'])
     runs.write_text(
       os.path.join(self._folder, 'best', 'metrics.json'),

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 import tensorflow as tf
-import tqdm
 
 from b2d import config
+from b2d import progress as progress_lib
 from b2d import remembered
 from b2d import runs
 from b2d.data import blocks
@@ -120,7 +120,7 @@ def _score(run_config, models, files, bad_rows):
   seconds = dict.fromkeys(models, 0.0)
   schema, keep_texts = run_config.schema, run_config.report or run_config.predictions
   total = rows.count(files, schema)
-  with tqdm.tqdm(total=total, unit='row', desc='evaluate') as progress:
+  with progress_lib.Progress(total, 'rows', 'evaluate') as progress:
     for batch in rows.read_labelled(files, schema, bad_rows, run_config.slice_columns):
       progress.update(rows.size(batch))
       for name, model in models.items():

@@ -12,18 +12,19 @@ import numpy as np
 
 from b2d import config
 from b2d import lease
+from b2d import progress
 from b2d import runs
 from b2d.data import rows
+from b2d.data import shards
 from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import labeling
 from b2d.learning import precision
-from b2d.learning import sharding
 
 _NUM_ROWS = 50
 _CONTEXT = multiprocessing.get_context('forkserver')  # TensorFlow is imported once for all workers.
 _CONTEXT.set_forkserver_preload(['b2d.learning.labeling'])
-_RUN_TASKS = functools.partial(engines.run_tasks, start_method='forkserver')
+_PROCESSES = functools.partial(engines.Processes, start_method='forkserver')
 
 
 def _score(journal, deadly, batch, report):
@@ -85,7 +86,7 @@ class LabelingTest(absltest.TestCase):
     )
     self.journal = self._path('journal')
     os.makedirs(self._path('out'))
-    self.enter_context(mock.patch.object(engines, 'run_tasks', _RUN_TASKS))
+    self.enter_context(mock.patch.object(engines, 'Processes', _PROCESSES))
     self.enter_context(mock.patch.object(lease, '_SETTLE_SECS', 0))
 
   def _path(self, name):
@@ -119,8 +120,7 @@ class LabelingTest(absltest.TestCase):
 
   def test_progress_moves_with_batches_not_shards(self):
     done = []
-    with mock.patch.object(sharding.tqdm, 'tqdm') as bar:
-      bar.return_value.__enter__.return_value.update = done.append
+    with mock.patch.object(progress.Progress, 'update', lambda self, count: done.append(count)):
       make_scorer = functools.partial(_make_batch_scorer, self.journal)
       labeling.label(dataclasses.replace(self.config, rows_per_shard=_NUM_ROWS), make_scorer)
     self.assertEqual(done, [10] * 5)
@@ -146,10 +146,12 @@ class LabelingTest(absltest.TestCase):
 
   def test_a_shard_that_kills_its_workers_is_reported_and_a_rerun_completes(self):
     self._write_input(mark=20)
-    with self.assertRaisesRegex(ChildProcessError, r'index=2, .*died 2 times \(exit code 9\)'):
+    told = r'part-00002.parquet \(rows 17 to 24\): its worker died \(exit code 9;.* 2 times. 1 of 7 shards could not be'
+    with self.assertRaisesRegex(ValueError, told):
       self._label(deadly=b'20!', num_workers=2)
     self.assertFalse(os.path.exists(self._path('out/manifest.json')))
-    self.assertFalse(os.path.exists(self._path('out/part-00002.parquet')))
+    made = sorted(name for name in os.listdir(self._path('out')) if name.startswith('part-'))
+    self.assertEqual(made, [shards.name(index) for index in (0, 1, 3, 4, 5, 6)])  # The others were not kept waiting.
     with open(self._path('out/part-00002.parquet.tmp-1'), 'w') as file:
       file.write('what a killed worker left')
     self._keep_in_journal_what_is_done()
@@ -196,7 +198,7 @@ class LabelingTest(absltest.TestCase):
       self._label()
     self._write_input()
     runs.write_text(os.path.join(self.config.teacher_dir, 'vocab.txt'), 'other')
-    with self.assertRaisesRegex(ValueError, r'teacher/vocab.txt: has changed'):
+    with self.assertRaisesRegex(ValueError, r'teacher/vocab.txt: has come since'):
       self._label()
 
   def test_refuses_rows_that_the_teacher_does_not_fit(self):
@@ -305,52 +307,6 @@ class ImportTest(absltest.TestCase):
       config.Label(scores_columns=('p',), schema=config.Schema(num_classes=3))
     with self.assertRaisesRegex(ValueError, r'set --teacher_dir, or --scores_columns'):
       config.Label()
-
-
-def _double(task, state, report):
-  report(1)
-  report(task - 1)
-  if task < 0:
-    raise ValueError(f'task {task}: expected a positive number')
-  if task == 0:
-    raise KeyError('zero')
-  return task * state
-
-
-def _die_once(task, state, report):
-  count, marker = task
-  report(3)
-  if not os.path.exists(marker):
-    open(marker, 'w').close()
-    os._exit(9)
-  report(count - 3)
-  return count
-
-
-def _two():
-  return 2
-
-
-class EnginesTest(absltest.TestCase):
-  def test_one_result_a_task_and_each_report(self):
-    for num_workers in (1, 3):
-      reported = []
-      found = _RUN_TASKS(range(1, 20), _double, _two, num_workers, reported.append)
-      self.assertCountEqual(found, range(2, 40, 2))
-      self.assertCountEqual(reported, [1] * 19 + list(range(19)))
-    self.assertEmpty(list(_RUN_TASKS([], _double, _two, 2, print)))
-
-  def test_reports_of_a_worker_that_died_are_taken_back(self):
-    reported = []
-    marker = os.path.join(self.create_tempdir().full_path, 'died')
-    self.assertEqual(list(_RUN_TASKS([(5, marker)], _die_once, _two, 2, reported.append)), [5])
-    self.assertEqual(reported, [3, -3, 3, 2])
-
-  def test_errors_of_workers_come_back(self):
-    with self.assertRaisesRegex(ValueError, 'task -1: expected a positive'):
-      list(_RUN_TASKS([1, -1, 2], _double, _two, 2, print))
-    with self.assertRaisesRegex(ChildProcessError, 'failed: KeyError'):
-      list(_RUN_TASKS([1, 0, 2], _double, _two, 2, print))
 
 
 if __name__ == '__main__':

@@ -2,10 +2,8 @@
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import time
 from unittest import mock
@@ -17,13 +15,11 @@ from b2d import lease
 from b2d import runs
 from b2d.data import shards
 from b2d.data import soft_labels
-from b2d.learning import engines
 from b2d.learning import labeling
-from b2d.learning import sharding
+from b2d.learning import planning
 
 _NUM_ROWS, _SHARD_ROWS, _NUM_SHARDS = 48, 8, 6
 _NUM_FLIPS = 400
-_CONTEXT = multiprocessing.get_context('forkserver')  # This process may have computed with TensorFlow: no fork of it.
 
 
 class ShardingTest(absltest.TestCase):
@@ -77,7 +73,7 @@ class ShardingTest(absltest.TestCase):
 
   def test_a_shard_says_what_it_is(self):
     self._label()
-    plan = runs.read_json(os.path.join(self.output, 'plan.json'))['id']
+    plan = runs.read_json(os.path.join(self.output, 'plan.json'))['parts'][0]['id']
     found = shards.open_shard(self._shard(3), _SHARD_ROWS).schema_arrow.metadata
     self.assertEqual(found, {b'b2d.plan': plan.encode(), b'b2d.model': b'import:p', b'b2d.index': b'3'})
 
@@ -161,9 +157,9 @@ class ShardingTest(absltest.TestCase):
     self._label()
     plan = runs.read_json(os.path.join(self.output, 'plan.json'))
     expected = self._contents()
-    leftover = sharding.Task(0, _SHARD_ROWS, self.output, 'another', 'another teacher')
+    leftover = planning.Task(0, _SHARD_ROWS, self.output, 'another', 'another teacher')
     batch = soft_labels.read_shard(self._shard(1), _SHARD_ROWS, 1, 2)
-    with self.assertRaisesRegex(ValueError, f'expected the plan another, found {plan["id"]}'):
+    with self.assertRaisesRegex(ValueError, f'expected the plan another, found {plan["parts"][0]["id"]}'):
       leftover.write(soft_labels.table(batch))
     os.remove(os.path.join(self.output, 'plan.json'))  # The folder is being begun anew.
     with self.assertRaisesRegex(ValueError, 'plan.json: no such file'):
@@ -173,13 +169,13 @@ class ShardingTest(absltest.TestCase):
 
   def test_other_inputs_have_another_plan(self):
     self._label()
-    before = runs.read_json(os.path.join(self.output, 'plan.json'))['id']
+    before = runs.read_json(os.path.join(self.output, 'plan.json'))['parts'][0]['id']
     for change in ('', 'more,0.5\n'):
       with open(self._path('in.csv'), 'a') as file:
         file.write(change)
       output = self._path(f'other{len(change)}')
       labeling.label(dataclasses.replace(self.config, output_dir=output))
-      now = runs.read_json(os.path.join(output, 'plan.json'))['id']
+      now = runs.read_json(os.path.join(output, 'plan.json'))['parts'][0]['id']
       self.assertEqual(now == before, not change)
 
   def test_inputs_may_be_archived_once_they_are_planned(self):
@@ -215,9 +211,9 @@ class LeaseTest(absltest.TestCase):
     return process.pid
 
   def test_held_until_released(self):
-    with lease.hold(self.folder) as check:
+    with lease.hold(self.folder):
       time.sleep(0.2)  # It is renewed.
-      check()
+      lease.check(self.folder)
       with self.assertRaisesRegex(ValueError, f'process {os.getpid()} on .* works there'):
         with lease.hold(self.folder):
           pass
@@ -237,60 +233,11 @@ class LeaseTest(absltest.TestCase):
 
   def test_whoever_lost_it_is_told(self):
     with self.assertRaisesRegex(ValueError, 'process 7 on other works there'):
-      with lease.hold(self.folder) as check:
+      with lease.hold(self.folder):
         time.sleep(0.1)
         self._write(host='other', pid=7, nonce='2')
-        check()
+        lease.check(self.folder)
     self.assertTrue(os.path.exists(self.path))  # It is the other's.
-
-
-def _sleep(task, state, report):
-  del state, report
-  with open(task, 'w') as file:
-    file.write(str(os.getpid()))
-  time.sleep(60)
-
-
-def _drive(paths):
-  list(engines.run_tasks(paths, _sleep, int, len(paths), print, 'fork'))
-
-
-def _is_sigint_blocked(task, state, report):
-  del task, state, report
-  return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-
-
-class WorkersTest(absltest.TestCase):
-  def test_end_with_their_driver_however_it_ends(self):
-    for how in (signal.SIGTERM, signal.SIGKILL):
-      folder = self.create_tempdir().full_path
-      paths = [os.path.join(folder, name) for name in 'ab']
-      driver = _CONTEXT.Process(target=_drive, args=(paths,))
-      driver.start()
-      self._wait(lambda paths=paths: all(os.path.exists(path) and os.path.getsize(path) for path in paths))
-      pids = []
-      for path in paths:
-        with open(path) as file:
-          pids.append(int(file.read()))
-      os.kill(driver.pid, how)
-      driver.join()
-      self._wait(lambda pids=pids: not any(os.path.exists(f'/proc/{pid}') for pid in pids))
-
-  def _wait(self, is_so):
-    deadline = time.monotonic() + 30
-    while not is_so():
-      self.assertLess(time.monotonic(), deadline)
-      time.sleep(0.02)
-
-  def test_say_nothing_when_their_driver_is_gone(self):
-    pipe = mock.Mock(recv=mock.Mock(side_effect=ConnectionResetError), send=mock.Mock(side_effect=BrokenPipeError))
-    with mock.patch.object(engines, '_claim_cores'):
-      engines._serve(pipe, 0, _sleep, int, 2)
-    pipe.send.assert_not_called()
-
-  def test_leave_ctrl_c_to_their_driver(self):
-    self.assertEqual(list(engines.run_tasks(['a', 'b'], _is_sigint_blocked, int, 2, print)), [True, True])
-    self.assertNotIn(signal.SIGINT, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
 if __name__ == '__main__':

@@ -1,0 +1,63 @@
+"""How far a long piece of work is: a bar on a terminal, elsewhere a line in the log now and then."""
+
+import time
+from typing import Self
+
+from absl import logging
+import tqdm
+
+_LINE_SECS = 30.0
+
+
+class Progress:
+  """Counts up to a total; a context, which ends the bar.
+
+  Args:
+    total: what there is to do.
+    unit: of what, in the plural.
+    what: the work, in a word or two.
+    done: how much of it was done before.
+  """
+
+  def __init__(self, total: int, unit: str, what: str, done: int = 0):
+    self._total, self._unit, self._what = total, unit, what
+    self._before = self._done = done
+    self._note = ''
+    self._bar = tqdm.tqdm(total=total, initial=done, unit=unit, unit_scale=True, desc=what, disable=None)
+    self._started = self._said = time.monotonic()
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._bar.close()
+
+  def update(self, count: int = 1) -> None:
+    """So much more is done."""
+    self._done += count
+    self._bar.update(count)
+    if self._bar.disable and time.monotonic() - self._said >= _LINE_SECS:
+      self._say()
+
+  def note(self, text: str) -> None:
+    """What shall stand behind the numbers from now on."""
+    self._note = text
+    if not self._bar.disable:
+      self._bar.set_postfix_str(text, refresh=False)
+
+  def _say(self) -> None:
+    self._said = time.monotonic()
+    rate = (self._done - self._before) / (self._said - self._started)
+    left = (self._total - self._done) / rate if rate > 0 else float('inf')
+    logging.info(
+      '%s: %d of %d %s (%d %%), %.4g %s/s, %s left%s',
+      self._what,
+      self._done,
+      self._total,
+      self._unit,
+      100 * self._done // max(self._total, 1),
+      rate,
+      self._unit,
+      f'{left // 3600:.0f} h {left % 3600 / 60:.0f} min' if left < float('inf') else 'unknown time',
+      f'; {self._note}' if self._note else '',
+    )
