@@ -1,0 +1,46 @@
+"""Progress: lines in a log, a bar on a terminal."""
+
+import io
+from unittest import mock
+
+from absl import logging
+from absl.testing import absltest
+
+from b2d import progress
+
+
+class ProgressTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.clock = self.enter_context(mock.patch.object(progress.time, 'monotonic', return_value=1000.0))
+
+  def test_a_line_now_and_then_where_there_is_no_terminal(self):
+    stderr = self.enter_context(mock.patch('sys.stderr', io.StringIO()))
+    with self.assertLogs(logging.get_absl_logger(), 'INFO') as logged:
+      with progress.Progress(10_000, 'rows', 'label', done=2_000) as told:
+        for second in range(1, 71):
+          self.clock.return_value = 1000.0 + second
+          if second == 40:
+            told.note('failures: worker 1 2')
+          told.update(100)
+    self.assertEqual(
+      [line.partition('label')[2] for line in logged.output],
+      [
+        ': 5000 of 10000 rows (50 %), 100 rows/s, 0 h 1 min left',
+        ': 8000 of 10000 rows (80 %), 100 rows/s, 0 h 0 min left; failures: worker 1 2',
+      ],
+    )
+    self.assertEqual(stderr.getvalue(), '')
+
+  def test_a_bar_on_a_terminal(self):
+    stderr = self.enter_context(mock.patch('sys.stderr', io.StringIO()))
+    stderr.isatty = lambda: True
+    with self.assertNoLogs(logging.get_absl_logger(), 'INFO'), progress.Progress(10, 'rows', 'label') as told:
+      self.clock.return_value = 2000.0
+      told.note('loss 0.5')
+      told.update(10)
+    self.assertRegex(stderr.getvalue(), r'label: 100%.* 10.0/10.0 .*loss 0.5')
+
+
+if __name__ == '__main__':
+  absltest.main()
