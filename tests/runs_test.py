@@ -3,11 +3,13 @@
 import dataclasses
 import os
 import socket
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
 
 from b2d import config
+from b2d import lease
 from b2d import record
 from b2d import runs
 from flags import dataclass_flags
@@ -139,6 +141,23 @@ class RunFolderTest(parameterized.TestCase):
     work.assert_called_once_with(self.config)
     with self.assertRaisesRegex(ValueError, 'holds a run of another --temperature'):
       runs.once(dataclasses.replace(self.config, temperature=1.0), work)
+
+  def test_one_process_works_in_a_folder(self):
+    def work(run_config):
+      del run_config
+      with (
+        mock.patch.multiple(lease, _RENEW_SECS=0.05),
+        self.assertRaisesRegex(ValueError, 'run: expected to work the'),
+      ):
+        with mock.patch.object(lease, '_read', side_effect=[{'beat': 1}, {'pid': 7, 'host': 'other', 'beat': 2}]):
+          runs.once(self.config, absltest.mock.Mock())
+      lease.check(self.folder)
+      runs.write_text(os.path.join(self.folder, lease.NAME), '{"pid": 7, "host": "other"}')
+      lease.check(self.folder)
+
+    with self.assertRaisesRegex(ValueError, 'found that process 7 on other works there'):
+      runs.once(self.config, work)
+    self.assertFalse(runs.finished(self.folder))
 
   def test_work_that_fails_leaves_no_result(self):
     with self.assertRaises(KeyboardInterrupt):
