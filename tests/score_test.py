@@ -94,7 +94,7 @@ class ScoreTest(absltest.TestCase):
   def test_a_student_s_workers_are_worth_their_start(self):
     with mock.patch.object(engines, 'run_tasks', wraps=engines.run_tasks) as run_tasks:
       self._score(num_workers=0)
-    self.assertEqual(run_tasks.call_args.args[3], 1)
+    self.assertIsInstance(run_tasks.call_args.args[1], engines.Here)
 
   def test_a_probability_for_each_of_several_classes(self):
     model = _write_student(self._path('classes'), num_classes=3)
