@@ -130,7 +130,7 @@ def _signatures(columns, version, rank):
   }
 
 
-def _save_student(base_path, student):
+def save_student(base_path: str, student: Student) -> None:
   """Version 1 of an exported student, its weights as initialised."""
   settings = config.Student(num_buckets=64, embedding_dim=4, hidden_layers=(4,), **student.settings)
   module = modules.StudentModule(student_lib.StudentModel(settings, student.fields, student.num_classes), 'float32')
@@ -148,7 +148,7 @@ def write(folder: str, base_path: str) -> None:
   for version in (1, 2):
     save(os.path.join(folder, 'pair'), version)
   for name, student in STUDENTS.items():
-    _save_student(os.path.join(folder, name), student)
+    save_student(os.path.join(folder, name), student)
   models = '\n'.join(
     f'config {{ name: "{name}" base_path: "{base_path}/{name}" model_platform: "tensorflow" {more} }}'
     for name, more in [('pair', _TWO_VERSIONS), *((name, '') for name in STUDENTS)]

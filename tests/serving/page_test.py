@@ -15,6 +15,9 @@ import unittest
 import urllib.request
 
 from absl.testing import absltest
+import grpc
+from tensorflow_serving.apis import model_management_pb2
+from tensorflow_serving.apis import model_service_pb2_grpc
 
 from tests import local_server
 from tests import served_models
@@ -127,13 +130,16 @@ class PageTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    folder = tempfile.mkdtemp()
+    cls.folder = folder = tempfile.mkdtemp()
     cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
     served_models.save(os.path.join(folder, 'student'), 1, rank=True)
     served_models.save(os.path.join(folder, 'teacher'), 2)
+    served_models.save_student(os.path.join(folder, 'texts'), served_models.STUDENTS['student_classes'])
     config = pathlib.Path(folder, 'models.config')
     config.write_text(_CONFIG % {'folder': folder})
-    cls.server = local_server.LocalServer([f'--model_config_file={config}'], os.path.join(folder, 'log'))
+    cls.server = local_server.LocalServer(
+      [f'--model_config_file={config}', f'--reload_root={folder}'], os.path.join(folder, 'log')
+    )
     cls.addClassCleanup(cls.server.stop)
     cls.browser = Browser(os.path.join(folder, 'profile'))
     cls.addClassCleanup(cls.browser.close)
@@ -174,11 +180,60 @@ class PageTest(absltest.TestCase):
       expected.append([title, *(f'{served_models.sigmoid(logit):.3f}' for logit in logits)])
     self.assertEqual(table[1:], expected)
 
+  def coloured(self):
+    """The words of the table that are coloured, their contributions and whether they are for the score."""
+    words = (
+      'return [...document.querySelectorAll("td .word")].map(word => [word.textContent, Number(word.title), '
+      'getComputedStyle(word).getPropertyValue("--side").includes("150")])'
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+      found = self.browser.run(words)
+      if found:
+        return found
+      time.sleep(0.1)
+    raise TimeoutError('no word was coloured')
+
+  def test_words_are_coloured_by_what_they_contribute(self):
+    self.rank('drill', ['cordless drill', '電動x'])
+    # A byte more is an eighth more; a word left out leaves its space.
+    self.assertEqual(
+      self.coloured(),
+      [['cordless', 1, True], ['drill', 0.625, True], ['電', 0.375, True], ['動', 0.375, True], ['x', 0.125, True]],
+    )
+    self.assertIn(
+      "contribute to student's score", self.browser.run('return document.getElementById("legend").innerText')
+    )
+
+  def test_single_texts_of_named_classes(self):
+    self.reload('texts')
+    self.addCleanup(self.reload, 'student', 'teacher')
+    self.browser.open(f'http://{self.server.rest}/')
+    table, problem = self.shown(3)
+    self.assertEqual((problem, table[0][0]), ('', 'Text'))
+    self.assertFalse(self.browser.run('return document.getElementById("query-label").checkVisibility()'))
+    names = served_models.STUDENTS['student_classes'].classes
+    for _, shares in table[1:]:
+      found = [share.split() for share in shares.split(', ')]
+      self.assertCountEqual([name for name, _ in found], names)
+      self.assertEqual([share for _, share in found], sorted((share for _, share in found), reverse=True))
+    self.assertLen(self.coloured(), 4 + 3)  # Of the two texts that it opens with.
+
+  def reload(self, *names):
+    request = model_management_pb2.ReloadConfigRequest()
+    for name in names:
+      request.config.model_config_list.config.add(
+        name=name, model_platform='tensorflow', base_path=os.path.join(self.folder, name)
+      )
+    with grpc.insecure_channel(self.server.grpc) as channel:
+      model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(request, timeout=60)
+
   def test_what_it_shows_is_text(self):
     table, _ = self.rank(_HOSTILE, [_HOSTILE, 'hose'])
     self.assertIn(_HOSTILE, [row[0] for row in table])
     self.assertEqual(self.browser.run('return document.title'), 'Try the student')
-    self.assertEqual(self.browser.run('return document.querySelectorAll("td *").length'), 0)
+    self.coloured()
+    self.assertEqual(self.browser.run('return document.querySelectorAll("td :not(span), td span *").length'), 0)
 
   def test_an_error_is_shown(self):
     _, problem = self.rank('drill', [''])
@@ -188,16 +243,18 @@ class PageTest(absltest.TestCase):
     self.browser.requests()
     self.browser.open(f'http://{self.server.rest}/')
     self.rank('drill', ['hose'])
+    self.coloured()
     asked = self.browser.requests()
     self.assertNotEmpty(asked)
     home = f'http://{self.server.rest}/'
     self.assertEqual([url for url, _ in asked if not url.startswith((home, 'data:'))], [])
-    bodies = [json.loads(body) for _, body in asked if body][-2:]
+    bodies = [json.loads(body) for _, body in asked if body][-3:]
     self.assertEqual(
       bodies,
       [
         {'signature_name': 'rank', 'inputs': {'query': ['drill'], 'title': ['hose']}},  # The teacher has no rank.
         {'inputs': {'query': ['drill'], 'title': ['hose']}},
+        {'signature_name': 'rank', 'inputs': {'query': ['drill'], 'title': ['hose', '']}},  # Without its only word.
       ],
     )
 
@@ -218,6 +275,7 @@ class PageTest(absltest.TestCase):
     for scheme in ('light', 'dark'):
       self.browser.color_scheme(scheme)
       self.shown(5)
+      self.coloured()
       found = self.browser.run(
         pathlib.Path(_AXE).read_text(encoding='utf-8')
         + '; return axe.run().then(found => found.violations.map(violation => [violation.id, violation.help]))'
