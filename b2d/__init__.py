@@ -25,6 +25,7 @@ _LIBRARY = {
   'explain': 'b2d.measures.explaining',
   'export': 'export.saved_model',
   'finetune': 'b2d.learning.finetuning',
+  'growth': 'b2d.learning.growing',
   'label': 'b2d.learning.labeling',
   'pair_up': 'b2d.data.pairing',
   'score': 'b2d.learning.scoring',
@@ -38,7 +39,7 @@ def run(run_config: config.Config) -> Any:
 
   Args:
     run_config: one of `config.Finetune`, `PairUp`, `Label`, `Score`, `Stack`, `Distill`, `Evaluate`, `Explain`,
-      `Drift`, `Sweep`, `Export`.
+      `Drift`, `Sweep`, `Growth`, `Export`.
 
   Returns:
     The step's result: what metrics.json in its folder holds; of an export the version's folder and export.json; of

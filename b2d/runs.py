@@ -44,8 +44,13 @@ def atomic_path(path: str) -> Iterator[str]:
 
 def write_text(path: str, text: str) -> None:
   """Writes a file under a temporary name, then renames it."""
-  with atomic_path(path) as temporary, tf.io.gfile.GFile(temporary, 'w') as file:
-    file.write(text)
+  write_bytes(path, text.encode('utf-8'))
+
+
+def write_bytes(path: str, content: bytes) -> None:
+  """Writes a file under a temporary name, then renames it."""
+  with atomic_path(path) as temporary, tf.io.gfile.GFile(temporary, 'wb') as file:
+    file.write(content)
 
 
 def read_json(path: str) -> dict[str, Any]:

@@ -88,6 +88,21 @@ class SweepTest(absltest.TestCase):
     )
     self.assertEqual(measures, {'accuracy', 'auc', 'log_loss', 'ece', 'ece_calibrated'})
 
+  def test_over_any_setting(self):
+    def given(run):
+      return {'auc': run.training.train_batch_size + run.student.hidden_layers[0], 'step': 1}
+
+    with mock.patch.object(distillation, 'distill', given):
+      sweep = self._config(over=('train_batch_size=128,256', 'hidden_layers=64,8:4'), seeds=(1,))
+      result = sweeping.sweep(sweep)
+    name = 'soft_labels-paper-T1-train_batch_size=256-hidden_layers=8:4-seed1'
+    self.assertLen(result['runs'], 4)
+    self.assertEqual(result['runs'][name]['auc'], 264)
+    self.assertEqual(sweep.runs()[name].student.hidden_layers, (8, 4))
+    settings, _ = _session(os.path.join(self.output, 'events', name))
+    self.assertEqual(settings['train_batch_size'].number_value, 256)
+    self.assertEqual(settings['hidden_layers'].string_value, '8,4')
+
   def test_a_sweep_of_other_settings_is_refused(self):
     runs.start(self._config())
     with self.assertRaisesRegex(ValueError, 'holds a run of another --hard_label_share; '):
@@ -118,7 +133,7 @@ class SweepTest(absltest.TestCase):
     self.assertEqual(
       sweeping.table(result['combinations']),
       (
-        '| soft labels, rule, temperature | seeds | auc | log_loss |\n| --- | ---: | ---: | ---: |\n'
+        '| run | seeds | auc | log_loss |\n| --- | ---: | ---: | ---: |\n'
         '| soft_labels-paper-T2 | 2 | 0.2200 ± 0.0141 | 0.2200 ± 0.0141 |\n'
         '| soft_labels-paper-T1 | 2 | 0.1200 ± 0.0141 | 0.1200 ± 0.0141 |\n'
       ),

@@ -31,6 +31,7 @@ from b2d.config.steps import Export
 from b2d.config.steps import Finetune
 from b2d.config.steps import Label
 from b2d.config.steps import Stack
+from b2d.config.sweep import Growth
 from b2d.config.sweep import Sweep
 
 __all__ = (
@@ -41,6 +42,7 @@ __all__ = (
   'Explain',
   'Export',
   'Finetune',
+  'Growth',
   'Label',
   'MeasureSpeed',
   'PairUp',

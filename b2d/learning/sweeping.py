@@ -1,22 +1,17 @@
-"""A distillation for every combination of soft labels, rule, temperature and seed; means over the seeds."""
+"""A distillation for every combination of soft labels, rule, temperature, settings and seed; means over the seeds."""
 
 import os
 from typing import Any
 
-from absl import logging
 import numpy as np
-from tensorboard.plugins.hparams import api as hparams
-import tensorflow as tf
 
 from b2d import config
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
-from b2d.learning import distillation
 from b2d.learning import training
+from b2d.learning import trials
 from b2d.measures import markdown
-
-_MEASURES = ('accuracy', 'auc', 'log_loss', 'ece', 'ece_calibrated')
 
 
 def sweep(run_config: config.Sweep) -> dict[str, Any]:
@@ -33,15 +28,13 @@ def sweep(run_config: config.Sweep) -> dict[str, Any]:
     soft_labels.num_rows(folders)  # A wrong path leaves no folder behind.
   rows.expand(run_config.valid_files)
   folder = runs.start(run_config)
-  for number, (name, distill_config) in enumerate(planned.items(), 1):
-    logging.info('run %d of %d: %s', number, len(planned), name)
-    results[name] = distillation.distill(distill_config)
-    _write_events(os.path.join(folder, 'events', name), name, distill_config, results[name])
+  for name, result in trials.run(folder, planned, run_config.varied()):
+    results[name] = result
     combinations = combine(planned, results, run_config.training.best_metric)
     runs.write_text(os.path.join(folder, 'table.md'), table(combinations))
-  result = {'runs': results, 'combinations': combinations}
-  runs.write_metrics(folder, result)
-  return result
+  found = {'runs': results, 'combinations': combinations}
+  runs.write_metrics(folder, found)
+  return found
 
 
 def combine(
@@ -65,7 +58,7 @@ def combine(
   combinations = []
   for combination, measured in seeds.items():
     found: dict[str, Any] = {'name': combination, 'seeds': len(measured)}
-    for measure in _MEASURES:
+    for measure in trials.MEASURES:
       if measure in measured[0]:
         values = [result[measure] for result in measured]
         found[measure] = {'mean': float(np.mean(values))}
@@ -79,7 +72,7 @@ def combine(
 
 def table(combinations: list[dict[str, Any]]) -> str:
   """What `combine` returned, in Markdown: mean ± standard deviation."""
-  measures = [measure for measure in _MEASURES if measure in combinations[0]]
+  measures = [measure for measure in trials.MEASURES if measure in combinations[0]]
   lines = []
   for found in combinations:
     lines.append(
@@ -89,25 +82,4 @@ def table(combinations: list[dict[str, Any]]) -> str:
         for measure in measures
       ]
     )
-  return markdown.table(['soft labels, rule, temperature', 'seeds', *measures], lines)
-
-
-def _write_events(folder: str, name: str, run: config.Distill, result: dict[str, float]) -> None:
-  """One session of TensorBoard's HParams: what varied, and what came of it; replaces that of an earlier call."""
-  if tf.io.gfile.exists(folder):
-    tf.io.gfile.rmtree(folder)
-  writer = tf.summary.create_file_writer(folder)
-  with writer.as_default():
-    hparams.hparams(
-      {
-        'soft_labels': ','.join(run.soft_labels),
-        'rule': run.rule,
-        'temperature': run.temperature,
-        'seed': run.training.seed,
-      },
-      trial_id=name,
-    )
-    for measure in _MEASURES:
-      if measure in result:
-        tf.summary.scalar(measure, result[measure], step=0)
-  writer.close()
+  return markdown.table(['run', 'seeds', *measures], lines)

@@ -2,7 +2,9 @@
 
 import base64
 from collections.abc import Mapping
+from collections.abc import Sequence
 import io
+from typing import Any
 
 from matplotlib import figure
 import numpy as np
@@ -43,6 +45,34 @@ def curves(probabilities: Mapping[str, np.ndarray], positive: np.ndarray) -> dic
     axes.legend()
     made[f'Scores of {name}'] = _png(chart)
   return made
+
+
+def growth(curve: Sequence[Mapping[str, Any]], doubling: Mapping[str, Any], metric: str) -> bytes:
+  """Draws what `learning.growing` found: the curve with its intervals, and where twice the rows would lead.
+
+  Returns:
+    A PNG file.
+  """
+  chart = figure.Figure(figsize=(6, 4), layout='constrained')
+  axes = chart.add_subplot(xlabel='rows of the transfer set', ylabel=metric, xscale='log')
+  sizes, means = ([point[key] for point in curve] for key in ('rows', 'mean'))
+  axes.errorbar(sizes, means, _bars(means, [point['interval'] for point in curve]), marker='o', capsize=3)
+  last, gain, bounds = means[-1], doubling['gain'], doubling['interval']
+  axes.plot([sizes[-1], doubling['rows']], [last, last + gain], linestyle=':', color='grey')
+  expected, ends = [last + gain], [[last + bound for bound in bounds]]
+  axes.errorbar(
+    [doubling['rows']], expected, _bars(expected, ends), marker='o', capsize=3, color='grey', label='expected'
+  )
+  axes.set_xticks([*sizes, doubling['rows']], [f'{size:,}' for size in [*sizes, doubling['rows']]], rotation=30)
+  axes.minorticks_off()
+  axes.legend()
+  return _png(chart)
+
+
+def _bars(means: Sequence[float], intervals: Sequence[Sequence[float]]) -> np.ndarray:
+  """Lengths of error bars, [2, n]; none is negative, as a replicate's interval need not hold the mean."""
+  low, high = np.transpose(intervals)
+  return np.maximum([means - low, high - means], 0)
 
 
 def as_url(png: bytes) -> str:

@@ -87,6 +87,23 @@ def _recalls(targets, logits, schema) -> dict[str, float]:
   }
 
 
+def replicates(
+  held_out: Mapping[str, np.ndarray], logits: np.ndarray, schema: config.Schema, num_repeats: int
+) -> dict[str, np.ndarray]:
+  """Bootstrap replicates [num_repeats] of the measures of one model, drawn over the queries (rows without them).
+
+  Args:
+    held_out: a batch of n labelled rows.
+    logits: float [n, num_classes].
+    schema: what the labels are.
+    num_repeats: the same number draws the same queries, for every model.
+  """
+  groups = np.arange(len(logits))
+  if 'query' in held_out:
+    groups = np.unique(held_out['query'].astype(bytes), return_inverse=True)[1]
+  return _replicates(bootstrap.Replicates(groups, num_repeats), held_out['label'], logits, {}, schema)
+
+
 def _replicates(drawn: bootstrap.Replicates, targets, logits, by_query, schema) -> dict[str, np.ndarray]:
   """Replicates [num_repeats] of every measure that has an interval."""
   by_row = metrics.by_row(targets, logits, schema.relevant_target)

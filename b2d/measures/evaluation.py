@@ -96,9 +96,8 @@ def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
 def _write_report(run_config: config.Evaluate, scored: report.Scored, compared: dict, models: dict) -> None:
   """Writes report.html and predictions.parquet, as far as they are wanted."""
   if run_config.predictions:
-    with runs.atomic_path(os.path.join(run_config.output_dir, 'predictions.parquet')) as temporary:
-      with tf.io.gfile.GFile(temporary, 'wb') as file:
-        file.write(report.predictions(scored).to_parquet(index=False))
+    path = os.path.join(run_config.output_dir, 'predictions.parquet')
+    runs.write_bytes(path, report.predictions(scored).to_parquet(index=False))
   if not run_config.report:
     return
   seen: set[str] | None = None

@@ -23,7 +23,6 @@ from scipy import special
 from sklearn import linear_model
 from sklearn import metrics as sklearn_metrics
 from sklearn import model_selection
-import tensorflow as tf
 
 from b2d import config
 from b2d import runs
@@ -202,6 +201,4 @@ def diagram(probabilities: Mapping[str, np.ndarray], positive: np.ndarray) -> by
 
 def write_diagram(path: str, probabilities: Mapping[str, np.ndarray], positive: np.ndarray) -> None:
   """Writes `diagram` to a file."""
-  png = diagram(probabilities, positive)
-  with runs.atomic_path(path) as temporary, tf.io.gfile.GFile(temporary, 'wb') as file:
-    file.write(png)
+  runs.write_bytes(path, diagram(probabilities, positive))

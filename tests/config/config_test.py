@@ -278,7 +278,7 @@ class ValidationTest(parameterized.TestCase):
         ),
         _wrong(
           config.Sweep,
-          'expected at least one of each',
+          'set --seeds: expected at least one',
           valid_files=('b',),
           schema=_SINGLE,
           soft_labels=('a',),
@@ -291,6 +291,21 @@ class ValidationTest(parameterized.TestCase):
           schema=_SINGLE,
           soft_labels=('a',),
           rules=('best',),
+        ),
+        *(
+          _wrong(config.Sweep, message, valid_files=('b',), schema=_SINGLE, soft_labels=('a',), over=(over,))
+          for over, message in (
+            ('batch_size=1,2', 'found no such setting; these vary: best_metric, '),
+            ('seed=1,2', 'set --seeds for this one'),
+            ('train_batch_size=one', 'invalid literal'),
+            ('train_batch_size=0', '--train_batch_size must be positive'),
+            ('product=maybe', "expected true or false, found 'maybe'"),
+            ('match', "found 'none'"),
+          )
+        ),
+        _wrong(config.Growth, 'set --soft_labels, and --valid_files', train_files=('a',), schema=_SINGLE),
+        _wrong(
+          config.Growth, '--sizes=8: expected two', soft_labels=('a',), valid_files=('b',), schema=_SINGLE, sizes=(8,)
         ),
         _wrong(config.PairUp, '--num_random=-1: expected at least 0', num_random=-1),
         _wrong(config.PairUp, '--max_pseudo_words=0: expected at least 1', max_pseudo_words=0),
