@@ -1,4 +1,4 @@
-"""Trials: distillations that differ in a few settings; each a run folder and, once, a session of TensorBoard's HParams."""
+"""Trials: distillations that differ in a few settings; each a run, and once a session of TensorBoard's HParams."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
