@@ -28,6 +28,7 @@ _LIBRARY = {
   'growth': 'b2d.learning.growing',
   'label': 'b2d.learning.labeling',
   'pair_up': 'b2d.data.pairing',
+  'project_embeddings': 'b2d.measures.embeddings',
   'score': 'b2d.learning.scoring',
   'stack': 'b2d.learning.stacking',
   'sweep': 'b2d.learning.sweeping',
@@ -39,7 +40,7 @@ def run(run_config: config.Config) -> Any:
 
   Args:
     run_config: one of `config.Finetune`, `PairUp`, `Label`, `Score`, `Stack`, `Distill`, `Evaluate`, `Explain`,
-      `Drift`, `Sweep`, `Growth`, `Export`.
+      `Drift`, `ProjectEmbeddings`, `Sweep`, `Growth`, `Export`.
 
   Returns:
     The step's result: what metrics.json in its folder holds; of an export the version's folder and export.json; of

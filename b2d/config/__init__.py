@@ -21,6 +21,7 @@ from b2d.config.groups import Training
 from b2d.config.groups import relevant_target
 from b2d.config.measure_speed import MeasureSpeed
 from b2d.config.pair_up import PairUp
+from b2d.config.project_embeddings import ProjectEmbeddings
 from b2d.config.recipe import Quickstart
 from b2d.config.recipe import Recipe
 from b2d.config.scaling_out import Scaling
@@ -46,6 +47,7 @@ __all__ = (
   'Label',
   'MeasureSpeed',
   'PairUp',
+  'ProjectEmbeddings',
   'Quickstart',
   'Recipe',
   'Scaling',

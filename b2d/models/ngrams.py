@@ -16,6 +16,7 @@ segment ids ascend as `SparseSegmentSqrtN` wants them, and the pooled [kinds * N
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from b2d import config
@@ -176,23 +177,39 @@ def names(texts: list[tf.Tensor], made: Bags, settings: config.Student) -> list[
     made: `bags(texts, settings)`.
     settings: the student's configuration.
   """
-  tokens, row_ids = _tokens(_one_behind_the_other(texts), settings)
-  pieces = wordpiece.read_vocab(settings.tokenizer_vocab) if settings.tokenizer == 'wordpiece' else []
-  shown = ['^' if token == text.MARK.encode() else token.decode('utf-8', 'replace') for token in tokens.numpy()]
-  shown = [pieces[int(each)] if pieces and each != '^' else each for each in shown]
-  found = [
-    ' '.join(shown[(start + offset) % len(shown)] for offset in range(order))
-    for start in range(len(shown))
-    for order in settings.ngram_orders
-  ]
+  found = ngram_names(texts, settings)
+  shown, row_ids = _shown_tokens(texts, settings)
   regions = match_regions(settings, ('text',) if len(texts) == 1 else ('query', 'title'))
   if regions:
-    query = [token for token, row in zip(shown, row_ids.numpy()) if row == 1]
+    query = [token for token, row in zip(shown, row_ids) if row == 1]
     kinds_of_match = ('lacks', 'lacks, and it is last', 'has', 'has, and it is last')
     for token, row in zip(query, made.ids.numpy()[len(found) :]):
       region = next(index for index, rows in enumerate(regions) if row in rows)
       found.append(f'{token} (the title {kinds_of_match[region]})')
   return found
+
+
+def ngram_names(texts: list[tf.Tensor], settings: config.Student) -> list[str]:
+  """The n-grams, '^' where a text begins or ends: those that the first ids of `bags` stand for, matches apart.
+
+  Args:
+    texts: string [N] a field.
+    settings: the student's configuration.
+  """
+  shown, _ = _shown_tokens(texts, settings)
+  return [
+    ' '.join(shown[(start + offset) % len(shown)] for offset in range(order))
+    for start in range(len(shown))
+    for order in settings.ngram_orders
+  ]
+
+
+def _shown_tokens(texts: list[tf.Tensor], settings: config.Student) -> tuple[list[str], np.ndarray]:
+  """The tokens to be read, and the text each belongs to, int64 [T], the titles' first."""
+  tokens, row_ids = _tokens(_one_behind_the_other(texts), settings)
+  pieces = wordpiece.read_vocab(settings.tokenizer_vocab) if settings.tokenizer == 'wordpiece' else []
+  shown = ['^' if token == text.MARK.encode() else token.decode('utf-8', 'replace') for token in tokens.numpy()]
+  return [pieces[int(each)] if pieces and each != '^' else each for each in shown], row_ids.numpy()
 
 
 def _hash(tokens: tf.Tensor, settings: config.Student) -> tf.Tensor:
