@@ -61,7 +61,7 @@ def growth(curve: Sequence[Mapping[str, Any]], doubling: Mapping[str, Any], metr
   axes.plot([sizes[-1], doubling['rows']], [last, last + gain], linestyle=':', color='grey')
   expected, ends = [last + gain], [[last + bound for bound in bounds]]
   axes.errorbar(
-    [doubling['rows']], expected, _bars(expected, ends), marker='o', capsize=3, color='grey', label='expected'
+    [doubling['rows']], expected, _bars(expected, ends), marker='o', capsize=3, color='grey', label='gain expected'
   )
   axes.set_xticks([*sizes, doubling['rows']], [f'{size:,}' for size in [*sizes, doubling['rows']]], rotation=30)
   axes.minorticks_off()

@@ -8,7 +8,6 @@ from absl import logging
 import numpy as np
 import pandas as pd
 from scipy import special
-import tensorflow as tf
 
 from b2d import config
 from b2d import progress as progress_lib
