@@ -26,6 +26,7 @@ from serving import binary
 from serving.benchmark import baselines
 from serving.benchmark import encoders
 from serving.benchmark import harness
+from serving.benchmark import picture
 from serving.benchmark import report
 from serving.benchmark import timing
 
@@ -199,7 +200,8 @@ def run() -> str:
     text += f'\nLeft out, as they failed: {"; ".join(left_out)}.\n'
   (output / 'report.md').write_text(text)
   if auc_of:
-    report.plot(results, auc_of, str(output / 'accuracy.png'))
+    points = [picture.Quality(name, auc, name) for name, auc in auc_of.items()]
+    picture.draw(report.timings(results), points, str(output / 'accuracy.png'))
   return text
 
 

@@ -1,10 +1,9 @@
-"""The benchmark's results as one Markdown table and one plot."""
+"""The benchmark's results as one Markdown table."""
 
 from collections.abc import Sequence
 
-from matplotlib import figure
-
 from b2d.measures import markdown
+from serving.benchmark import picture
 
 # What every ratio divides: name, runtime and tokens of the row.
 REFERENCES = {'BERT-Base': ('BERT-Base', 'C++', 32), 'TinyBERT-4L': ('TinyBERT-4L-312', 'C++', 32)}
@@ -89,21 +88,7 @@ def table(results: Sequence[dict]) -> str:
   return markdown.table(_COLUMNS, lines, num_words=3)
 
 
-def plot(results: Sequence[dict], auc_of: dict[str, float], path: str) -> None:
-  """Plots AUC against the batch-1 median in microseconds, for the models whose AUC is known."""
-  drawn = figure.Figure(figsize=(8, 5), layout='constrained')
-  axes = drawn.subplots()
-  medians = [(result, cell(result, '1', 1, 'median_us')) for result in results if result['name'] in auc_of]
-  known = [(result, median_us) for result, median_us in medians if median_us is not None]
-  for number, (result, median_us) in enumerate(known):
-    tokens = f', {result["tokens"]} tokens' if result['tokens'] else ''
-    axes.scatter(
-      median_us,
-      auc_of[result['name']],
-      marker='osD^'[number // 10 % 4],  # ten colours, then the next marker
-      label=f'{result["name"]} ({result["runtime"]}{tokens})',
-    )
-  axes.set(xscale='log', xlabel='µs a request, batch 1, one thread, median', ylabel='AUC')
-  axes.grid(alpha=0.3)
-  drawn.legend(loc='outside right upper', fontsize=7)
-  drawn.savefig(path, dpi=150)
+def timings(results: Sequence[dict]) -> list[picture.Timing]:
+  """The batch-1 medians of one thread, as a picture draws them."""
+  medians = [(result, cell(result, '1', 1, 'median_us')) for result in results]
+  return [picture.Timing(r['name'], r['runtime'], r['tokens'], us) for r, us in medians if us is not None]

@@ -16,6 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from serving.benchmark import harness
+from serving.benchmark import picture
+from serving.benchmark import plot
 from serving.benchmark import report
 from serving.benchmark import timing
 
@@ -143,10 +145,23 @@ class BenchmarkTest(parameterized.TestCase):
     results[0]['others_cores'] = 0.9
     self.assertIn('quote none of this', report.busy(results))
 
-  def test_plot_is_written(self):
-    path = str(self.folder / 'accuracy.png')
-    report.plot([_result('student', None, 30), _result('unknown', 32, 90)], {'student': 0.7}, path)
-    self.assertGreater(os.path.getsize(path), 1000)
+  def test_plot_draws_one_row_of_each_model(self):
+    results = [_result('student', None, 30), _result('BERT-Base', 64, 90000), _result('BERT-Base', 32, 45000)]
+    timings = report.timings(results)
+    found = plot.read_table(f'Some text.\n\n{report.table(results)}\nAnd more.\n', 'report.md')
+    self.assertEqual(found, timings)
+    self.assertEqual([timing.median_us for timing in picture.one_of_each(timings).values()], [30, 45000])
+    path = str(self.folder / 'accuracy.svg')
+    picture.draw(timings, plot.qualities(['student=0.7=ours', 'student=0.6']), path)
+    drawn = pathlib.Path(path).read_text(encoding='utf-8')
+    for text in ('ours', '0.600, 30 µs', 'BERT-Base, 45,000 µs'):
+      self.assertIn(f'<!-- {text} -->', drawn)
+    with self.assertRaisesRegex(ValueError, 'expected the AUC of some of student, BERT-Base, found other'):
+      picture.draw(timings, plot.qualities(['other=0.7']), path)
+    with self.assertRaisesRegex(ValueError, 'expected name=AUC or name=AUC=label, found student'):
+      plot.qualities(['student'])
+    with self.assertRaisesRegex(ValueError, 'empty.md: expected a table'):
+      plot.read_table('nothing', 'empty.md')
 
   @absltest.skipUnless(shutil.which('g++'), 'no g++ to build the harness with')
   def test_harness_runs_a_saved_model(self):
