@@ -21,6 +21,7 @@ from b2d.learning import engines
 from b2d.learning import planning
 from b2d.learning import precision
 from b2d.learning import sharding
+from b2d.measures import metrics
 from b2d.models import teacher
 from b2d.models import trained
 
@@ -38,7 +39,8 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
     make_scorer: picklable; called once in every worker. None: as the configuration says.
 
   Returns:
-    rows of the folder; seconds and rows_per_sec of this run; the precision; also in metrics.json.
+    rows of the folder; seconds and rows_per_sec of this run; the precision; of an import of rows with labels what
+    `metrics.agreement` gives; also in metrics.json.
 
   Raises:
     ValueError, ChildProcessError: see `sharding.step`.
@@ -72,11 +74,12 @@ def _job(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -
   schema = label_config.schema
   name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
 
-  def finish(plan: planning.Plan, digests: dict[str, str]) -> None:
+  def finish(plan: planning.Plan, digests: dict[str, str]) -> dict[str, Any]:
     manifest = soft_labels.Manifest(
       (name,), schema.num_classes, schema.fields, plan.shards, schema.label_range, schema.relevant_from, schema.classes
     )
     soft_labels.write_manifest(label_config.output_dir, manifest, digests)
+    return _agreement(label_config) if label_config.scores_columns and schema.label_column else {}
 
   def make_state(plan: planning.Plan) -> Callable[[], Scorer]:
     if make_scorer or label_config.scores_columns:
@@ -97,6 +100,13 @@ def _job(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -
     1 if label_config.scores_columns else label_config.num_workers,
     rows_a_worker(label_config.teacher_dir),
   )
+
+
+def _agreement(label_config: config.Label) -> dict[str, float]:
+  """Of an import: whether the scores say what the labels say that came with them."""
+  made = soft_labels.read([label_config.output_dir])
+  labels, logits = zip(*((batch['label'], batch['logits'][:, 0]) for batch in made))
+  return metrics.agreement(np.concatenate(labels), np.concatenate(logits), label_config.schema)
 
 
 def label_shard(num_classes: int, task: planning.Task, score: Scorer, report: engines.Report) -> tuple[str, str]:

@@ -114,7 +114,7 @@ class Job:
     decide: what reads a batch of the planned rows → what the plan shall record, {name: value}.
     work: (task, state, report) → what `Task.write` returned; picklable.
     make_state: the plan → what makes the state in a worker, picklable.
-    finish: plan and digests by shard → writes the manifest.
+    finish: plan and digests by shard → writes the manifest, and returns what else the step's result shall say.
     num_workers: workers at most; 0: as the engine has it.
     rows_a_worker: rows for which one process more is worth the seconds that its start takes.
   """
@@ -125,7 +125,7 @@ class Job:
   decide: Callable[[Callable[[], rows.Batch]], dict[str, Any]]
   work: Callable[[Task, Any, engines.Report], tuple[str, str]]
   make_state: Callable[[Plan], Callable[[], Any]]
-  finish: Callable[[Plan, dict[str, str]], None]
+  finish: Callable[[Plan, dict[str, str]], dict[str, Any]]
   num_workers: int
   rows_a_worker: int = 1
 

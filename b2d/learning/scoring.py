@@ -45,7 +45,7 @@ def _job(run_config: config.Score) -> planning.Job:
       '--text_columns'
     )
 
-  def finish(plan: planning.Plan, digests: dict[str, str]) -> None:
+  def finish(plan: planning.Plan, digests: dict[str, str]) -> dict[str, Any]:
     manifest = {
       'model': run_config.model,
       'kind': model.kind,
@@ -57,6 +57,7 @@ def _job(run_config: config.Score) -> planning.Job:
       'sha256': {name: digests[name] for name in plan.shards},
     }
     runs.write_text(os.path.join(run_config.output_dir, 'manifest.json'), json.dumps(manifest, indent=1) + '\n')
+    return {}
 
   def make_state(plan: planning.Plan) -> Callable[[], trained.Model]:
     return functools.partial(trained.load, planning.absolute(run_config.model), precision=plan.decided['precision'])

@@ -122,7 +122,7 @@ def _plan_only(job: planning.Job) -> None:
 def _run(job: planning.Job, only_finish: bool) -> dict[str, Any]:
   """Makes all shards that are missing, or none, and the manifest."""
   result, digests, plan = _make(job, lambda task: True, only_finish)
-  job.finish(plan, digests)
+  result |= job.finish(plan, digests)
   for path in [os.path.join(job.folder, 'inputs'), *_logs(job.folder)]:  # A finished run needs them no longer.
     if tf.io.gfile.isdir(path):
       tf.io.gfile.rmtree(path)

@@ -193,6 +193,31 @@ def held_out(labels: np.ndarray, logits: np.ndarray, schema: config.Schema) -> d
   return by_kind(labels[known], logits[known], schema.relevant_target)
 
 
+def agreement(labels: np.ndarray, logits: np.ndarray, schema: config.Schema) -> dict[str, float]:
+  """Whether scores made elsewhere say what one's own judges say, as far as their labels are known.
+
+  Args:
+    labels: float [n], as in `held_out`; unknown ones are NaN.
+    logits: float [n, num_classes].
+    schema: what the labels are.
+
+  Returns:
+    labelled_rows; of these agreement, the share on which both decide alike; and where the labels differ kappa (Cohen's:
+    agreement beyond what chance brings) and auc.
+  """
+  known = ~np.isnan(labels)
+  labels, logits = labels[known], logits[known]
+  if not len(labels):
+    return {'labelled_rows': 0}
+  judged = labels if schema.num_classes > 2 else relevant(labels, schema.relevant_target)
+  judged, decided = judged.astype(np.int64), decisions(logits, schema.relevant_target)
+  result = {'labelled_rows': len(labels), 'agreement': float(np.mean(judged == decided))}
+  if len(np.unique(judged)) > 1:
+    result['kappa'] = float(sklearn_metrics.cohen_kappa_score(judged, decided))
+    result['auc'] = by_kind(labels, logits, schema.relevant_target)['auc']
+  return result
+
+
 def require_measurable(labels: np.ndarray, schema: config.Schema) -> None:
   """Raises ValueError for labels that `held_out` can't measure on: before the training, not after its first hour."""
   held_out(labels, np.zeros([len(labels), schema.num_classes], np.float32), schema)

@@ -84,5 +84,27 @@ class HeldOutTest(absltest.TestCase):
       metrics.held_out(np.zeros(4), np.zeros((4, 2)), config.Schema(num_classes=3))
 
 
+class AgreementTest(absltest.TestCase):
+  def test_of_two_classes_as_far_as_labels_are_known(self):
+    labels = np.array([1, 1, 0, 0, np.nan])
+    logits = np.array([[0, 2], [0, -1], [0, -2], [0, -3], [0, 9]], np.float32)
+    found = metrics.agreement(labels, logits, config.Schema())
+    # Kappa: (0.75 - 0.5) / (1 - 0.5), as chance alone agrees on half of the rows.
+    self.assertEqual(found, {'labelled_rows': 4, 'agreement': 0.75, 'kappa': 0.5, 'auc': 1.0})
+
+  def test_of_grades_and_of_several_classes(self):
+    graded = config.Schema(label_range=(1, 3), relevant_from=2.5)
+    found = metrics.agreement(np.array([1, 0.5, 0.75]), np.float32([[0, 3], [0, 0], [0, -3]]), graded)
+    self.assertEqual(found['agreement'], 2 / 3)
+    found = metrics.agreement(np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 1]], config.Schema(num_classes=3))
+    self.assertEqual((found['agreement'], found['labelled_rows']), (0.75, 4))
+
+  def test_without_labels_or_contrast(self):
+    logits = np.zeros([2, 2], np.float32)
+    self.assertEqual(metrics.agreement(np.full(2, np.nan), logits, config.Schema()), {'labelled_rows': 0})
+    found = metrics.agreement(np.zeros(2), logits - [0, 1], config.Schema())
+    self.assertEqual(found, {'labelled_rows': 2, 'agreement': 1.0})
+
+
 if __name__ == '__main__':
   absltest.main()
