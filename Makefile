@@ -85,3 +85,8 @@ baselines: venv data
 	    --undefok=id_column --train=$(B2D_DATA_DIR)/$$recipe/train.tsv.gz --valid=$(B2D_DATA_DIR)/$$rows.tsv.gz \
 	    --minilm=$(MINILM) --output=runs/baselines/$$recipe; \
 	done
+
+# Other people's clients against the local test server; downloads them (pip, npm) into runs/clients.
+.PHONY: clients
+clients: venv
+	$(B2D) -m tests.serving.third_party_clients --folder=runs/clients
