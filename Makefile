@@ -6,10 +6,14 @@ PYTHON ?= $(shell for version in 3.11 3.12 3.13; do \
 B2D := .venv/bin/python
 TEACHER_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 
-.PHONY: venv check test quickstart
+.PHONY: venv check test quickstart tensorboard
 
 quickstart: venv
 	$(B2D) -m b2d.quickstart --output_dir=runs/quickstart
+
+# Curves of every run below runs/, on http://localhost:6006.
+tensorboard: venv
+	$(B2D) -m tensorboard.main --logdir=runs
 
 test: venv
 	$(B2D) -m pytest -q --cov tests

@@ -130,6 +130,41 @@ class DistillTest(absltest.TestCase):
     self.assertGreater(good, 1)
     self.assertLess(bad, -1)
 
+  def test_events_tell_how_scores_lie_what_the_table_holds_and_the_teacher_s_own_metrics(self):
+    teacher = runs.start(
+      config.Finetune(
+        train_files=('t',),
+        valid_files=(self.valid,),
+        output_dir=os.path.join(self.create_tempdir().full_path, 'teacher'),
+        schema=config.Schema(label_column='label'),
+        teacher=config.Teacher(vocab_file='v'),
+      )
+    )
+    runs.write_metrics(teacher, {'auc': 0.75, 'step': 3})
+    labels = self._write_soft_labels('of_a_teacher', self.good, np.nan)
+    soft_labels.write_manifest(labels, dataclasses.replace(soft_labels.read_manifest(labels), teachers=(teacher,)))
+    result = self._distill(soft_labels=(labels,), valid_files=(self.valid,))
+    self.assertBetween(result['buckets_in_use'], 0.05, 0.2)  # Ten words and their pairs, of 256.
+    found = {
+      run: [
+        (value.tag, event.step, tf.make_ndarray(value.tensor))
+        for path in tf.io.gfile.glob(os.path.join(self.run_dir, 'events', run, 'events.*'))
+        for event in tf.compat.v1.train.summary_iterator(path)
+        for value in event.summary.value
+      ]
+      for run in ('', 'teacher')
+    }
+    self.assertEqual([(tag, step) for tag, step, _ in found['teacher']], [('held_out/auc', 0), ('held_out/auc', 16)])
+    self.assertEqual(found['teacher'][0][2], 0.75)
+    steps = {tag: step for tag, step, _ in found['']}
+    for tag in (
+      'held_out/probability',
+      'held_out/precision_recall/pr_curves',
+      'table/vector_lengths',
+      'table/buckets_in_use',
+    ):
+      self.assertEqual(steps[tag], 16)
+
   def test_calibration(self):
     """Fitted on rows of which the teacher is right about 80 %, measured on rows where it always is."""
     noisy = np.where(np.arange(60) % 10 < 8, self.good[:60], ~self.good[:60])

@@ -18,6 +18,7 @@ from b2d.data import blocks
 from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.data import words
+from b2d.learning import events
 from b2d.learning import losses
 from b2d.learning import optimizers
 from b2d.learning import training
@@ -89,6 +90,10 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
     run_config = dataclasses.replace(run_config, **chosen)
   steps = training.num_steps(settings, num_rows)
   logging.info('%s: %d rows, %d steps', folder, num_rows, steps)
+  if run_config.soft_labels:
+    events.teacher_line(
+      folder, soft_labels.read_manifest(run_config.soft_labels[0]).teachers[0], run_config.valid_files, steps
+    )
   result = training.fit(
     model=model,
     optimizer=optimizers.create(run_config.optimizer, training.learning_rate_schedule(settings, steps)),
@@ -96,12 +101,13 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
     batches=functools.partial(_train_batches, run_config),
     num_rows=num_rows,
     prepare=functools.partial(_featurized, model, run_config),
-    evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.schema))
+    evaluate=functools.partial(events.measured, model.predict_logits, held_out, run_config.schema)
     if held_out
     else None,
     settings=settings,
     folder=folder,
   )
+  result |= events.table(folder, model, steps)
   if calibration_rows and run_config.schema.num_classes == 2:
     result |= calibration.fit_run(
       folder, model.predict_logits, calibration_rows, held_out or calibration_rows, run_config.schema

@@ -13,6 +13,7 @@ from b2d import config
 from b2d import runs
 from b2d.data import blocks
 from b2d.data import rows
+from b2d.learning import events
 from b2d.learning import losses
 from b2d.learning import precision
 from b2d.learning import training
@@ -60,7 +61,7 @@ def _finetune(run_config: config.Finetune) -> dict[str, Any]:
     loss=functools.partial(_loss, model, run_config.schema),
     batches=functools.partial(_train_batches, model, train_files, run_config),
     num_rows=num_rows,
-    evaluate=(lambda: metrics.held_out(held_out['label'], model.predict_logits(held_out), run_config.schema))
+    evaluate=functools.partial(events.measured, model.predict_logits, held_out, run_config.schema)
     if held_out
     else None,
     settings=settings,

@@ -6,7 +6,7 @@ already seen are skipped. Models, losses, optimisers and metrics are the caller'
 
     <folder>/checkpoints   the last state: model, optimiser, position
     <folder>/best          the best weights, and metrics.json: what they reached on held-out rows
-    <folder>/events        TensorBoard: loss, learning_rate, rows_per_sec, held_out/<metric>
+    <folder>/events        TensorBoard: what `events` describes
 """
 
 import collections
@@ -33,6 +33,7 @@ from b2d import config
 from b2d import lease
 from b2d import progress as progress_lib
 from b2d import runs
+from b2d.learning import events
 
 _CHECKPOINT_SECS = 300
 _EVALUATIONS = 10  # A run, unless --eval_every says otherwise.
@@ -103,13 +104,14 @@ def fit(
   run = _Run(model, optimizer, evaluate, settings.best_metric, folder)
   run.restore()
   train_step = None
-  stream = _prefetch(_remaining(batches, prepare, run.counters, steps))
+  stream = _prefetch(_remaining(batches, prepare, run.counters, steps), run.waited)
   with (
     contextlib.closing(stream),
     run.events.as_default(),
     _sigterm() as asked_to_end,
     progress_lib.Progress(steps, 'steps', 'train', run.counters['step']) as progress,
   ):
+    events.configuration(folder)
     for epoch, epoch_step, batch in stream:
       train_step = train_step or _train_step(model, optimizer, loss, batch)
       loss_value = float(train_step(batch))
@@ -181,7 +183,7 @@ class _Run:
     self._best = tf.train.CheckpointManager(
       tf.train.Checkpoint(model=model), os.path.join(folder, 'best'), max_to_keep=1
     )
-    self._losses = []
+    self._losses, self._waited = [], 0.0
     self._saved = self._logged = self._clock = time.monotonic()
     self._logged_rows = 0
 
@@ -193,6 +195,10 @@ class _Run:
       self.counters['seconds'] = float(values[-1])
       self._logged_rows = self.counters['rows']
       logging.info('%s: going on from step %d', self._folder, self.counters['step'])
+
+  def waited(self, seconds):
+    """Counts time in which no batch was ready."""
+    self._waited += seconds
 
   def advance(self, epoch, epoch_step, rows, loss):
     """Counts one step; `epoch_step` batches of `epoch` have been seen."""
@@ -215,22 +221,22 @@ class _Run:
       'loss': sum(self._losses) / len(self._losses),
       'learning_rate': float(rate(step) if callable(rate) else rate),
       'rows_per_sec': (rows - self._logged_rows) / (now - self._logged),
+      'rows': rows,
+      'input_wait': self._waited / (now - self._logged),
     }
-    for name, value in values.items():
-      tf.summary.scalar(name, value, step=step)
-    self._losses, self._logged, self._logged_rows = [], now, rows
+    events.scalars(values, step)
+    self._losses, self._waited, self._logged, self._logged_rows = [], 0.0, now, rows
 
   def evaluate(self):
     """Measures the held-out rows; keeps the weights if they are the best so far."""
     if self._evaluate is None:
       return
-    started = time.monotonic()
-    metrics = self._evaluate()
+    started, step = time.monotonic(), self.counters['step']
+    with self.events.as_default(step):
+      metrics = self._evaluate()
     if self._best_metric not in metrics:
       raise ValueError(f'--best_metric={self._best_metric}: the held-out metrics are {", ".join(metrics)}')
-    step = self.counters['step']
-    for name, value in metrics.items():
-      tf.summary.scalar(f'held_out/{name}', value, step=step)
+    events.scalars(metrics, step, 'held_out/')
     self.events.flush()
     logging.info('step %d: %s', step, ', '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
     if self._score(metrics) > self._score(self._best_metrics()):
@@ -314,12 +320,17 @@ def _remaining(batches, prepare, counters, steps):
     epoch, seen = epoch + 1, 0
 
 
-def _prefetch(items: Iterator) -> Generator:
-  """Yields `items`, made a few ahead by a thread."""
+def _prefetch(items: Iterator, waited: Callable[[float], None]) -> Generator:
+  """Yields `items`, made a few ahead by a thread; `waited` is told the seconds that each was not ready."""
   executor = futures.ThreadPoolExecutor(1)
   ahead = collections.deque(executor.submit(next, items, None) for _ in range(_PREFETCHED_BATCHES))
   try:
-    while (item := ahead.popleft().result()) is not None:
+    while True:
+      started = time.monotonic()
+      item = ahead.popleft().result()
+      waited(time.monotonic() - started)
+      if item is None:
+        return
       ahead.append(executor.submit(next, items, None))
       yield item
   finally:

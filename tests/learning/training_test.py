@@ -129,12 +129,16 @@ class TrainingTest(parameterized.TestCase):
     np.testing.assert_array_equal(resumed.trainable_variables[0], whole.trainable_variables[0])
 
   def test_events(self):
+    runs.write_text(os.path.join(self.folder, 'run.flags'), '--max_rows=7\n')
     self._fit(self._model(), evaluate=lambda: {'accuracy': 0.5})
-    tags = set()
+    found = {}
     for file in tf.io.gfile.glob(os.path.join(self.folder, 'events', '*')):
       for event in tf.compat.v1.train.summary_iterator(file):
-        tags.update(value.tag for value in event.summary.value)
-    self.assertEqual(tags, {'loss', 'learning_rate', 'rows_per_sec', 'held_out/accuracy'})
+        found |= {value.tag: value for value in event.summary.value if value.metadata.summary_description}
+    self.assertEqual(
+      set(found), {'loss', 'learning_rate', 'rows_per_sec', 'rows', 'input_wait', 'held_out/accuracy', 'run.flags'}
+    )
+    self.assertIn('--max_rows=7', tf.make_ndarray(found['run.flags'].tensor).item(0).decode())
 
   def test_schedule(self):
     schedule = training.learning_rate_schedule(self.settings, 100)
