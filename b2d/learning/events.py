@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import os
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -14,7 +15,6 @@ from b2d import config
 from b2d import runs
 from b2d.data import rows
 from b2d.measures import metrics
-from b2d.models import student
 
 _DESCRIPTIONS = {
   'loss': 'Mean loss of the training rows since the point before.',
@@ -66,8 +66,8 @@ def measured(
   return metrics.held_out(label, logits, schema)
 
 
-def table(folder: str, model: student.StudentModel, step: int) -> dict[str, float]:
-  """Writes what training has made of a student's table; returns buckets_in_use, a share."""
+def table(folder: str, model: Any, step: int) -> dict[str, float]:
+  """Writes what training has made of the table of a `StudentModel`; returns buckets_in_use, a share."""
   moved = model.moved_rows()[: model.settings.num_buckets]
   lengths = np.linalg.norm(model.table.numpy()[: len(moved)][moved], axis=1)
   found = {'buckets_in_use': float(moved.mean())}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import html
+import re
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -33,7 +34,9 @@ class Markup(str):
 
 
 def section(title: str, content: str) -> str:
-  return f'<section><h2>{html.escape(title)}</h2>{content}</section>'
+  """A part of the page with a heading, at the anchor '#its-heading'."""
+  anchor = re.sub(r'\W+', '-', title.lower())
+  return f'<section id="{html.escape(anchor)}"><h2>{html.escape(title)}</h2>{content}</section>'
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
