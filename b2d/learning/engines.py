@@ -24,7 +24,6 @@ from typing import NamedTuple
 from typing import Protocol
 
 from absl import logging
-import tensorflow as tf
 
 from b2d import progress as progress_lib
 
@@ -297,11 +296,15 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def tensorflow_threads(count: int) -> dict[str, str]:
+  """The environment in which TensorFlow, not yet used, will run so many threads."""
+  return {'TF_NUM_INTRAOP_THREADS': str(count), 'TF_NUM_INTEROP_THREADS': '1'}
+
+
 def _claim_cores(number: int, num_workers: int) -> None:
   """Pins worker `number` to its share of the cores, with as many TensorFlow threads."""
   threads = max(num_cores() // num_workers, 1)
   if hasattr(os, 'sched_setaffinity'):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[number % len(cores) :: num_workers])
-  tf.config.threading.set_intra_op_parallelism_threads(threads)
-  tf.config.threading.set_inter_op_parallelism_threads(1)
+  os.environ |= tensorflow_threads(threads)

@@ -5,11 +5,7 @@ from collections.abc import Sequence
 import logging
 from typing import Any
 
-import tensorflow as tf
-
 from b2d.learning import engines
-
-_NOISE = {'env_vars': {'TF_CPP_MIN_LOG_LEVEL': '3'}}
 
 
 class Actors:
@@ -37,10 +33,11 @@ class Actors:
     resources = ray.cluster_resources()
     gpus = int(resources.get('GPU', 0))
     self.count = num_workers or gpus or int(resources['CPU'])
+    environment = {'TF_CPP_MIN_LOG_LEVEL': '3'} | ({} if gpus else engines.tensorflow_threads(1))
     self._actor = ray.remote(_Actor).options(
-      num_cpus=1, num_gpus=min(gpus, 1), scheduling_strategy='SPREAD', runtime_env=_NOISE
+      num_cpus=1, num_gpus=min(gpus, 1), scheduling_strategy='SPREAD', runtime_env={'env_vars': environment}
     )
-    self._arguments = ray.put((work, make_state, not gpus))
+    self._arguments = ray.put((work, make_state))
     self._waited_for: dict[Any, Any] = {}  # Reference to what an actor will say → actor.
 
   def start(self, number: int) -> Any:
@@ -69,12 +66,9 @@ class Actors:
 class _Actor:
   """A worker; what it says comes with the end of a task."""
 
-  def __init__(self, arguments: tuple[engines.Work, Callable[[], Any], bool]):
-    self._work, self._make_state, one_thread = arguments
+  def __init__(self, arguments: tuple[engines.Work, Callable[[], Any]]):
+    self._work, self._make_state = arguments
     self._state: Any = None
-    if one_thread:
-      tf.config.threading.set_intra_op_parallelism_threads(1)
-      tf.config.threading.set_inter_op_parallelism_threads(1)
 
   def make_state(self) -> list[engines.Event]:
     try:
