@@ -189,6 +189,8 @@ def once(
     for name in ('metrics.json', MADE_FROM):
       tf.io.gfile.remove(os.path.join(folder, name))
   with lease.hold(folder, in_turn=in_turn):
+    if finished(folder):  # By another process, meanwhile.
+      return read_json(os.path.join(folder, 'metrics.json'))
     try:
       check_inputs(run_config)
       result = work(run_config)

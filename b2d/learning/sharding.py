@@ -126,7 +126,7 @@ def _run(job: planning.Job, only_finish: bool) -> dict[str, Any]:
   for path in [os.path.join(job.folder, 'inputs'), *_logs(job.folder)]:  # A finished run needs them no longer.
     if tf.io.gfile.isdir(path):
       tf.io.gfile.rmtree(path)
-    else:
+    elif tf.io.gfile.exists(path):
       tf.io.gfile.remove(path)
   return result
 
