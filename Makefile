@@ -104,3 +104,9 @@ baselines: venv data
 .PHONY: clients
 clients: venv
 	$(B2D) -m tests.serving.third_party_clients --folder=runs/clients
+
+# Ten rounds of kills, rivals and damage, with local workers and on a Ray cluster of three nodes on this machine: hours.
+.PHONY: stress
+stress: venv
+	$(B2D) -m tests.stress --rounds=10
+	$(B2D) -m tests.stress --rounds=10 --engine=ray

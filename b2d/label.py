@@ -5,9 +5,12 @@ r"""Labels any number of files with a teacher's logits, or imports scores made e
         --scores_columns=p_relevant --output_dir=runs/mine/llm_labels
 
     python -m b2d.label --verify --output_dir=runs/mine/soft_labels
+    python -m b2d.label --input_files='log-*.tsv.gz' --teacher_dir=runs/mine/teacher \
+        --output_dir=runs/mine/soft_labels --dry_run --price_per_hour=1.70
 
 A killed run goes on where it was when the command is repeated: it checks the shards that are there and labels only the
-missing ones. --verify checks the shards of a finished folder and labels nothing.
+missing ones. --verify checks the shards of a finished folder and labels nothing; --dry_run says what it would take.
+docs/scaling-out.md has several machines, and logs that grow.
 The folder holds the soft labels (see `soft_labels`), the configuration and metrics.json.
 """
 

@@ -77,6 +77,13 @@ class Label(base.Config):
   verify: bool = base.option(
     False, 'Label nothing: check every shard of the finished folder --output_dir.', role='free'
   )
+  dry_run: bool = base.option(
+    False,
+    'Label nothing, write nothing: count the rows, time the teacher on some of them, and say how many shards and how '
+    'many hours of a machine like this one they are.',
+    role='free',
+  )
+  price_per_hour: float = base.option(0.0, 'What an hour of such a machine costs, for --dry_run.', role='free')
 
   def validate(self) -> None:
     if self.verify:
@@ -105,6 +112,11 @@ class Label(base.Config):
       base.require(not wanted or len(self.schema.text_columns) == 1, f'--{name} works on single texts')
     base.require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
     base.require(self.label_batch_tokens > 0, '--label_batch_tokens must be positive')
+    base.require(
+      not self.dry_run or bool(self.teacher_dir) and not self.frequent_ngrams,
+      '--dry_run times a --teacher_dir, and cannot know how many --frequent_ngrams there are',
+    )
+    base.require(self.price_per_hour >= 0, '--price_per_hour must not be negative')
     base.require(self.num_workers >= 0, '--num_workers must not be negative')
 
 

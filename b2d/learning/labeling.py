@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from b2d.models import trained
 # Batch of n rows → logits float32 [n, num_classes]; reports rows as they are done.
 Scorer = Callable[[rows.Batch, engines.Report], np.ndarray]
 _TIMED_ROWS = 64
+_WARM_UP_ROWS, _ESTIMATED_ROWS = 32, 256
 _STUDENT_ROWS = 1 << 20  # What a student scores in the five seconds or so that a process takes to start.
 
 
@@ -40,7 +42,8 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
 
   Returns:
     rows of the folder; seconds and rows_per_sec of this run; the precision; of an import of rows with labels what
-    `metrics.agreement` gives; also in metrics.json.
+    `metrics.agreement` gives; also in metrics.json. Of a
+    `dry_run` what it would take.
 
   Raises:
     ValueError, ChildProcessError: see `sharding.step`.
@@ -49,6 +52,8 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
     if trained.read_config(label_config.teacher_dir) is None:
       raise ValueError(f'{label_config.teacher_dir}: expected a run folder, found a SavedModel; correct --teacher_dir')
     label_config = completed(label_config, label_config.teacher_dir)
+  if label_config.dry_run:
+    return _estimate(label_config)
   return sharding.step(label_config, lambda: _job(label_config, make_scorer))
 
 
@@ -107,6 +112,35 @@ def _agreement(label_config: config.Label) -> dict[str, float]:
   made = soft_labels.read([label_config.output_dir])
   labels, logits = zip(*((batch['label'], batch['logits'][:, 0]) for batch in made))
   return metrics.agreement(np.concatenate(labels), np.concatenate(logits), label_config.schema)
+
+
+def _estimate(label_config: config.Label) -> dict[str, Any]:
+  """What the labelling would take: rows, shards, and by rows of the first file rows_per_sec, hours and price."""
+  files = rows.expand(label_config.input_files)
+  num_rows = rows.count(files, label_config.schema)
+  first = next(rows.read(files, label_config.schema, bad_rows=blocks.BadRows(label_config.schema.max_bad_rows)))
+  num_read = rows.size(first)
+  if label_config.phrases_per_row:
+    more = phrases.cut(first, label_config.phrases_per_row)
+    first = rows.concatenate([{name: first[name] for name in more}, more])
+  num_rows = num_rows * rows.size(first) // num_read
+  sample = rows.take(first, np.random.default_rng(0).permutation(rows.size(first))[: _WARM_UP_ROWS + _ESTIMATED_ROWS])
+  arithmetic = choose_precision(label_config.teacher_dir, label_config.precision, lambda: first)
+  score = _teacher_scorer(label_config.teacher_dir, arithmetic, label_config.label_batch_tokens)
+  score(rows.take(sample, slice(0, _WARM_UP_ROWS)), lambda count: None)
+  timed = rows.take(sample, slice(-_ESTIMATED_ROWS, None))
+  started = time.monotonic()
+  score(timed, lambda count: None)
+  rate = rows.size(timed) / (time.monotonic() - started)
+  hours = num_rows / rate / 3600
+  found = {
+    'rows': num_rows,
+    'shards': math.ceil(num_rows / label_config.rows_per_shard),
+    'precision': arithmetic,
+    'rows_per_sec': rate,
+    'hours': hours,
+  }
+  return found | ({'price': hours * label_config.price_per_hour} if label_config.price_per_hour else {})
 
 
 def label_shard(num_classes: int, task: planning.Task, score: Scorer, report: engines.Report) -> tuple[str, str]:

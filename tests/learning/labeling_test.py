@@ -125,6 +125,30 @@ class LabelingTest(absltest.TestCase):
       labeling.label(dataclasses.replace(self.config, rows_per_shard=_NUM_ROWS), make_scorer)
     self.assertEqual(done, [10] * 5)
 
+  def test_a_dry_run_says_what_it_would_take_and_writes_nothing(self):
+    scored = []
+
+    def score(batch, report):
+      del report
+      scored.append(rows.size(batch))
+      time.sleep(0.1)
+
+    with mock.patch.object(labeling, '_teacher_scorer', return_value=score):
+      with mock.patch.multiple(labeling, _WARM_UP_ROWS=5, _ESTIMATED_ROWS=20):
+        found = labeling.label(dataclasses.replace(self.config, dry_run=True, price_per_hour=2.0, phrases_per_row=1))
+        with self.assertRaisesRegex(ValueError, 'in.txt:51: expected UTF-8'):
+          with open(self.input, 'ab') as file:
+            file.write(b'\xff\n')
+          labeling.label(dataclasses.replace(self.config, dry_run=True))
+    self.assertEqual(scored, [5, 20])
+    self.assertEqual((found['rows'], found['shards'], found['precision']), (_NUM_ROWS, 7, 'float32'))
+    self.assertBetween(found['rows_per_sec'], 50, 200)
+    self.assertAlmostEqual(found['hours'], _NUM_ROWS / found['rows_per_sec'] / 3600)
+    self.assertAlmostEqual(found['price'], 2 * found['hours'])
+    self.assertEmpty(os.listdir(self._path('out')))
+    with self.assertRaisesRegex(ValueError, '--dry_run times a --teacher_dir'):
+      config.Label(scores_columns=('p',), dry_run=True)
+
   def test_labels_every_row(self):
     result = self._label()
     self.assertEqual(result['rows'], _NUM_ROWS)
