@@ -42,8 +42,7 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
 
   Returns:
     rows of the folder; seconds and rows_per_sec of this run; the precision; of an import of rows with labels what
-    `metrics.agreement` gives; also in metrics.json. Of a
-    `dry_run` what it would take.
+    `metrics.agreement` gives; also in metrics.json. Of a `dry_run` what it would take.
 
   Raises:
     ValueError, ChildProcessError: see `sharding.step`.
