@@ -18,7 +18,8 @@ span { print-color-adjust: exact; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .5rem; text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; }
+td { overflow-wrap: break-word; max-width: 24rem; }
+td:first-child { min-width: 7rem; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .curves { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; } img { max-width: 100%%; width: 27rem; background: white; }

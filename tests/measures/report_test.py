@@ -56,6 +56,7 @@ class ReportTest(absltest.TestCase):
     self.assertLen(sources, 5)  # ROC, precision and recall, reliability, two histograms.
     self.assertTrue(all(source.startswith('data:image/png;base64,') for source in sources))
     self.assertIn('&lt;b&gt;red shoe', page)
+    self.assertIn('<section id="rows-on-which-teacher-and-student-part-most">', page)
     self.assertIn('of the label 1.', page)
 
   def test_worst_rows_and_queries_come_first(self):
