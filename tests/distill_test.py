@@ -250,6 +250,18 @@ class DistillTest(absltest.TestCase):
     shutil.rmtree(labels)
     self._distill(soft_labels=(labels,))  # A finished student no longer needs them.
 
+  def test_what_follows_from_the_number_of_rows_is_on_record(self):
+    unset = dataclasses.replace(
+      self.whole_config, output_dir=self.run_dir, training=config.Training(learning_rate=0.2), student=config.Student()
+    )
+    distillation.distill(unset)
+    run = runs.load_config(self.run_dir, config.Distill)
+    self.assertEqual((run.training.train_batch_size, run.training.num_train_epochs), (32, 10))
+    self.assertEqual(run.student.num_buckets, 1 << 16)
+    with mock.patch.object(training, 'fit') as fit:
+      distillation.distill(unset)
+    fit.assert_not_called()
+
   def test_resumed_run_equals_uninterrupted(self):
     held_out, calls = metrics.held_out, []
 

@@ -1,5 +1,6 @@
 """b2d.finetune on a tiny BERT: learns, resumes, is loaded again; what it refuses."""
 
+import dataclasses
 import os
 import tempfile
 
@@ -10,6 +11,8 @@ import tensorflow as tf
 
 from b2d import config
 from b2d import runs
+from b2d.data import shards as shards_lib
+from b2d.data import soft_labels
 from b2d.learning import finetuning
 from b2d.learning import precision
 from b2d.learning import training
@@ -55,7 +58,7 @@ class FinetuneTest(absltest.TestCase):
 
   @classmethod
   def _config(cls, schema=None, teacher_settings=None, **changes):
-    tiny = {'init_checkpoint': cls.checkpoint, 'max_seq_length': 16, 'dropout': 0.0, 'num_layers': 1}
+    tiny = {'init_checkpoint': cls.checkpoint, 'max_seq_length': 16, 'dropout': 0.0, 'num_layers': 1, 'pooling': 'cls'}
     return config.Finetune(
       train_files=(changes.get('train', cls.train),),
       valid_files=changes.get('valid', (cls.valid,)),
@@ -132,6 +135,40 @@ class FinetuneTest(absltest.TestCase):
     self.assertIn(result['precision'], config.groups.PRECISIONS)
     self.assertIn(f'--precision=auto: {result["precision"]}; a small batch takes', '\n'.join(logs.output))
 
+  def test_learns_from_another_teacher(self):
+    # Of texts that only the other teacher has seen labelled; the hard labels beside them say the contrary.
+    texts, labels = zip(*_rows(96, 4))
+    batch = {
+      'id': np.array([b'%d' % i for i in range(96)], object),
+      'text': np.array([text.encode() for text in texts], object),
+      'label': 1 - np.float32(labels),
+      'logits': np.float32([[[4.0, -4.0], [-4.0, 4.0]][label] for label in labels])[:, None],
+    }
+    folder = os.path.join(self.create_tempdir().full_path, 'soft_labels')
+    os.makedirs(folder)
+    soft_labels.write_shard(folder, 0, batch)
+    soft_labels.write_manifest(folder, soft_labels.Manifest(('other',), 2, ('text',), {shards_lib.name(0): 96}))
+
+    def auc(share):
+      run_config = self._config(output_dir=f'{self.new_dir}-{share}')
+      return finetuning.finetune(
+        dataclasses.replace(run_config, train_files=(), soft_labels=(folder,), temperature=2.0, hard_label_share=share)
+      )['auc']
+
+    self.assertGreater(auc(0.0), 0.85)
+    # The best weights are those before anything was learnt: all of it is wrong.
+    self.assertLess(auc(1.0), 0.7)
+
+  def test_goes_on_from_a_teacher(self):
+    before = teacher.load(self.output_dir).predict_logits({'text': np.array([b'a good film'], object)})
+    settings = {'init_checkpoint': self.output_dir}
+    # Its head too is taken over: with next to no learning it says what it said.
+    finetuning.finetune(self._config(teacher_settings=settings, output_dir=self.new_dir, learning_rate=1e-9, epochs=1))
+    after = teacher.load(self.new_dir).predict_logits({'text': np.array([b'a good film'], object)})
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    with self.assertRaisesRegex(ValueError, 'the weights do not fit'):
+      teacher.build(config.Teacher(init_checkpoint=self.output_dir, max_seq_length=16, pooling='cls'), 3)
+
   def test_graded_pairs(self):
     lines = [('red shoe', f'red shoe {i}', 1 + i % 3 * 0.75) for i in range(40)]
     path = self._write('pairs.tsv', lines, ('query', 'title', 'grade'))
@@ -193,9 +230,14 @@ class FinetuneTest(absltest.TestCase):
       self._config(teacher_settings={'init_checkpoint': ''}, output_dir='x')
 
   def test_flags_that_contradict(self):
-    values = {'output_dir': 'x', 'label_column': '', 'init_checkpoint': 'y'}
-    with self.assertRaisesRegex(app.UsageError, 'set --label_column'):
-      command_line.run(config.Finetune, **values)
+    for changes, message in (
+      ({}, 'set --soft_labels, or --train_files'),
+      ({'train_files': 'z'}, 'set --label_column'),
+      ({'soft_labels': 'z', 'temperature': 'auto'}, '--temperature=auto: expected a positive number'),
+      ({'soft_labels': 'z', 'hard_label_share': 1.5}, r'--hard_label_share must be in \[0, 1\]'),
+    ):
+      with self.assertRaisesRegex(app.UsageError, message):
+        command_line.run(config.Finetune, output_dir='x', init_checkpoint='y', **changes)
 
 
 if __name__ == '__main__':

@@ -25,7 +25,11 @@ class RememberedTest(absltest.TestCase):
 
   def _run(self, name, schema) -> str:
     folder = os.path.join(self.folder, name)
-    runs.start(config.Finetune(output_dir=folder, schema=schema, teacher=config.Teacher(vocab_file='vocab.txt')))
+    runs.start(
+      config.Finetune(
+        train_files=('t',), output_dir=folder, schema=schema, teacher=config.Teacher(vocab_file='vocab.txt')
+      )
+    )
     return folder
 
   def _soft_labels(self, teacher, **changes) -> str:

@@ -1,6 +1,7 @@
 """The groups of settings that several steps share: the columns of the data, the training loop, teacher and student."""
 
 import dataclasses
+import math
 from typing import Any
 from typing import ClassVar
 
@@ -20,7 +21,13 @@ NULL_TEXTS = ('error', 'empty')
 TABLE_DTYPES = ('bfloat16', 'float16', 'float32')
 
 # What a schema takes over from the folder of a model or of soft labels, where it is not given.
+_EPOCHS, _STEPS = 3, 2000  # Where they follow the number of rows.
 _REMEMBERED = ('text_columns', 'label_column', 'num_classes', 'classes', 'label_range', 'grades', 'relevant_from')
+
+
+def _power_of_two(wanted: float, smallest: int, largest: int) -> int:
+  """The largest power of two that is not above `wanted`, from `smallest` to `largest`."""
+  return min(largest, max(smallest, 1 << max(0, math.floor(math.log2(wanted)))))
 
 
 def relevant_target(label_range: tuple[float, ...], relevant_from: float) -> float:
@@ -207,9 +214,11 @@ class Schema(base.Config):
 class Training(base.Config):
   """The training loop, for teacher and student alike."""
 
-  train_batch_size: int = base.option(32, 'Rows a step.')
+  train_batch_size: int = base.option(
+    0, 'Rows a step; 0: by the number of rows, up to 32 for a teacher and 1,024 for a student.'
+  )
   learning_rate: float = base.option(5e-5, 'Peak learning rate.')
-  num_train_epochs: float = base.option(3.0, 'Passes over the training rows.')
+  num_train_epochs: float = base.option(0.0, 'Passes over the training rows; 0: 3 over many, up to 10 over few.')
   warmup_proportion: float = base.option(0.1, 'Share of the steps in which the learning rate rises.')
   weight_decay: float = base.option(0.0, 'Decoupled weight decay; biases and normalisations are spared.')
   eval_every: int = base.option(0, 'Steps between evaluations on the held-out rows; 0: ten times a run.')
@@ -220,11 +229,26 @@ class Training(base.Config):
   seed: int = base.option(1, 'Seed of the initial weights, the shuffling and dropout.')
 
   def validate(self) -> None:
-    base.require(self.train_batch_size > 0, '--train_batch_size must be positive')
+    base.require(self.train_batch_size >= 0, '--train_batch_size must not be negative')
     base.require(self.learning_rate > 0, '--learning_rate must be positive')
-    base.require(self.num_train_epochs > 0, '--num_train_epochs must be positive')
+    base.require(self.num_train_epochs >= 0, '--num_train_epochs must not be negative')
     base.require(0 <= self.warmup_proportion < 1, '--warmup_proportion must be in [0, 1)')
     base.require(self.shuffle_rows >= self.train_batch_size, '--shuffle_rows must be at least --train_batch_size')
+
+  def settled(self, num_rows: int, *, many_rows: int, most_epochs: int, batch_sizes: tuple[int, int]) -> 'Training':
+    """These settings, with batch size and epochs that were not given chosen by the number of rows.
+
+    Many rows are seen three times. Fewer are seen more often, and in smaller batches: so that there are steps enough.
+
+    Args:
+      num_rows: rows of an epoch.
+      many_rows: how many are many.
+      most_epochs: passes over few rows.
+      batch_sizes: smallest and largest, powers of two.
+    """
+    epochs = self.num_train_epochs or float(round(min(most_epochs, max(_EPOCHS, _EPOCHS * many_rows / num_rows))))
+    batch_size = self.train_batch_size or _power_of_two(num_rows * epochs / _STEPS, *batch_sizes)
+    return dataclasses.replace(self, num_train_epochs=epochs, train_batch_size=batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,13 +257,18 @@ class Teacher(base.Config):
 
   init_checkpoint: str = base.option(
     '',
-    'Folder of a Hugging Face BERT or MPNet (config.json, model.safetensors, vocab.txt), or prefix of a TF1 or '
-    'TF2 BERT checkpoint beside its bert_config.json and vocab.txt. Empty: from scratch.',
+    'Folder of a Hugging Face BERT or MPNet (config.json, model.safetensors, vocab.txt), prefix of a TF1 or '
+    'TF2 BERT checkpoint beside its bert_config.json and vocab.txt, or run folder of a teacher, whose head is taken '
+    'over too. Empty: from scratch.',
     role='input',
   )
   vocab_file: str = base.option('', 'WordPiece vocabulary; empty: vocab.txt beside the checkpoint.', role='input')
   max_seq_length: int = base.option(128, 'Word pieces a row, [CLS] and [SEP] included.')
-  pooling: str = base.option('cls', 'What the head reads: the pooled first position or the mean.', POOLINGS)
+  pooling: str = base.option(
+    'mean',
+    'What the head reads: the mean of all positions, or the pooled first one (cls), which is a little faster.',
+    POOLINGS,
+  )
   num_layers: int = base.option(0, 'Transformer layers; 0: all of the checkpoint (12 from scratch).')
   hidden_size: int = base.option(256, 'Width, from scratch only.')
   num_attention_heads: int = base.option(4, 'Attention heads, from scratch only.')
@@ -274,7 +303,10 @@ class Student(base.Config):
   )
   tokenizer_vocab: str = base.option('', 'Vocabulary of --tokenizer=wordpiece.', role='input')
   ngram_orders: tuple[int, ...] = base.option((1, 2), 'Orders of the n-grams.')
-  num_buckets: int = base.option(1 << 20, 'Table rows that n-grams are hashed to; --match adds half as many.')
+  num_buckets: int = base.option(
+    0,
+    'Table rows that n-grams are hashed to; --match adds half as many. 0: by the number of rows, 65,536 to 1,048,576.',
+  )
   hash_seed: int = base.option(0, 'Seed of the hash.')
   match: bool = base.option(True, 'Pairs: whether a bag tells which query tokens the title has and which it lacks.')
   match_prefix: int = base.option(
@@ -301,7 +333,7 @@ class Student(base.Config):
       all(1 <= n <= 8 for n in self.ngram_orders) and bool(self.ngram_orders),
       f'--ngram_orders={self.ngram_orders}: expected orders from 1 to 8',
     )
-    base.require(self.num_buckets > 1, '--num_buckets must be at least 2')
+    base.require(self.num_buckets >= 0 and self.num_buckets != 1, '--num_buckets must be at least 2, or 0')
     base.require(0 <= self.match_prefix <= 8, f'--match_prefix={self.match_prefix}: expected 0 to 8 bytes')
     base.require(
       not self.match_prefix or self.tokenizer != 'wordpiece',
@@ -322,6 +354,10 @@ class Student(base.Config):
     base.require(
       self.tokenizer != 'wordpiece' or bool(self.tokenizer_vocab), '--tokenizer=wordpiece needs --tokenizer_vocab'
     )
+
+  def settled(self, num_rows: int) -> 'Student':
+    """These settings, with a table, unless its size was given, that has room for the n-grams of so many rows."""
+    return dataclasses.replace(self, num_buckets=self.num_buckets or _power_of_two(16 * num_rows, 1 << 16, 1 << 20))
 
   @property
   def vector_dim(self) -> int:

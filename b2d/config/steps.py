@@ -2,6 +2,7 @@
 
 import dataclasses
 from typing import ClassVar
+from typing import Self
 
 from b2d.config import base
 from b2d.config import groups
@@ -9,16 +10,47 @@ from b2d.config import scaling_out
 
 
 @dataclasses.dataclass(frozen=True)
-class Finetune(base.Config):
-  """`python -m b2d.finetune`: labelled rows → teacher."""
+class Learning(base.Config):
+  """What `finetune` and `distill` learn from: hard labels or soft ones."""
 
-  step: ClassVar[str] = 'finetune'
+  soft_labels: tuple[str, ...] = base.option(
+    (), 'Folders that b2d.label, b2d.stack or an import wrote, to learn from. Empty: --train_files.', role='input'
+  )
   train_files: tuple[str, ...] = base.option(
-    (), 'Labelled rows to train on: file patterns.', role='input', required=True
+    (), 'Labelled rows, to learn from hard labels alone: file patterns.', role='input'
   )
   valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.', role='input')
-  output_dir: str = base.option('', 'Run folder of the teacher.', role='free', required=True)
+  output_dir: str = base.option('', 'Run folder of the model.', role='free', required=True)
+  temperature: float | str = base.option(1.0, 'Temperature T of the soft labels.')
+  rule: str = base.option(
+    'paper', "'paper': T softens the soft labels alone; 'hinton': both sides, loss times T².", groups.RULES
+  )
+  hard_label_share: float = base.option(0.0, 'Weight of the hard label in the loss where a soft-labelled row has one.')
+  max_rows: int = base.option(0, 'Use only so many of the soft labels, spread evenly (0: all).')
   schema: groups.Schema = groups.Schema()
+
+  def validate(self) -> None:
+    base.require(
+      bool(self.soft_labels) != bool(self.train_files),
+      'set --soft_labels, or --train_files for hard labels alone, and not both',
+    )
+    base.require(
+      bool(self.schema.label_column or self.soft_labels),
+      'set --label_column: the rows of --train_files, --valid_files and --calibration_files need labels',
+    )
+    base.require(
+      self.temperature == 'auto' or not isinstance(self.temperature, str) and self.temperature > 0,
+      f'--temperature={self.temperature}: expected a positive number',
+    )
+    base.require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
+    base.require(self.max_rows >= 0, '--max_rows must not be negative')
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetune(Learning):
+  """`python -m b2d.finetune`: labelled rows, or soft labels of another teacher → teacher."""
+
+  step: ClassVar[str] = 'finetune'
   teacher: groups.Teacher = groups.Teacher()
   precision: str = base.option(
     'auto',
@@ -28,11 +60,17 @@ class Finetune(base.Config):
   training: groups.Training = groups.Training(weight_decay=0.01)
 
   def validate(self) -> None:
-    base.require(bool(self.schema.label_column), 'set --label_column: fine-tuning needs labels')
+    super().validate()
+    base.require(self.temperature != 'auto', '--temperature=auto: expected a positive number; b2d.distill can search')
     base.require(
       bool(self.teacher.init_checkpoint or self.teacher.vocab_file),
       'set --init_checkpoint, or --vocab_file for a teacher from scratch',
     )
+
+  def settled(self, num_rows: int) -> Self:
+    """With what follows from the number of rows filled in, where it was not given."""
+    training = self.training.settled(num_rows, many_rows=10_000, most_epochs=5, batch_sizes=(16, 32))
+    return dataclasses.replace(self, training=training)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,16 +192,10 @@ class Stack(base.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Distill(base.Config):
-  """`python -m b2d.distill`: soft labels (or hard ones) → student."""
+class Distill(Learning):
+  """`python -m b2d.distill`: soft labels (or hard ones: the baseline) → student."""
 
   step: ClassVar[str] = 'distill'
-  soft_labels: tuple[str, ...] = base.option(
-    (), 'Folders that b2d.label, b2d.stack or an import wrote. Empty: hard labels alone (the baseline).', role='input'
-  )
-  train_files: tuple[str, ...] = base.option((), 'Labelled rows, for hard labels: file patterns.', role='input')
-  valid_files: tuple[str, ...] = base.option((), 'Held-out labelled rows: file patterns.', role='input')
-  output_dir: str = base.option('', 'Run folder of the student.', role='free', required=True)
   calibration_files: tuple[str, ...] = base.option(
     (),
     'Labelled rows to calibrate the probability (of label 1, or of a grade from --relevant_from up) on: file '
@@ -173,37 +205,24 @@ class Distill(base.Config):
   )
   temperature: float | str = base.option(
     1.0,
-    "Temperature T of the teacher; 'auto': the best of 1, 2, 4 and 8 by --best_metric on --valid_files, each "
-    'tried for an epoch on at most 200,000 of the soft labels.',
+    "Temperature T of the soft labels; 'auto': the best of 1, 2, 4 and 8 by --best_metric on --valid_files, each "
+    'tried for an epoch on at most 200,000 of them.',
   )
-  rule: str = base.option(
-    'paper', "'paper': T softens the teacher alone; 'hinton': both sides, loss times T².", groups.RULES
-  )
-  hard_label_share: float = base.option(0.0, 'Weight of the hard label in the loss where a soft-labelled row has one.')
   margin_weight: float = base.option(
     0.0, "Weight of the margin loss: for rows of one query the student's differences follow the teacher's."
   )
-  max_rows: int = base.option(0, 'Use only so many of the soft labels, spread evenly (0: all), to measure growth.')
   init_embeddings: str = base.option(
     '',
     'Sentence encoder, given as --init_checkpoint of b2d.finetune, whose vectors of single words start the rows '
     'of the unigrams.',
     role='input',
   )
-  schema: groups.Schema = groups.Schema()
   student: groups.Student = groups.Student()
   optimizer: str = base.option('lazy_adam', 'Optimiser of the student.', groups.OPTIMIZERS)
-  training: groups.Training = groups.Training(train_batch_size=1024, learning_rate=2e-3, warmup_proportion=0.02)
+  training: groups.Training = groups.Training(learning_rate=2e-3, warmup_proportion=0.02)
 
   def validate(self) -> None:
-    base.require(
-      bool(self.soft_labels) != bool(self.train_files),
-      'set --soft_labels, or --train_files for hard labels alone, and not both',
-    )
-    base.require(
-      bool(self.schema.label_column or self.soft_labels),
-      'set --label_column: the rows of --train_files, --valid_files and --calibration_files need labels',
-    )
+    super().validate()
     base.require(
       not self.calibration_files or self.schema.num_classes == 2, '--calibration_files go with --num_classes=2'
     )
@@ -212,18 +231,11 @@ class Distill(base.Config):
         bool(self.soft_labels and self.valid_files),
         '--temperature=auto needs --soft_labels, and --valid_files to choose by',
       )
-    else:
-      base.require(
-        not isinstance(self.temperature, str) and self.temperature > 0,
-        f"--temperature={self.temperature}: expected a positive number or 'auto'",
-      )
     base.require(
       not self.student.convolution_filters or len(self.schema.text_columns) == 1,
       '--convolution_filters work on single texts',
     )
     base.require(not self.training.weight_decay, '--weight_decay must be 0: the student has none')
-    base.require(0 <= self.hard_label_share <= 1, '--hard_label_share must be in [0, 1]')
-    base.require(self.max_rows >= 0, '--max_rows must not be negative')
     base.require(self.margin_weight >= 0, '--margin_weight must not be negative')
     base.require(
       not self.margin_weight
@@ -236,6 +248,11 @@ class Distill(base.Config):
       not self.init_embeddings or self.student.tokenizer != 'wordpiece',
       '--init_embeddings starts whole words; take another --tokenizer than wordpiece',
     )
+
+  def settled(self, num_rows: int) -> Self:
+    """With what follows from the number of rows filled in, where it was not given."""
+    training = self.training.settled(num_rows, many_rows=200_000, most_epochs=10, batch_sizes=(32, 1024))
+    return dataclasses.replace(self, training=training, student=self.student.settled(num_rows))
 
 
 @dataclasses.dataclass(frozen=True)

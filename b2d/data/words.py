@@ -10,6 +10,7 @@ The expressions mean the same to RE2 (TensorFlow's ops) and to the package `rege
 
 from collections.abc import Sequence
 
+import numpy as np
 import regex
 
 # Inside of a class. All but U+0020: that nothing has to be replaced in most texts is what makes it cheap.
@@ -41,6 +42,6 @@ def split_without_punctuation(text: str) -> list[str]:
   return _WITHOUT_PUNCTUATION.findall(text)
 
 
-def unspaced_share(texts: Sequence[bytes]) -> float:
+def unspaced_share(texts: Sequence[bytes] | np.ndarray) -> float:
   """The share of texts that hold eight signs or more of a script without spaces in one go."""
   return sum(bool(_UNSPACED.search(text.decode('utf-8', 'replace'))) for text in texts) / max(1, len(texts))

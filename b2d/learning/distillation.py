@@ -8,11 +8,9 @@ import os
 from typing import Any
 
 from absl import logging
-import numpy as np
 import tensorflow as tf
 
 from b2d import config
-from b2d import remembered
 from b2d import runs
 from b2d.data import blocks
 from b2d.data import rows
@@ -21,6 +19,7 @@ from b2d.data import words
 from b2d.learning import events
 from b2d.learning import losses
 from b2d.learning import optimizers
+from b2d.learning import targets
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import calibration
@@ -43,27 +42,16 @@ def distill(run_config: config.Distill) -> dict[str, float]:
   Raises:
     ValueError: rows, soft labels, or run folder are not what the configuration says.
   """
-  run_config = completed(run_config)
+  run_config = targets.completed(run_config)
   result = runs.once(run_config, _distill)
   training.discard_checkpoints(run_config.output_dir)
   return result
 
 
-def completed(run_config: config.Distill) -> config.Distill:
-  """The configuration with what the soft labels remember of the data.
-
-  Raises:
-    ValueError: the configuration contradicts them.
-  """
-  labelled = bool(run_config.train_files or run_config.valid_files or run_config.calibration_files)
-  schema = remembered.complete(run_config.schema, run_config.soft_labels, labelled=labelled)
-  return dataclasses.replace(run_config, schema=schema)
-
-
 def _distill(run_config: config.Distill) -> dict[str, float]:
   settings = run_config.training
   bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
-  num_rows = _count_rows(run_config, bad_rows)
+  num_rows = targets.count(run_config, bad_rows)
   _warn_of_unspaced_texts(run_config)
   held_out = rows.load_labelled(run_config.valid_files, run_config.schema, bad_rows)
   calibration_rows = rows.load_labelled(run_config.calibration_files, run_config.schema, bad_rows)
@@ -81,7 +69,7 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   folder = run_config.output_dir
   bad_rows.write(folder)
   if encoder:
-    word_vectors.start(model, encoder, _rows(run_config, settings.seed))
+    word_vectors.start(model, encoder, targets.read(run_config, settings.seed))
   if run_config.student.tokenizer == 'wordpiece':
     wordpiece.copy(run_config.student.tokenizer_vocab, student.vocab_path(folder))
   chosen: dict[str, Any] = {}
@@ -89,7 +77,14 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
     chosen = {'temperature': _choose_temperature(run_config, folder)}
     run_config = dataclasses.replace(run_config, **chosen)
   steps = training.num_steps(settings, num_rows)
-  logging.info('%s: %d rows, %d steps', folder, num_rows, steps)
+  logging.info(
+    '%s: %d rows, %g epochs in batches of %d: %d steps',
+    folder,
+    num_rows,
+    settings.num_train_epochs,
+    settings.train_batch_size,
+    steps,
+  )
   if run_config.soft_labels:
     events.teacher_line(
       folder, soft_labels.read_manifest(run_config.soft_labels[0]).teachers[0], run_config.valid_files, steps
@@ -150,19 +145,11 @@ def _choose_temperature(run_config: config.Distill, folder: str) -> float:
   return float(best)
 
 
-def _count_rows(run_config: config.Distill, bad_rows: blocks.BadRows) -> int:
-  if not run_config.soft_labels:  # Reading every row: a bad one is found before the training.
-    files = rows.expand(run_config.train_files)
-    return sum(map(rows.size, rows.read_labelled(files, run_config.schema, bad_rows)))
-  num_rows = soft_labels.num_rows(run_config.soft_labels)
-  return min(num_rows, run_config.max_rows or num_rows)
-
-
 def _warn_of_unspaced_texts(run_config: config.Distill) -> None:
   """Texts without spaces, each of them a token that no other text has, teach nothing."""
   if run_config.student.tokenizer not in ('whitespace', 'unicode_script'):
     return
-  first = next(iter(_rows(run_config, run_config.training.seed)))
+  first = next(targets.read(run_config, run_config.training.seed))
   share = max(words.unspaced_share(first[field][:_SAMPLED_ROWS]) for field in run_config.schema.fields)
   if share > _UNSPACED_SHARE:
     logging.log_first_n(  # Once, however many students a sweep trains.
@@ -179,24 +166,13 @@ def _train_batches(run_config: config.Distill, epoch: int) -> Iterator[rows.Batc
   """The batches of one epoch, the same ones each time."""
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
-  stream = _rows(run_config, seed)
   group = 'query' if run_config.margin_weight else ''
-  return rows.shuffle(stream, settings.train_batch_size, settings.shuffle_rows, seed, group)
-
-
-def _rows(run_config: config.Distill, seed: int):
-  """The rows to train on; soft labels in the order of the seed."""
-  if run_config.soft_labels:
-    return soft_labels.read(run_config.soft_labels, seed=seed, max_rows=run_config.max_rows)
-  return rows.read_labelled(rows.expand(run_config.train_files), run_config.schema)
+  return rows.shuffle(targets.read(run_config, seed), settings.train_batch_size, settings.shuffle_rows, seed, group)
 
 
 def _featurized(model: student.StudentModel, run_config: config.Distill, batch: rows.Batch):
   """A batch of tensors for `_loss`: targets first, then the unique table rows and who pools them."""
-  label = batch.get('label', np.full(rows.size(batch), np.nan, np.float32))
-  made = {'label': tf.constant(label, tf.float32)}
-  if 'logits' in batch:
-    made['logits'] = tf.constant(batch['logits'].mean(axis=1), tf.float32)
+  made = {name: tf.constant(value) for name, value in targets.of(batch).items()}
   made |= model.featurize_unique(*(tf.constant(batch[field], tf.string) for field in model.fields))
   if run_config.margin_weight:
     made['group'] = tf.strings.to_hash_bucket_fast(tf.constant(batch['query'], tf.string), 1 << 62)
@@ -206,19 +182,7 @@ def _featurized(model: student.StudentModel, run_config: config.Distill, batch: 
 def _loss(model: student.StudentModel, run_config: config.Distill, batch) -> tf.Tensor:
   """Mean loss of a batch of `_featurized`."""
   logits = model.logits_of(batch)
-  known = tf.math.is_finite(batch['label'])
-  label = tf.where(known, batch['label'], 0.0)
-  hard = losses.cross_entropy(
-    logits, losses.hard_targets(label, run_config.schema.num_classes, bool(run_config.schema.label_range))
-  )
-  if 'logits' not in batch:
-    return tf.reduce_mean(hard)
-  temperature = float(run_config.temperature)
-  soft = losses.cross_entropy(
-    logits, losses.soft_targets(batch['logits'], temperature), temperature=temperature, rule=run_config.rule
-  )
-  share = run_config.hard_label_share * tf.cast(known, tf.float32)
-  loss = tf.reduce_mean((1 - share) * soft + share * hard)
+  loss = tf.reduce_mean(targets.row_losses(run_config, logits, batch))
   if run_config.margin_weight:
     margins = batch['logits'][:, 1] - batch['logits'][:, 0]
     pairs = losses.margin_loss(logits, margins, batch['group'])

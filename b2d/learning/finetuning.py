@@ -1,4 +1,4 @@
-"""Labelled rows → teacher: the stream of batches, the loss, the precision."""
+"""Labelled rows, or soft labels, → teacher: the stream of batches, the loss, the precision."""
 
 import functools
 import json
@@ -14,8 +14,8 @@ from b2d import runs
 from b2d.data import blocks
 from b2d.data import rows
 from b2d.learning import events
-from b2d.learning import losses
 from b2d.learning import precision
+from b2d.learning import targets
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import calibration
@@ -31,6 +31,7 @@ def finetune(run_config: config.Finetune) -> dict[str, Any]:
   Raises:
     ValueError: rows, checkpoint, or run folder are not what the configuration says.
   """
+  run_config = targets.completed(run_config, run_config.teacher.init_checkpoint)
   result = runs.once(run_config, _finetune)
   training.discard_checkpoints(run_config.output_dir)
   return result
@@ -38,10 +39,8 @@ def finetune(run_config: config.Finetune) -> dict[str, Any]:
 
 def _finetune(run_config: config.Finetune) -> dict[str, Any]:
   settings = run_config.training
-  train_files = rows.expand(run_config.train_files)
-  # Reading every row, not counting lines: a bad one is found before the training.
   bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
-  num_rows = sum(map(rows.size, rows.read_labelled(train_files, run_config.schema, bad_rows)))
+  num_rows = targets.count(run_config, bad_rows)
   held_out = rows.load_labelled(run_config.valid_files, run_config.schema, bad_rows)
   num_steps = training.num_steps(settings, num_rows)
   if held_out:
@@ -50,16 +49,23 @@ def _finetune(run_config: config.Finetune) -> dict[str, Any]:
   folder = run_config.output_dir
   bad_rows.write(folder)
   model.save_description(folder)
-  first = rows.take(next(rows.read_labelled(train_files, run_config.schema)), slice(0, settings.train_batch_size))
+  first = rows.take(next(targets.read(run_config, settings.seed)), slice(0, settings.train_batch_size))
   arithmetic = _precision(run_config, first)
   precision.warn_if_slow(arithmetic)
   model = _build(run_config, arithmetic)
-  logging.info('%s: %d rows, %d steps', folder, num_rows, num_steps)
+  logging.info(
+    '%s: %d rows, %g epochs in batches of %d: %d steps',
+    folder,
+    num_rows,
+    settings.num_train_epochs,
+    settings.train_batch_size,
+    num_steps,
+  )
   result = training.fit(
     model=model,
     optimizer=teacher.adamw(settings, num_steps),
-    loss=functools.partial(_loss, model, run_config.schema),
-    batches=functools.partial(_train_batches, model, train_files, run_config),
+    loss=functools.partial(_loss, model, run_config),
+    batches=functools.partial(_train_batches, model, run_config),
     num_rows=num_rows,
     evaluate=functools.partial(events.measured, model.predict_logits, held_out, run_config.schema)
     if held_out
@@ -93,31 +99,31 @@ def _precision(run_config, batch) -> str:
 def _step(run_config, arithmetic, batch):
   """() → the gradients' norm on the rows of `batch`, of a model of few layers."""
   model = teacher.shallow(run_config.output_dir, arithmetic)
-  batch = next(model.train_batches(iter([batch]), rows.size(batch), seed=0))
+  batch = next(model.train_batches(iter([_with_targets(batch)]), rows.size(batch), seed=0))
 
   @tf.function
   def gradients():
     with tf.GradientTape() as tape:
-      value = _loss(model, run_config.schema, batch)
+      value = _loss(model, run_config, batch)
     return tf.linalg.global_norm(tape.gradient(value, model.trainable_variables))
 
   return lambda: gradients().numpy()
 
 
-def _loss(model, schema, batch):
-  """Mean cross-entropy of the labels of a batch."""
-  targets = losses.hard_targets(batch['label'], schema.num_classes, bool(schema.label_range))
-  return tf.reduce_mean(losses.cross_entropy(model.classify(batch['ids'], training=True), targets))
+def _loss(model, run_config, batch):
+  """Mean loss of a batch."""
+  return tf.reduce_mean(targets.row_losses(run_config, model.classify(batch['ids'], training=True), batch))
 
 
-def _train_batches(model, train_files, run_config, epoch):
+def _train_batches(model, run_config, epoch):
   """The batches of one epoch, the same ones each time."""
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
   windows = rows.shuffle(
-    rows.read_labelled(train_files, run_config.schema),
-    teacher.window_rows(settings.train_batch_size),
-    settings.shuffle_rows,
-    seed,
+    targets.read(run_config, seed), teacher.window_rows(settings.train_batch_size), settings.shuffle_rows, seed
   )
-  return model.train_batches(windows, settings.train_batch_size, seed)
+  return model.train_batches(map(_with_targets, windows), settings.train_batch_size, seed)
+
+
+def _with_targets(batch):
+  return {**batch, **targets.of(batch)}

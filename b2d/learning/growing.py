@@ -13,7 +13,7 @@ from b2d import config
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
-from b2d.learning import distillation
+from b2d.learning import targets
 from b2d.learning import training
 from b2d.learning import trials
 from b2d.measures import bootstrap
@@ -36,7 +36,7 @@ def growth(run_config: config.Growth) -> dict[str, Any]:
   Raises:
     ValueError: soft labels, rows, or run folder are not what the configuration says.
   """
-  run_config = dataclasses.replace(run_config, schema=distillation.completed(run_config).schema)
+  run_config = dataclasses.replace(run_config, schema=targets.completed(run_config).schema)
   num_rows = soft_labels.num_rows(run_config.soft_labels)  # A wrong path leaves no folder behind.
   if max(run_config.sizes, default=0) > num_rows:
     raise ValueError(f'--sizes={max(run_config.sizes)}: expected at most the {num_rows} soft labels that there are')

@@ -39,6 +39,8 @@ _CHECKPOINT_SECS = 300
 _EVALUATIONS = 10  # A run, unless --eval_every says otherwise.
 _EVENTS = 200  # A run.
 _PREFETCHED_BATCHES = 4
+_FEW_STEPS = 300
+_NEAR_CHANCE = 0.6  # AUC.
 LOWER_IS_BETTER = ('log_loss',)
 _COUNTERS = ('step', 'epoch', 'epoch_step', 'rows', 'seconds')
 
@@ -135,7 +137,9 @@ def fit(
         run.save()
         logging.info('%s: asked to end, saved at step %d; repeat the command to go on', folder, step)
         raise SystemExit(128 + signal.SIGTERM)
-  return run.finish()
+  result = run.finish()
+  _warn_of_little_learnt(folder, steps, result)
+  return result
 
 
 def has_checkpoint(folder: str) -> bool:
@@ -164,6 +168,23 @@ def restore_best(model: tf_keras.Model, folder: str) -> None:
     status.assert_existing_objects_matched().expect_partial()
   except (AssertionError, ValueError) as error:
     raise ValueError(f'{path}: the weights do not fit the model of {folder}/config.json ({error})') from error
+
+
+def _warn_of_little_learnt(folder: str, steps: int, result: dict[str, float]) -> None:
+  if steps < _FEW_STEPS:
+    logging.warning(
+      '%s: %d steps are few to learn from; use more rows (b2d.pair_up makes pairs, b2d.label labels them), a smaller '
+      '--train_batch_size or more --num_train_epochs',
+      folder,
+      steps,
+    )
+  if result.get('auc', 1.0) < _NEAR_CHANCE:
+    logging.warning(
+      '%s: the held-out AUC is %.3f, and 0.5 is chance; do the labels belong to the texts? Else use more rows, '
+      'or more --num_train_epochs',
+      folder,
+      result['auc'],
+    )
 
 
 class _Run:

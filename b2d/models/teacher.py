@@ -28,6 +28,7 @@ from b2d.models import wordpiece
 
 _WINDOW_BATCHES = 64  # Batches whose rows are sorted by length together.
 _INITIAL_STDDEV = 0.02
+_TARGETS = ('label', 'logits')
 _MAX_PADDING = 1024  # Embeddings beyond the vocabulary, for the sake of a round size.
 
 
@@ -156,12 +157,13 @@ class TeacherModel(tf_keras.Model):
     """Batches of like length, in random order.
 
     Args:
-      windows: batches of rows, each shuffled and long enough to sort (`window_rows`).
+      windows: batches of rows, each shuffled and long enough to sort (`window_rows`), with the `targets`.
       batch_size: rows a batch.
       seed: of the order.
 
     Yields:
-      'ids': int32 [batch, length], packed and padded; 'label': float32 [batch].
+      'ids': int32 [batch, length], packed and padded; the targets 'label', float32 [batch], and where the windows have
+      them 'logits', [batch, num_classes].
     """
     rng = np.random.default_rng(seed)
     for window in windows:
@@ -169,7 +171,7 @@ class TeacherModel(tf_keras.Model):
       order = np.argsort(ids.row_lengths().numpy(), kind='stable')
       for start in rng.permutation(range(0, len(order), batch_size)):
         rows = order[start : start + batch_size]
-        yield {'ids': self.dense(ids, rows), 'label': window['label'][rows]}
+        yield {'ids': self.dense(ids, rows), **{name: window[name][rows] for name in _TARGETS if name in window}}
 
   def save_description(self, folder: str) -> None:
     """Writes vocabulary and sizes into `folder`, so that it needs the checkpoint no more."""
@@ -185,7 +187,7 @@ def window_rows(batch_size: int) -> int:
 def build(
   settings: config.Teacher, num_classes: int, fields: tuple[str, ...] = ('text',), precision: str = 'float32'
 ) -> TeacherModel:
-  """A teacher with the weights of `settings.init_checkpoint`, or fresh ones.
+  """A teacher with the weights of `settings.init_checkpoint` (a checkpoint or a teacher's run), or fresh ones.
 
   Args:
     settings: the teacher's configuration.
@@ -214,7 +216,10 @@ def build(
   used = dataclasses.replace(whole, num_layers=settings.num_layers or whole.num_layers)
   with _dtype_policy(precision):
     model = TeacherModel(settings, used, vocab_file, num_classes, fields)
-  checkpoints.load_weights(model.encoder, path, whole)
+  if runs.config_of(path, config.Finetune):
+    training.restore_best(model, path)
+  else:
+    checkpoints.load_weights(model.encoder, path, whole)
   logging.info(
     '%s: texts are read %s, %s',
     path,

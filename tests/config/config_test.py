@@ -172,16 +172,17 @@ class ValidationTest(parameterized.TestCase):
         _wrong(config.Schema, '--label_range=(3, 1): expected lowest,highest', label_range=(3, 1)),
         _wrong(config.Schema, '--label_range=(3,): expected lowest,highest', label_range=(3,)),
         _wrong(config.Schema, 'goes with --num_classes=2', label_range=(1, 3), num_classes=3),
-        _wrong(config.Training, '--train_batch_size must be positive', train_batch_size=0),
+        _wrong(config.Training, '--train_batch_size must not be negative', train_batch_size=-1),
         _wrong(config.Training, '--learning_rate must be positive', learning_rate=0.0),
-        _wrong(config.Training, '--num_train_epochs must be positive', num_train_epochs=-1.0),
+        _wrong(config.Training, '--num_train_epochs must not be negative', num_train_epochs=-1.0),
         _wrong(config.Training, '--warmup_proportion must be in [0, 1)', warmup_proportion=1.0),
-        _wrong(config.Training, '--shuffle_rows must be at least', shuffle_rows=31),
+        _wrong(config.Training, '--shuffle_rows must be at least', train_batch_size=32, shuffle_rows=31),
         _wrong(config.Training, "--best_metric='f1': expected one of auc, ", best_metric='f1'),
         _wrong(config.Teacher, '--max_seq_length must be at least 8', max_seq_length=7),
         _wrong(config.Teacher, "--pooling='max': expected one of cls, mean", pooling='max'),
-        _wrong(config.Finetune, 'set --label_column', teacher=config.Teacher(vocab_file='v')),
-        _wrong(config.Finetune, 'set --init_checkpoint, or --vocab_file', schema=_SINGLE),
+        _wrong(config.Finetune, 'set --soft_labels, or --train_files', schema=_SINGLE),
+        _wrong(config.Finetune, 'set --label_column', train_files=('b',), teacher=config.Teacher(vocab_file='v')),
+        _wrong(config.Finetune, 'set --init_checkpoint, or --vocab_file', train_files=('b',), schema=_SINGLE),
         _wrong(config.Score, 'set --model'),
         _wrong(config.Score, '--keep_columns=id: expected different', model='m', keep_columns=('id',)),
         _wrong(config.Label, 'set --teacher_dir, or --scores_columns'),
@@ -225,10 +226,7 @@ class ValidationTest(parameterized.TestCase):
         _wrong(config.Distill, 'set --label_column', train_files=('b',)),
         _wrong(config.Distill, '--temperature=0.0: expected a positive', soft_labels=('a',), temperature=0.0),
         _wrong(
-          config.Distill,
-          "--temperature=cold: expected a positive number or 'auto'",
-          soft_labels=('a',),
-          temperature='cold',
+          config.Distill, '--temperature=cold: expected a positive number', soft_labels=('a',), temperature='cold'
         ),
         _wrong(config.Distill, '--temperature=auto needs', soft_labels=('a',), temperature='auto'),
         _wrong(
@@ -298,7 +296,7 @@ class ValidationTest(parameterized.TestCase):
             ('batch_size=1,2', 'found no such setting; these vary: best_metric, '),
             ('seed=1,2', 'set --seeds for this one'),
             ('train_batch_size=one', 'invalid literal'),
-            ('train_batch_size=0', '--train_batch_size must be positive'),
+            ('train_batch_size=-1', '--train_batch_size must not be negative'),
             ('product=maybe', "expected true or false, found 'maybe'"),
             ('match', "found 'none'"),
           )
@@ -317,6 +315,31 @@ class ValidationTest(parameterized.TestCase):
   def test_refused(self, config_class, message, values):
     with self.assertRaisesRegex(ValueError, re.escape(message)):
       config_class(**values)
+
+
+class SettledTest(parameterized.TestCase):
+  @parameterized.parameters((200, 16, 5), (1_500, 16, 5), (8_000, 16, 4), (10_000, 16, 3), (67_000, 32, 3))
+  def test_teacher(self, num_rows, batch_size, epochs):
+    run_config = config.Finetune(train_files=('t',), schema=_SINGLE, teacher=config.Teacher(vocab_file='v'))
+    training = run_config.settled(num_rows).training
+    self.assertEqual((training.train_batch_size, training.num_train_epochs), (batch_size, epochs))
+
+  @parameterized.parameters(
+    (3, 32, 10, 1 << 16), (5_000, 32, 10, 1 << 16), (100_000, 256, 6, 1 << 20), (10_000_000, 1024, 3, 1 << 20)
+  )
+  def test_student(self, num_rows, batch_size, epochs, num_buckets):
+    settled = config.Distill(soft_labels=('s',)).settled(num_rows)
+    training = settled.training
+    self.assertEqual((training.train_batch_size, training.num_train_epochs), (batch_size, epochs))
+    self.assertEqual(settled.student.num_buckets, num_buckets)
+
+  def test_what_is_given_stays(self):
+    given = config.Distill(
+      soft_labels=('s',),
+      student=config.Student(num_buckets=300),
+      training=config.Training(train_batch_size=7, num_train_epochs=0.5),
+    )
+    self.assertEqual(given.settled(5_000), given)
 
 
 if __name__ == '__main__':

@@ -60,7 +60,10 @@ def _write_teacher(folder: str) -> teacher.TeacherModel:
   checkpoint = tiny_bert.write_hugging_face(f'{folder}-bert')
   settings = config.Teacher(init_checkpoint=checkpoint, max_seq_length=16)
   run = config.Finetune(
-    output_dir=folder, teacher=settings, schema=config.Schema(text_columns=_PAIR, label_column='grade')
+    train_files=('train.tsv',),
+    output_dir=folder,
+    teacher=settings,
+    schema=config.Schema(text_columns=_PAIR, label_column='grade'),
   )
   runs.once(run, lambda run: {})
   model = teacher.build(settings, 2, _PAIR)

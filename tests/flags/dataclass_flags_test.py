@@ -45,7 +45,7 @@ class DataclassFlagsTest(parameterized.TestCase):
   def test_schema(self):
     parse = dataclass_flags.Parser(config.Finetune)
     names = self.create_tempfile('names.txt', 'good\n\nvery, very bad\n').full_path
-    given = ['--vocab_file=v', '--label_column=l']
+    given = ['--train_files=t', '--vocab_file=v', '--label_column=l']
     parse.flag_values(['binary', *given, f'--classes=@{names}'])
     self.assertEqual(parse().schema.classes, ('good', 'very, very bad'))
     self.assertEqual((parse().schema.num_classes, parse().schema.relevant_from), (2, 0.5))
@@ -90,7 +90,7 @@ class DataclassFlagsTest(parameterized.TestCase):
     self.assertEqual(titles, ['required', 'data', 'distill', 'student', 'training'])
     self.assertIn('--[no]match\n', found)
     self.assertIn('--rule=paper|hinton\n', found)
-    self.assertRegex(found, r'--num_buckets\n .*\(default: 1048576\)')
+    self.assertRegex(found, r'--embedding_dim\n .*\(default: 32\)')
     flags_shown = re.findall(r'^  --(?:\[no\])?(\w+)', found, re.M)
     self.assertCountEqual(flags_shown, dataclass_flags.Parser(config.Distill).flag_values)
 
@@ -106,8 +106,8 @@ class StepsTest(parameterized.TestCase):
     (config.Export, ['--model=a', '--output_dir=b'], {'model': 'a', 'output_dir': 'b'}),
     (
       config.Finetune,
-      ['--vocab_file=a', '--label_column=b'],
-      {'teacher': config.Teacher(vocab_file='a'), 'schema': config.Schema(label_column='b')},
+      ['--train_files=c', '--vocab_file=a', '--label_column=b'],
+      {'train_files': ('c',), 'teacher': config.Teacher(vocab_file='a'), 'schema': config.Schema(label_column='b')},
     ),
     (config.Label, ['--teacher_dir=a'], {'teacher_dir': 'a'}),
     (config.PairUp, [], {}),

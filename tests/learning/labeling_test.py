@@ -70,6 +70,7 @@ class LabelingTest(absltest.TestCase):
     self._write_input()
     teacher = runs.start(
       config.Finetune(
+        train_files=('train.tsv',),
         output_dir=self._path('teacher'),
         schema=config.Schema(label_column='label'),
         teacher=config.Teacher(vocab_file='vocab.txt'),
@@ -244,7 +245,10 @@ class LabelingTest(absltest.TestCase):
       ('named', config.Schema(label_column='label', classes=('bad', 'so-so', 'good'))),
     ):
       teacher_config = config.Finetune(
-        output_dir=self._path(name), schema=schema, teacher=config.Teacher(vocab_file='vocab.txt')
+        train_files=('train.tsv',),
+        output_dir=self._path(name),
+        schema=schema,
+        teacher=config.Teacher(vocab_file='vocab.txt'),
       )
       runs.write_metrics(runs.start(teacher_config), {})
     os.makedirs(self._path('out_graded'))

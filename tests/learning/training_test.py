@@ -3,6 +3,7 @@
 import os
 import signal
 
+from absl import logging
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
@@ -56,6 +57,26 @@ class TrainingTest(parameterized.TestCase):
       folder=folder or self.folder,
       prepare=prepare,
     )
+
+  @parameterized.parameters(
+    (2, 0.55, ['2 steps are few to learn from', 'the held-out AUC is 0.550, and 0.5 is chance']),
+    (2, 0.9, ['2 steps are few to learn from']),
+    (300, 0.9, []),
+  )
+  def test_says_so_where_little_is_learnt(self, num_steps, auc, expected):
+    with self.assertLogs('absl', 'WARNING') as logs:
+      logging.warning('none of its own')
+      self._fit(
+        self._model(),
+        num_train_epochs=num_steps * 8 / _ROWS,
+        train_batch_size=8,
+        best_metric='auc',
+        evaluate=lambda: {'auc': auc},
+      )
+    warnings = logs.output[1:]
+    self.assertLen(warnings, len(expected))
+    for line, text in zip(warnings, expected):
+      self.assertIn(text, line)
 
   def test_learns(self):
     model = self._model()

@@ -81,7 +81,7 @@ class TeacherTest(parameterized.TestCase):
     np.testing.assert_allclose(states[1:] @ states[0], [0.9360, -0.0559], atol=1e-3)  # The publisher's own.
 
   def test_segments(self):
-    model = teacher.build(self._settings(), 2, ('query', 'title'))
+    model = teacher.build(self._settings(pooling='cls'), 2, ('query', 'title'))
     seen = []
     model.encoder = lambda inputs, training: seen.append(inputs) or {'pooled_output': tf.zeros([1, 16])}
     model.classify(tf.constant([_ids('[CLS] red [SEP] blue shoe [SEP] [PAD]')]))
@@ -135,7 +135,10 @@ class TeacherTest(parameterized.TestCase):
     """Writes the run folder of an untrained teacher; returns it with the teacher."""
     folder = self.create_tempdir().full_path
     run_config = config.Finetune(
-      output_dir=folder, schema=config.Schema(label_column='label'), teacher=self._settings(**changes)
+      train_files=('train.tsv',),
+      output_dir=folder,
+      schema=config.Schema(label_column='label'),
+      teacher=self._settings(**changes),
     )
     runs.start(run_config)
     model = teacher.build(run_config.teacher, 2)

@@ -46,7 +46,10 @@ class TrainedTest(absltest.TestCase):
     model = teacher.build(settings, num_classes=2)
     run = runs.start(
       config.Finetune(
-        output_dir=os.path.join(folder, 'run'), teacher=settings, schema=config.Schema(label_column='label')
+        train_files=('train.tsv',),
+        output_dir=os.path.join(folder, 'run'),
+        teacher=settings,
+        schema=config.Schema(label_column='label'),
       )
     )
     model.save_description(run)
