@@ -7,9 +7,7 @@ here: the figures are those of client, transport and server together. Against th
 nothing about TensorFlow Serving.
 """
 
-from concurrent import futures
 import itertools
-import time
 
 from absl import app
 from absl import flags
@@ -17,6 +15,7 @@ import numpy as np
 
 from serving import binary
 from serving import client
+from serving.benchmark import timing
 
 _ADDRESS = flags.DEFINE_string(
   'address', None, 'host:port, for gRPC also unix:path. Left out: localhost:8501, for gRPC localhost:8500.'
@@ -34,39 +33,6 @@ _TEXTS = [
     ['acme', 'northwind'], ['drill kit', 'hammer drill', 'garden hose', 'wall anchor', 'paint roller'], [12, 18, 20]
   )
 ]
-
-
-def measure(
-  columns_of_request: list[dict[str, list[str]]], concurrency: int, seconds: float, connect
-) -> tuple[np.ndarray, float]:
-  """Sends requests from `concurrency` clients, each waiting for its answer before the next.
-
-  Args:
-    columns_of_request: the requests, taken in turn.
-    concurrency: the number of clients.
-    seconds: for how long.
-    connect: makes a client: a function of columns.
-
-  Returns:
-    Latencies in seconds, float [number of requests], and the time that they took in all.
-  """
-  deadline = time.monotonic() + seconds
-
-  def run_client(offset):
-    call = connect()
-    latencies: list[float] = []
-    for columns in itertools.cycle(columns_of_request[offset:] + columns_of_request[:offset]):
-      started = time.monotonic()
-      if started > deadline:
-        return latencies
-      call(columns)
-      latencies.append(time.monotonic() - started)
-
-  started = time.monotonic()
-  with futures.ThreadPoolExecutor(concurrency) as clients:
-    offsets = [index % len(columns_of_request) for index in range(concurrency)]
-    latencies = list(itertools.chain.from_iterable(clients.map(run_client, offsets)))
-  return np.array(latencies), time.monotonic() - started
 
 
 def _requests(rows):
@@ -97,8 +63,10 @@ def main(words: list[str]) -> None:
   for rows, concurrency in runs:
     requests = list(_requests(rows))
     _connect()(requests[0])
-    latencies, seconds = measure(requests, concurrency, _SECONDS.value, _connect)
-    p50, p95, p99 = np.percentile(latencies * 1000, [50, 95, 99])
+    # Each client begins with another request.
+    streams = [itertools.islice(itertools.cycle(requests), offset, None) for offset in range(concurrency)]
+    latencies, seconds = timing.call_at_once([(_connect(), stream) for stream in streams], _SECONDS.value)
+    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]) * 1000
     print(
       f'| {"gRPC" if _GRPC.value else "REST"} | {rows} | {concurrency} | {len(latencies) / seconds:.0f} '
       f'| {p50:.2f} | {p95:.2f} | {p99:.2f} |',

@@ -81,14 +81,28 @@ def call_for(call: Call, stream: Iterator[Columns], seconds: float) -> list[floa
   return latencies
 
 
+def call_at_once(clients: Sequence[tuple[Call, Iterator[Columns]]], seconds: float) -> tuple[list[float], float]:
+  """Calls from as many threads as there are clients, each waiting for its answer before the next call.
+
+  Args:
+    clients: what each calls, and its requests.
+    seconds: for how long.
+
+  Returns:
+    The seconds that each call took, ascending, and those that all took together.
+  """
+  start = time.perf_counter()
+  with futures.ThreadPoolExecutor(len(clients)) as threads:
+    by_client = threads.map(lambda client: call_for(client[0], client[1], seconds), clients)
+    latencies = sorted(itertools.chain.from_iterable(by_client))
+  return latencies, time.perf_counter() - start
+
+
 def measure(call: Call, texts: Columns, workload: str, num_threads: int, seconds: float) -> dict:
   """Returns one cell of `harness.run`'s result. Threads share `call`; each has its own rows."""
-  streams = [requests(texts, workload, start=7919 * i) for i in range(num_threads)]
-  start = time.perf_counter()
-  with futures.ThreadPoolExecutor(num_threads) as pool:
-    by_thread = pool.map(lambda stream: call_for(call, stream, seconds), streams)
-    latencies = sorted(itertools.chain.from_iterable(by_thread))
-  calls_per_sec = len(latencies) / (time.perf_counter() - start)
+  clients = [(call, requests(texts, workload, start=7919 * i)) for i in range(num_threads)]
+  latencies, took_secs = call_at_once(clients, seconds)
+  calls_per_sec = len(latencies) / took_secs
   rows, calls = rows_of(workload), len(latencies)
   return {
     'workload': workload,
