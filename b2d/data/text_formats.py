@@ -79,6 +79,8 @@ def read_delimited(
     _check_delimiter(path, names)
   if is_tsv and quoting != 'csv' and columns[0] not in names and any(name.startswith('"') for name in names):
     raise ValueError(f'{path}:1: expected column names, found {", ".join(names)}, quoted; set --tsv_quoting=csv')
+  if is_tsv and len(names) == 1 and ',' in names[0] and columns[0] not in names:
+    raise ValueError(f'{path}:1: expected a header with tabs, found commas; rename the file to .csv')
   blocks.check_names(path, columns, names)
   good = _of_header(records, len(names), is_tsv, reject)
   if quoting == 'check':

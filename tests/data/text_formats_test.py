@@ -65,6 +65,12 @@ class TextFormatsTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ('tabs', 'a.csv', 'id\ttext\n1\tb, c\n', 'a.csv:1: expected a header with commas, found tabs; rename .* .tsv'),
     ('semicolons', 'a.csv', 'id;text\n1;b\n', 'a.csv:1: expected a header with commas, found semicolons'),
+    (
+      'commas',
+      'a.tsv',
+      'id,text\n1,b\n',
+      'a.tsv:1: expected a header with tabs, found commas; rename the file to .csv',
+    ),
     ('twice_csv', 'a.csv', 'text,x,text\na,b,c\n', "a.csv: row 1: expected a column 'text', found it twice"),
     ('twice_tsv', 'a.tsv', 'text\tx\ttext\na\tb\tc\n', "a.tsv:1: expected a column 'text', found it twice"),
     ('latin1_header', 'a.csv', b'qualit\xe9,text\na,b\n', r"a.csv:1: expected UTF-8, .* b'\\xe9'; .*iconv -f latin1"),
