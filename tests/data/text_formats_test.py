@@ -56,7 +56,7 @@ class TextFormatsTest(parameterized.TestCase):
     self.assertEqual(self._texts(self._write('c.csv', 'text\na\n\n"",\n'[:-2] + '\n')), [b'a', b''])
 
   def test_line_ends_inside_a_line_are_text_in_tsv_and_txt(self):
-    odd = 'a\rb\x00c\x0bd\x85e\u2028f'
+    odd = 'a\rb\x01c\x0bd\x85e\u2028f'
     for name, header in (('a.tsv', 'text\n'), ('a.txt', '')):
       self.assertEqual(self._texts(self._write(name, f'{header}{odd}\r\n')), [odd.encode()])
     self._assert_refused(self._write('a.csv', 'text,x\nb,1\na\rb,1\n'), 'a.csv: row 2: expected no carriage return')
