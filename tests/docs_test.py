@@ -1,0 +1,127 @@
+"""What README.md and docs/ say can be typed: every command parses, every link leads somewhere."""
+
+import ast
+import itertools
+import os
+import pathlib
+import re
+import shlex
+
+from absl import flags
+from absl.testing import absltest
+
+from b2d import config
+from flags import dataclass_flags
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_PAGES = [_ROOT / 'README.md', _ROOT / 'CONTRIBUTING.md', *sorted((_ROOT / 'docs').rglob('*.md'))]
+_COMMAND = re.compile(r'python -m ((?:b2d|export|serving|tests)\b[\w.]*)(.*)')
+_CODE = re.compile(r'^(?: {4}|\t).*$|`([^`]+)`', re.M)
+_OF_ABSL = {'flagfile', 'undefok', 'help', 'logtostderr', 'verbosity'}
+
+
+def _text(page: pathlib.Path) -> str:
+  """Of a page, with lines that a backslash continues joined."""
+  return re.sub(r' *\\\n *', ' ', page.read_text(encoding='utf-8'))
+
+
+def _commands(page: pathlib.Path):
+  """(Module, words) of each command in code, indented or between backticks."""
+  for code in _CODE.finditer(_text(page)):
+    found = _COMMAND.search(re.sub(r'\s+', ' ', code[0].strip('`')))
+    if found:
+      words = shlex.split(found[2], comments=True)
+      yield found[1], list(itertools.takewhile(lambda word: word not in ('|', '&&', '>'), words))
+
+
+def _file(module: str) -> pathlib.Path:
+  stem = _ROOT / module.replace('.', '/')
+  return stem / '__main__.py' if stem.is_dir() else stem.with_suffix('.py')
+
+
+def _config_class(path: pathlib.Path) -> type[config.Config] | None:
+  """The configuration that a binary's last line runs, if it is one of those."""
+  found = re.search(r'binary\.run\(config\.(\w+)', path.read_text(encoding='utf-8'))
+  return getattr(config, found[1]) if found else None
+
+
+def _defined(path: pathlib.Path) -> set[str]:
+  """Names of the absl flags that a module of `serving`, and those of it that it imports, define."""
+  tree, names = ast.parse(path.read_text(encoding='utf-8')), set()
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Call) and 'DEFINE_' in ast.unparse(node.func) and isinstance(node.args[0], ast.Constant):
+      names.add(node.args[0].value)
+    if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('serving'):
+      for imported in node.names:
+        file = _ROOT / f'{node.module}.{imported.name}'.replace('.', '/')
+        names |= _defined(file.with_suffix('.py')) if file.with_suffix('.py').is_file() else set()
+  return names
+
+
+def _slugs(page: pathlib.Path) -> set[str]:
+  """Anchors of the headings, as GitHub makes them."""
+  headings = re.findall(r'^#+ (.*)$', page.read_text(encoding='utf-8'), re.M)
+  return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+class DocsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(os.chdir, os.getcwd())
+    os.chdir(_ROOT)  # Where flagfiles are named from.
+
+  def test_commands_parse(self):
+    wrong, count = [], 0
+    for page in _PAGES:
+      for module, words in _commands(page):
+        problem = self._problem(module, words)
+        count += 1
+        if problem:
+          wrong.append(f'{page.name}: python -m {module} {shlex.join(words)}: {problem}')
+    self.assertEmpty(wrong)
+    self.assertGreater(count, 30)
+
+  def _problem(self, module: str, words: list[str]) -> str:
+    """Why a command could not be typed; nothing of one that could."""
+    path = _file(module)
+    if not path.is_file():
+      return 'no such module'
+    whole = not any(word in ('…', '...', 'FLAGS') or '=…' in word for word in words)
+    words = [word for word in words if word.startswith('--')]
+    config_class = _config_class(path)
+    if config_class is None:
+      known = _defined(path) | _OF_ABSL
+      unknown = [word for word in words if re.sub('^--(no)?|=.*', '', word) not in known | {'help'}]
+      return f'unknown {unknown}' if unknown else ''
+    parser = dataclass_flags.Parser(config_class)
+    try:
+      parser.flag_values(['binary', *(word for word in words if word != '--help')])
+      if whole and words and '--help' not in words:
+        parser()
+    except flags.Error as error:
+      return str(error)
+    except Exception as error:  # What validation says of the configuration.
+      return str(error)
+    return ''
+
+  def test_make_targets_are_there(self):
+    makefile = (_ROOT / 'Makefile').read_text(encoding='utf-8')
+    targets = {name for line in re.findall(r'^([\w ]+):(?!=)', makefile, re.M) for name in line.split()}
+    named = {(page.name, name) for page in _PAGES for name in re.findall(r'(?:^    |`)make (\w+)', _text(page), re.M)}
+    self.assertEmpty({(page, name) for page, name in named if name not in targets})
+
+  def test_links_lead_somewhere(self):
+    wrong = []
+    for page in _PAGES:
+      for link in re.findall(r'\]\(([^)\s]+)\)', _text(page)):
+        if re.match(r'\w+:', link):
+          continue
+        path, _, anchor = link.partition('#')
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or anchor and anchor not in _slugs(target):
+          wrong.append(f'{page.name}: {link}')
+    self.assertEmpty(wrong)
+
+
+if __name__ == '__main__':
+  absltest.main()
