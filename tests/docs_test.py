@@ -7,6 +7,7 @@ import pathlib
 import re
 import shlex
 
+from absl import app
 from absl import flags
 from absl.testing import absltest
 
@@ -15,7 +16,7 @@ from flags import dataclass_flags
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _PAGES = [_ROOT / 'README.md', _ROOT / 'CONTRIBUTING.md', *sorted((_ROOT / 'docs').rglob('*.md'))]
-_COMMAND = re.compile(r'python -m ((?:b2d|export|serving|tests)\b[\w.]*)(.*)')
+_COMMAND = re.compile(r'(["\']?)python -m ((?:b2d|export|serving|tests)\b[\w.]*)(.*)')
 _CODE = re.compile(r'^(?: {4}|\t).*$|`([^`]+)`', re.M)
 _OF_ABSL = {'flagfile', 'undefok', 'help', 'logtostderr', 'verbosity'}
 
@@ -30,8 +31,9 @@ def _commands(page: pathlib.Path):
   for code in _CODE.finditer(_text(page)):
     found = _COMMAND.search(re.sub(r'\s+', ' ', code[0].strip('`')))
     if found:
-      words = shlex.split(found[2], comments=True)
-      yield found[1], list(itertools.takewhile(lambda word: word not in ('|', '&&', '>'), words))
+      quote, module, rest = found.groups()
+      words = shlex.split(rest.partition(quote)[0] if quote else rest, comments=True)
+      yield module, list(itertools.takewhile(lambda word: word not in ('|', '&&', '>'), words))
 
 
 def _file(module: str) -> pathlib.Path:
@@ -86,21 +88,21 @@ class DocsTest(absltest.TestCase):
     path = _file(module)
     if not path.is_file():
       return 'no such module'
-    whole = not any(word in ('…', '...', 'FLAGS') or '=…' in word for word in words)
-    words = [word for word in words if word.startswith('--')]
+    whole = not any(word in ('…', '...', 'FLAGS') for word in words)
+    given = [word for word in words if word.startswith('--') and word != '--help']
+    stands_for = [word for word in given if re.search(r'…|\$', word) or word.endswith('label.flags')]
     config_class = _config_class(path)
-    if config_class is None:
-      known = _defined(path) | _OF_ABSL
-      unknown = [word for word in words if re.sub('^--(no)?|=.*', '', word) not in known | {'help'}]
+    parser = dataclass_flags.Parser(config_class) if config_class else None
+    known = _OF_ABSL | (set(parser.flag_values) if parser else _defined(path))
+    names = {word: re.sub('^--|=.*', '', word) for word in given}
+    unknown = [word for word, name in names.items() if not {name, name.removeprefix('no')} & known]
+    if unknown or not parser:
       return f'unknown {unknown}' if unknown else ''
-    parser = dataclass_flags.Parser(config_class)
     try:
-      parser.flag_values(['binary', *(word for word in words if word != '--help')])
-      if whole and words and '--help' not in words:
+      parser.flag_values(['binary', *(word for word in given if word not in stands_for)])
+      if whole and given and not stands_for:
         parser()
-    except flags.Error as error:
-      return str(error)
-    except Exception as error:  # What validation says of the configuration.
+    except (flags.Error, app.UsageError) as error:
       return str(error)
     return ''
 
