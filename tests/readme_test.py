@@ -15,6 +15,7 @@ import numpy as np
 
 import b2d
 from b2d import config
+from b2d import runs
 from flags import dataclass_flags
 from tests import tiny_bert
 
@@ -97,8 +98,10 @@ class ReadmeTest(absltest.TestCase):
     found: dict = {}
     exec(block.replace('model.probability', 'answer = model.probability'), found)
     self.assertEqual(found['answer'].shape, (1,))
-    for path in ('student/best', 'evaluation/report.html', 'export/1/saved_model.pb', 'scores/manifest.json'):
-      self.assertTrue((self.folder / 'runs' / 'mine' / path).exists(), path)
+    for name in ('teacher', 'soft_labels', 'student', 'evaluation', 'scores', 'student2'):
+      self.assertTrue(runs.finished(f'runs/mine/{name}'), name)
+    self.assertTrue((self.folder / 'runs/mine/evaluation/report.html').exists())
+    self.assertTrue((self.folder / 'runs/mine/export/1/saved_model.pb').exists())
 
 
 if __name__ == '__main__':
