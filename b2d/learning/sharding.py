@@ -123,6 +123,7 @@ def _run(job: planning.Job, only_finish: bool) -> dict[str, Any]:
   """Makes all shards that are missing, or none, and the manifest."""
   result, digests, plan = _make(job, lambda task: True, only_finish)
   result |= job.finish(plan, digests)
+  _remove_temporary(job.folder, None)  # What workers of a killed driver began in their last moment.
   for path in [os.path.join(job.folder, 'inputs'), *_logs(job.folder)]:  # A finished run needs them no longer.
     if tf.io.gfile.isdir(path):
       tf.io.gfile.rmtree(path)

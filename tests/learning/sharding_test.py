@@ -141,6 +141,18 @@ class ShardingTest(absltest.TestCase):
     self.assertEqual(self.scored, [b'text 33'])
     self.assertEqual(self._contents(), expected)
 
+  def test_what_workers_of_a_killed_driver_still_began_does_not_stay(self):
+    def make_scorer():
+      def score(batch, report):
+        del report
+        runs.write_text(self._shard(0) + '.tmp-1', '')  # After the clean-up at the start.
+        return batch['logits'][:, 0]
+
+      return score
+
+    labeling.label(self.config, make_scorer)
+    self.assertEmpty([name for name in os.listdir(self.output) if 'tmp' in name])
+
   def test_shards_that_changed_places_are_found(self):
     self._label()
     content = self._content(self._shard(1))
