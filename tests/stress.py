@@ -81,8 +81,13 @@ class Round:
     self.random = random.Random(seed)
     self.cluster = None
     self._folder, self._scaling, self._told = folder, scaling, os.path.join(folder, 'told')
-    schema, unread = config.Schema(label_column='label'), config.Teacher(vocab_file='vocab.txt')
-    runs.write_metrics(runs.start(config.Finetune(output_dir=self._path('teacher'), schema=schema, teacher=unread)), {})
+    teacher = config.Finetune(  # A record alone: `_make_scorer` stands for the weights.
+      train_files=('train.tsv',),
+      output_dir=self._path('teacher'),
+      schema=config.Schema(label_column='label'),
+      teacher=config.Teacher(vocab_file='vocab.txt'),
+    )
+    runs.write_metrics(runs.start(teacher), {})
     self._input = self._write('in.txt', ''.join(f'text {n}\n' for n in range(_NUM_SHARDS * _SHARD_ROWS)))
     labeling.label(self._label('expected', num_workers=1, scaling=config.Scaling()), _make_scorer)
     self._expected = self._contents('expected')
