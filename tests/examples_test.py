@@ -1,5 +1,7 @@
 """The scripts of docs/any-teacher.md, as it says to run them, up to the import."""
 
+import contextlib
+import io
 import os
 import runpy
 import sys
@@ -12,6 +14,7 @@ from b2d import config
 from b2d.data import rows
 from b2d.data import soft_labels
 from tests import command_line
+from tests import tiny_bert
 
 _EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'docs', 'examples')
 _THINGS = ('drill', 'saw', 'lamp', 'rug', 'mower', 'bucket')
@@ -73,6 +76,19 @@ class ExamplesTest(absltest.TestCase):
     expected = [0.5 if same else 0.05 for _, _, same in _PAIRS]
     np.testing.assert_allclose(1 / (1 + np.exp(-margins[:-1])), expected, atol=1e-6)
     self.assertTrue(np.isnan(found['label'][-1]))
+
+  def test_a_classifier_of_five_named_classes(self):
+    teacher = tiny_bert.write_hugging_face(self._path('bert'))
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+      self._run(
+        'five_classes.py',
+        f'--folder={self._path("five")}',
+        f'--init_checkpoint={teacher}',
+        '--num_labelled=40',
+        '--num_unlabelled=60',
+      )
+    self.assertRegex(said.getvalue(), r'(terrible|poor|fair|good|excellent) \(0\.\d\d\): The lamp: never again')
+    self.assertTrue(os.path.exists(self._path('five/export/1/saved_model.pb')))
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ which is what the encoder's dense layers are, takes 22 to 33 times as long as in
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import functools
 import time
 from typing import Any
 
@@ -51,6 +52,7 @@ def warn_if_slow(precision: str) -> None:
     )
 
 
+@functools.cache  # The processor stays the same.
 def _layer_ratio() -> float:
   """bfloat16's time over float32's, of a dense layer as the encoder has it."""
 
