@@ -193,7 +193,7 @@ def broken(error: Exception) -> Event:
 
 
 class Here:
-  """ ""This process, as one worker: no other is started, none can be replaced."""
+  """This process, as one worker: no other is started, none can be replaced."""
 
   count = 1
 
