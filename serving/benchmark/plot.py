@@ -1,7 +1,7 @@
 """Draws quality against microseconds, each model's name at its point; from the table of a report.
 
     python -m serving.benchmark.plot --table=runs/benchmark/report.md --auc=student=0.756,MiniLM-L6=0.767 \
-        --output=accuracy.png
+        --picture=accuracy.png
 
 Reads the first Markdown table that has the columns of `report.table`. Of each model one row is drawn: C++ if there is
 one, and the fewest tokens. An encoder whose AUC is not named stands as a line at its microseconds.
@@ -16,7 +16,7 @@ from serving import binary
 from serving.benchmark import picture
 
 _TABLE = flags.DEFINE_string('table', None, 'Markdown file with the table of a report.')
-_OUTPUT = flags.DEFINE_string('output', None, 'Picture to write: .png or .svg.')
+_PICTURE = flags.DEFINE_string('picture', None, 'Picture to write: .png or .svg.')
 _AUC = flags.DEFINE_list('auc', None, "name=AUC of the models to draw, by the table's names, or name=AUC=label.")
 
 
@@ -58,9 +58,9 @@ def qualities(items: Sequence[str]) -> list[picture.Quality]:
 def main(words: list[str]) -> None:
   del words
   path = pathlib.Path(_TABLE.value)
-  picture.draw(read_table(path.read_text(encoding='utf-8'), str(path)), qualities(_AUC.value), _OUTPUT.value)
+  picture.draw(read_table(path.read_text(encoding='utf-8'), str(path)), qualities(_AUC.value), _PICTURE.value)
 
 
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['table', 'output', 'auc'])
+  flags.mark_flags_as_required(['table', 'picture', 'auc'])
   binary.run(main)
