@@ -77,14 +77,6 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
     chosen = {'temperature': _choose_temperature(run_config, folder)}
     run_config = dataclasses.replace(run_config, **chosen)
   steps = training.num_steps(settings, num_rows)
-  logging.info(
-    '%s: %d rows, %g epochs in batches of %d: %d steps',
-    folder,
-    num_rows,
-    settings.num_train_epochs,
-    settings.train_batch_size,
-    steps,
-  )
   if run_config.soft_labels:
     events.teacher_line(
       folder, soft_labels.read_manifest(run_config.soft_labels[0]).teachers[0], run_config.valid_files, steps

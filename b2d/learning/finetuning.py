@@ -5,7 +5,6 @@ import json
 import os
 from typing import Any
 
-from absl import logging
 import tensorflow as tf
 import tf_keras
 
@@ -53,14 +52,6 @@ def _finetune(run_config: config.Finetune) -> dict[str, Any]:
   arithmetic = _precision(run_config, first)
   precision.warn_if_slow(arithmetic)
   model = _build(run_config, arithmetic)
-  logging.info(
-    '%s: %d rows, %g epochs in batches of %d: %d steps',
-    folder,
-    num_rows,
-    settings.num_train_epochs,
-    settings.train_batch_size,
-    num_steps,
-  )
   result = training.fit(
     model=model,
     optimizer=teacher.adamw(settings, num_steps),

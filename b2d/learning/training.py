@@ -102,6 +102,14 @@ def fit(
     SystemExit: SIGTERM came; a checkpoint has been saved.
   """
   steps = num_steps(settings, num_rows)
+  logging.info(
+    '%s: %d rows, %g epochs in batches of %d: %d steps',
+    folder,
+    num_rows,
+    settings.num_train_epochs,
+    settings.train_batch_size,
+    steps,
+  )
   eval_every = settings.eval_every or math.ceil(steps / _EVALUATIONS)
   run = _Run(model, optimizer, evaluate, settings.best_metric, folder)
   run.restore()
