@@ -325,6 +325,11 @@ class DistillTest(absltest.TestCase):
     self._assert_refused('no-such/manifest.json: no such file', soft_labels=('no-such',))
     self._assert_refused('gone.tsv: expected a file', train_files=('gone.tsv',))
     self._assert_refused("valid.tsv.*'stars'", {'label_column': 'stars'}, valid_files=(self.valid,))
+    unset = dataclasses.replace(
+      self._config(train_files=(self._write_rows('none.tsv', []),), output_dir=self.run_dir), training=config.Training()
+    )
+    with self.assertRaisesRegex(ValueError, 'none.tsv: expected rows, found none'):
+      distillation.distill(unset)
     one_sided = self._write_rows('one.tsv', [1] * 5)
     self._assert_refused('labels: expected rows on both sides', valid_files=(one_sided,))
 

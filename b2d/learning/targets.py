@@ -38,8 +38,10 @@ def completed(run_config: Any, *sources: str) -> Any:
   if begun is not None:  # A finished run no longer needs its rows.
     return _as_begun(run_config, begun)
   if run_config.soft_labels:
-    return run_config.settled(_count_soft(run_config))
-  return run_config.settled(rows.count(rows.expand(run_config.train_files), schema))
+    num_rows = _count_soft(run_config)
+  else:
+    num_rows = rows.count(rows.expand(run_config.train_files), schema)
+  return run_config.settled(max(1, num_rows))  # That there are none is told when they are read.
 
 
 def _as_begun(settings: Any, begun: Any) -> Any:
