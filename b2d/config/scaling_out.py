@@ -3,6 +3,7 @@
 import dataclasses
 
 from b2d.config import base
+from b2d.config import groups
 
 ENGINES = ('local', 'ray')
 
@@ -41,3 +42,26 @@ class Scaling(base.Config):
     base.require(self.task >= 0 or not self.num_tasks, f'--num_tasks={self.num_tasks}: set --task too')
     base.require(not self.finish or self.task < 0, '--finish comes when all tasks are done, without --task')
     base.require(not self.append or self.task < 0, '--append plans the new files: give it once, without --task')
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharded(base.Config):
+  """What `label` and `score` share: rows in, shards out, made by any number of workers."""
+
+  schema: groups.Schema = groups.Schema()
+  num_workers: int = base.option(
+    0,
+    'Workers: local processes, or actors on Ray; 0: one for each core (as far as the rows are worth it), or for each '
+    'core or GPU of the Ray cluster.',
+    role='free',
+  )
+  scaling: Scaling = Scaling()
+  precision: str = base.option(
+    'auto',
+    'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',
+    groups.PRECISIONS_OR_AUTO,
+  )
+  verify: bool = base.option(False, 'Make nothing: check every shard of the finished folder --output_dir.', role='free')
+
+  def validate(self) -> None:
+    base.require(self.num_workers >= 0, '--num_workers must not be negative')

@@ -4,12 +4,11 @@ import dataclasses
 from typing import ClassVar
 
 from b2d.config import base
-from b2d.config import groups
 from b2d.config import scaling_out
 
 
 @dataclasses.dataclass(frozen=True)
-class Score(base.Config):
+class Score(scaling_out.Sharded):
   """`python -m b2d.score`: a model's calibrated probability for every row of any number of files."""
 
   step: ClassVar[str] = 'score'
@@ -21,30 +20,14 @@ class Score(base.Config):
   keep_columns: tuple[str, ...] = base.option(
     (), 'Columns of the input that shall stand beside the probability, as text; the id always does.'
   )
-  schema: groups.Schema = groups.Schema()
   rows_per_shard: int = base.option(32768, 'Rows a shard: what a killed worker loses at most.')
-  num_workers: int = base.option(
-    0,
-    'Workers: local processes, or actors on Ray; 0: one for each core (as far as the rows are worth it), or for each '
-    'core or GPU of the Ray cluster.',
-    role='free',
-  )
-  scaling: scaling_out.Scaling = scaling_out.Scaling()
-  precision: str = base.option(
-    'auto',
-    'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',
-    groups.PRECISIONS_OR_AUTO,
-  )
-  verify: bool = base.option(
-    False, 'Score nothing: check every shard of the finished folder --output_dir.', role='free'
-  )
 
   def validate(self) -> None:
+    super().validate()
     if self.verify:
       return
     base.require(bool(self.model), 'set --model: the folder of a student, of a teacher, or of a SavedModel')
     base.require(self.rows_per_shard > 0, '--rows_per_shard must be positive')
-    base.require(self.num_workers >= 0, '--num_workers must not be negative')
     base.require(
       len({'id', 'probability', *self.keep_columns}) == 2 + len(self.keep_columns),
       f'--keep_columns={",".join(self.keep_columns)}: expected different names, none of them id or probability, which '

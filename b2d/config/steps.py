@@ -74,7 +74,7 @@ class Finetune(Learning):
 
 
 @dataclasses.dataclass(frozen=True)
-class Label(base.Config):
+class Label(scaling_out.Sharded):
   """`python -m b2d.label`: a teacher's logits for every row of any number of files."""
 
   step: ClassVar[str] = 'label'
@@ -89,21 +89,8 @@ class Label(base.Config):
   )
   scores_kind: str = base.option('probability', 'What --scores_columns hold.', groups.SCORES)
   output_dir: str = base.option('', 'Folder of the soft labels.', role='free', required=True)
-  schema: groups.Schema = groups.Schema()
   rows_per_shard: int = base.option(8192, 'Rows a shard: what a killed worker loses at most.')
   label_batch_tokens: int = base.option(4096, 'Word pieces a batch; rows are batched by length.')
-  num_workers: int = base.option(
-    0,
-    'Workers: local processes, or actors on Ray; 0: one for each core (as far as the rows are worth it), or for each '
-    'core or GPU of the Ray cluster.',
-    role='free',
-  )
-  scaling: scaling_out.Scaling = scaling_out.Scaling()
-  precision: str = base.option(
-    'auto',
-    'Arithmetic of the matrix products of a BERT. auto: whichever is faster on this processor.',
-    groups.PRECISIONS_OR_AUTO,
-  )
   phrases_per_row: int = base.option(
     0, 'Phrases cut from every single text (2 to 12 words, seeded by the row) and labelled too: cheap transfer rows.'
   )
@@ -111,9 +98,6 @@ class Label(base.Config):
     0,
     'Words, and pairs of adjacent words, that the single texts hold at least so often are labelled too, once '
     'each; 0: none. When 3 million different ones are counted, the rarest are forgotten.',
-  )
-  verify: bool = base.option(
-    False, 'Label nothing: check every shard of the finished folder --output_dir.', role='free'
   )
   dry_run: bool = base.option(
     False,
@@ -124,6 +108,7 @@ class Label(base.Config):
   price_per_hour: float = base.option(0.0, 'What an hour of such a machine costs, for --dry_run.', role='free')
 
   def validate(self) -> None:
+    super().validate()
     if self.verify:
       return
     base.require(
@@ -155,7 +140,6 @@ class Label(base.Config):
       '--dry_run times a --teacher_dir, and cannot know how many --frequent_ngrams there are',
     )
     base.require(self.price_per_hour >= 0, '--price_per_hour must not be negative')
-    base.require(self.num_workers >= 0, '--num_workers must not be negative')
 
 
 @dataclasses.dataclass(frozen=True)
