@@ -15,13 +15,17 @@ from b2d import runs
 from b2d.data import soft_labels
 
 
-def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool) -> config.Schema:
+def complete(
+  schema: config.Schema, folders: Sequence[str], *, labelled: bool, begun: config.Config | None = None
+) -> config.Schema:
   """The schema with what it was not given taken from the first of the folders that knows.
 
   Args:
     schema: as given by the user.
     folders: runs of b2d.finetune or b2d.distill, soft labels, or SavedModels that `export` wrote.
     labelled: whether the step reads labelled files.
+    begun: the step's own run, if there is one: it knows where the folders are gone, as a finished run no longer needs
+      them.
 
   Raises:
     ValueError: the schema contradicts a folder, or a label column is needed and nobody knows it.
@@ -33,6 +37,8 @@ def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool) -
       schema.check(known, folder)
       if not completed:
         schema, completed = schema.completed(known, labelled=labelled), True
+  if begun is not None and not completed and folders and not any(map(tf.io.gfile.exists, folders)):
+    schema = schema.completed(begun.schema, labelled=labelled)
   if labelled and not schema.label_column:
     raise ValueError('set --label_column: the labelled files need one')
   return schema

@@ -166,7 +166,7 @@ def once(
     work: configuration → result, or None if more is to be done before there is one. It finds the folder opened. If it
       refuses its input before it has written anything, the folder goes again, so that the corrected command finds none
       of another configuration.
-    remake: what becomes of a finished run whose inputs have changed: made again (True) or refused.
+    remake: what becomes of a run whose inputs have changed: made again (True) or refused.
     in_turn: what if another process works in the folder: wait (True) or refuse.
 
   Returns:
@@ -186,13 +186,12 @@ def once(
     if not remake:
       raise ValueError(changed)
     logging.info('%s: made again: %s', folder, changed)
-    for name in ('metrics.json', MADE_FROM):
-      tf.io.gfile.remove(os.path.join(folder, name))
+    tf.io.gfile.remove(os.path.join(folder, 'metrics.json'))
   with lease.hold(folder, in_turn=in_turn):
     if finished(folder):  # By another process, meanwhile.
       return read_json(os.path.join(folder, 'metrics.json'))
     try:
-      check_inputs(run_config)
+      check_inputs(run_config, anew=remake)
       result = work(run_config)
     except (ValueError, OSError, tf.errors.OpError):
       if new and {name.rstrip('/') for name in tf.io.gfile.listdir(folder)} <= _NOTHING_DONE:
@@ -203,14 +202,18 @@ def once(
   return result
 
 
-def check_inputs(run_config: Any) -> None:
+def check_inputs(run_config: Any, *, anew: bool = False) -> None:
   """Writes down what the inputs hold, or compares them with what was written down.
+
+  Args:
+    run_config: the configuration of the step.
+    anew: whether what was written down counts no more.
 
   Raises:
     ValueError: they hold something else now.
   """
   path = os.path.join(run_config.output_dir, MADE_FROM)
-  if not tf.io.gfile.exists(path):
+  if anew or not tf.io.gfile.exists(path):
     write_text(path, json.dumps(record.read(run_config, {}), indent=1) + '\n')
   elif changed := _changed_inputs(run_config):
     raise ValueError(changed)

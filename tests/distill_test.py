@@ -294,6 +294,14 @@ class DistillTest(absltest.TestCase):
     self.assertLess(good - bad, -2)
     self.assertFalse(tf.io.gfile.exists(calibration.path(self.run_dir)))
 
+  def test_a_finished_run_needs_its_soft_labels_no_more(self):
+    labels = os.path.join(self.create_tempdir().full_path, 'labels')
+    shutil.copytree(self._write_soft_labels('of_three', self.good, np.nan, num_classes=3), labels)
+    run_config = config.Distill(soft_labels=(labels,), student=self.whole_config.student, output_dir=self.run_dir)
+    result = distillation.distill(run_config)
+    shutil.rmtree(labels)
+    self.assertEqual(distillation.distill(run_config), result)
+
   def test_word_pieces_of_a_vocabulary_that_is_gone(self):
     vocab = tiny_bert.write_vocab(self.create_tempdir().full_path)
     self._distill(student_settings={'tokenizer': 'wordpiece', 'tokenizer_vocab': vocab})

@@ -1,6 +1,9 @@
 """b2d.evaluate from flags to table, over SavedModels that count words."""
 
+import dataclasses
+import json
 import os
+import shutil
 from unittest import mock
 
 from absl import app
@@ -135,6 +138,18 @@ class EvaluateTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "holds a run of the step 'finetune'"):
       self._run()
     self.assertTrue(runs.finished(output))  # Nothing of another step is removed.
+
+  def test_finished_it_needs_its_models_no_more(self):
+    schema = config.Schema(text_columns=('query', 'title'), label_column='grade', label_range=(1, 3))
+    for name in ('good', 'inverse'):
+      export = {'run': {'schema': dataclasses.asdict(schema)}}
+      os.makedirs(os.path.join(self.folder, name, 'assets.extra'), exist_ok=True)
+      runs.write_text(os.path.join(self.folder, name, 'assets.extra', 'export.json'), json.dumps(export))
+    unsaid = {'text_columns': [], 'label_column': '', 'label_range': [], 'relevant_from': None}
+    said = self._run(**unsaid)
+    for name in ('good', 'inverse'):
+      shutil.rmtree(os.path.join(self.folder, name))
+    self.assertEqual(self._run(**unsaid), said)
 
   def test_bad_input_is_a_value_error(self):
     good = f'good={self.folder}/good'

@@ -236,6 +236,15 @@ class InputsTest(parameterized.TestCase):
       runs.once(self.config, self.work, remake=True)
       self.assertEqual(self.work.call_count, calls)
 
+  def test_not_finished_it_is_made_anew_of_the_inputs_as_they_are(self):
+    self.work.side_effect = [KeyboardInterrupt, {}]
+    with self.assertRaises(KeyboardInterrupt):
+      runs.once(self.config, self.work, remake=True)
+    self._write('train.tsv', '')
+    for _ in range(2):
+      runs.once(self.config, self.work, remake=True)
+    self.assertEqual(self.work.call_count, 2)
+
   @parameterized.parameters(
     ({'run.flags': '', 'config.json': '{}', 'metrics.json': '{}'}, 'best/ckpt-1.index', True),
     ({'run.flags': '', 'config.json': '{}', 'metrics.json': '{}'}, 'calibration.json', True),

@@ -1,6 +1,7 @@
 """The binary b2d.score: probabilities as the model's own, columns kept, resumed, checked."""
 
 import os
+import shutil
 from unittest import mock
 
 from absl.testing import absltest
@@ -114,6 +115,15 @@ class ScoreTest(absltest.TestCase):
     for changes in ({}, {'verify': True}):
       with self.assertRaisesRegex(ValueError, f'{path}: .* rm -f {path} && python -m b2d.score --flagfile='):
         self._score(**changes)
+
+  def test_a_finished_run_needs_its_model_no_more(self):
+    model = _write_student(self._path('classes'), num_classes=3)
+    self._score(model=model)
+    shutil.rmtree(model)
+    self._score(model=model)
+    os.remove(self._path('scores/part-00001.parquet'))
+    with self.assertRaisesRegex(ValueError, 'classes: expected a run folder .*, found none'):
+      self._score(model=model)
 
   def test_slips(self):
     for changes, message in (

@@ -13,6 +13,7 @@ import numpy as np
 
 from b2d import config
 from b2d import remembered
+from b2d import runs
 from b2d.data import blocks
 from b2d.data import file_formats
 from b2d.data import phrases
@@ -48,8 +49,6 @@ def label(label_config: config.Label, make_scorer: Callable[[], Scorer] | None =
     ValueError, ChildProcessError: see `sharding.step`.
   """
   if label_config.teacher_dir and not label_config.verify:
-    if trained.read_config(label_config.teacher_dir) is None:
-      raise ValueError(f'{label_config.teacher_dir}: expected a run folder, found a SavedModel; correct --teacher_dir')
     label_config = completed(label_config, label_config.teacher_dir)
   if label_config.dry_run:
     return _estimate(label_config)
@@ -63,8 +62,9 @@ def completed(run_config: Any, model: str) -> Any:
     ValueError: they contradict each other.
   """
   schema = run_config.schema
+  begun = runs.config_of(run_config.output_dir, type(run_config))
   try:
-    schema = remembered.complete(schema, [model], labelled=bool(schema.label_column))
+    schema = remembered.complete(schema, [model], labelled=bool(schema.label_column), begun=begun)
     return dataclasses.replace(run_config, schema=schema)
   except ValueError:
     # Columns that the model does not fit may come of a header that is none of its format's: then that is what to say.
@@ -74,7 +74,13 @@ def completed(run_config: Any, model: str) -> Any:
     raise
 
 
+def _check_teacher(folder: str) -> None:
+  if folder and trained.read_config(folder) is None:
+    raise ValueError(f'{folder}: expected a run folder, found a SavedModel; correct --teacher_dir')
+
+
 def _job(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -> planning.Job:
+  _check_teacher(label_config.teacher_dir)
   schema = label_config.schema
   name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
 
@@ -115,6 +121,7 @@ def _agreement(label_config: config.Label) -> dict[str, float]:
 
 def _estimate(label_config: config.Label) -> dict[str, Any]:
   """What the labelling would take: rows, shards, and by rows of the first file rows_per_sec, hours and price."""
+  _check_teacher(label_config.teacher_dir)
   files = rows.expand(label_config.input_files)
   num_rows = rows.count(files, label_config.schema)
   first = next(rows.read(files, label_config.schema, bad_rows=blocks.BadRows(label_config.schema.max_bad_rows)))

@@ -32,9 +32,14 @@ def completed(run_config: Any, *sources: str) -> Any:
     ValueError: the configuration contradicts them.
   """
   labelled = any(getattr(run_config, name, ()) for name in ('train_files', 'valid_files', 'calibration_files'))
-  schema = remembered.complete(run_config.schema, (*run_config.soft_labels, *sources), labelled=labelled)
-  run_config = dataclasses.replace(run_config, schema=schema)
   begun = runs.config_of(run_config.output_dir, type(run_config))
+  schema = remembered.complete(
+    run_config.schema,
+    (*run_config.soft_labels, *sources),
+    labelled=labelled,
+    begun=begun if run_config.soft_labels else None,
+  )
+  run_config = dataclasses.replace(run_config, schema=schema)
   if begun is not None:  # A finished run no longer needs its rows.
     return _as_begun(run_config, begun)
   if run_config.soft_labels:

@@ -35,7 +35,8 @@ def evaluate(run_config: config.Evaluate) -> dict:
     ValueError: rows, models or run folder are not what the configuration says.
   """
   folders = _folders(run_config.models, run_config.reference)
-  schema = remembered.complete(run_config.schema, list(folders.values()), labelled=True)
+  begun = runs.config_of(run_config.output_dir, config.Evaluate)
+  schema = remembered.complete(run_config.schema, list(folders.values()), labelled=True, begun=begun)
   return runs.once(dataclasses.replace(run_config, schema=schema), _evaluate, remake=True)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import multiprocessing
 import os
+import shutil
 import time
 from unittest import mock
 
@@ -68,18 +69,9 @@ class LabelingTest(absltest.TestCase):
     self.folder = self.create_tempdir().full_path
     self.input = self._path('in.txt')
     self._write_input()
-    teacher = runs.start(
-      config.Finetune(
-        train_files=('train.tsv',),
-        output_dir=self._path('teacher'),
-        schema=config.Schema(label_column='label'),
-        teacher=config.Teacher(vocab_file='vocab.txt'),
-      )
-    )
-    runs.write_metrics(teacher, {'step': 7})
     self.config = config.Label(
       input_files=(self.input,),
-      teacher_dir=teacher,
+      teacher_dir=self._make_teacher(config.Schema(label_column='label')),
       output_dir=self._path('out'),
       rows_per_shard=8,
       num_workers=1,
@@ -92,6 +84,14 @@ class LabelingTest(absltest.TestCase):
 
   def _path(self, name):
     return os.path.join(self.folder, name)
+
+  def _make_teacher(self, schema):
+    folder = self._path('teacher')
+    shutil.rmtree(folder, ignore_errors=True)
+    vocab = config.Teacher(vocab_file='vocab.txt')
+    runs.start(config.Finetune(train_files=('train.tsv',), output_dir=folder, schema=schema, teacher=vocab))
+    runs.write_metrics(folder, {'step': 7})
+    return folder
 
   def _write_input(self, num_rows=_NUM_ROWS, mark=None):
     with open(self.input, 'w') as file:
@@ -163,6 +163,16 @@ class LabelingTest(absltest.TestCase):
     os.remove(self.journal)
     self.assertEqual(self._label()['rows'], _NUM_ROWS)
     self.assertFalse(os.path.exists(self.journal))
+
+  def test_a_finished_folder_needs_its_teacher_no_more(self):
+    schema = config.Schema(label_column='label', classes=('bad', 'good'))
+    self._make_teacher(schema)
+    self._label()
+    shutil.rmtree(self.config.teacher_dir)
+    self.assertEqual(self._label()['rows'], _NUM_ROWS)
+    os.remove(self._path('out/metrics.json'))
+    with self.assertRaisesRegex(ValueError, 'teacher: expected a run folder of b2d.finetune .*, found none'):
+      self._label()
 
   def test_a_worker_that_dies_is_replaced(self):
     self._label(deadly=b'20', num_workers=2)
