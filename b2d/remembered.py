@@ -6,6 +6,7 @@ Whoever goes on from such a folder need not say it again. `config.Schema` has th
 from collections.abc import Sequence
 import dataclasses
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,9 +16,7 @@ from b2d import runs
 from b2d.data import soft_labels
 
 
-def complete(
-  schema: config.Schema, folders: Sequence[str], *, labelled: bool, begun: config.Config | None = None
-) -> config.Schema:
+def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool, begun: Any = None) -> config.Schema:
   """The schema with what it was not given taken from the first of the folders that knows.
 
   Args:
