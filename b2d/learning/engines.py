@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import math
 import multiprocessing
 from multiprocessing import connection
 from multiprocessing import resource_tracker
@@ -31,6 +32,7 @@ _MAX_DEATHS = 2  # Of one task's workers.
 _HANG_SECS = 300.0  # A worker may say nothing for so long at least,
 _HANG_TASKS = 5  # and for so many times the median of what tasks took.
 _REMEMBERED = 101  # Tasks that the median is of.
+_CPU_QUOTA = '/sys/fs/cgroup/cpu.max'  # Of cgroup v2: microseconds of how many.
 Report = Callable[[int], Any]  # Takes how much more of a task is done.
 Work = Callable[[Any, Any, Report], Any]
 
@@ -81,8 +83,12 @@ class _Assignment:
 
 
 def num_cores() -> int:
-  """Cores that this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+  """Cores that this process may use, by its affinity and by the quota of its container; a part of one counts whole."""
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+  with contextlib.suppress(OSError, ValueError), open(_CPU_QUOTA) as file:  # ValueError: the quota is 'max'.
+    quota, period = map(int, file.read().split())
+    return min(cores, math.ceil(quota / period))
+  return cores
 
 
 def run_tasks(tasks: Sequence[Any], workers: Workers, progress: progress_lib.Progress) -> Iterator[Outcome]:

@@ -113,6 +113,23 @@ class RunTasksTest(absltest.TestCase):
     self.assertRegex(always.problem, 'its worker said nothing for 1 s, 2 times')
 
 
+class NumCoresTest(absltest.TestCase):
+  def test_are_those_of_the_affinity_and_of_the_quota(self):
+    self.enter_context(mock.patch.object(os, 'sched_getaffinity', lambda pid: set(range(8)), create=True))
+    for quota, expected in (
+      ('max 100000', 8),
+      ('200000 100000', 2),
+      ('50000 100000', 1),
+      ('150000 100000', 2),
+      ('', 8),
+    ):
+      file = self.create_tempfile(content=quota + '\n')
+      with mock.patch.object(engines, '_CPU_QUOTA', file.full_path):
+        self.assertEqual(engines.num_cores(), expected, quota)
+    with mock.patch.object(engines, '_CPU_QUOTA', '/none'):
+      self.assertEqual(engines.num_cores(), 8)
+
+
 def _sleep(task, state, report):
   del state, report
   with open(task, 'w') as file:
