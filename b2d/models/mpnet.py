@@ -90,7 +90,7 @@ class Encoder(tf_keras.layers.Layer):
     """
     words = self._word_embeddings(inputs['input_word_ids'])
     states = self._embedding_dropout(self._embedding_norm(words + self._position_embedding(words)))
-    biases = self._relative_positions(states[:1], states[:1])  # The same ones for every row.
+    biases = self.relative_biases(states)
     hidden = _MASKED * (1 - tf.cast(inputs['input_mask'], biases.dtype))
     biases += hidden[:, tf.newaxis, tf.newaxis, :]
     *layers_before, last = self.transformer_layers
@@ -101,6 +101,10 @@ class Encoder(tf_keras.layers.Layer):
     else:
       states = last([states, biases])
     return {'sequence_output': states, 'pooled_output': self.pooler_layer(states[:, 0])}
+
+  def relative_biases(self, states: tf.Tensor) -> tf.Tensor:
+    """[1, heads, length, length] for states [n, length, hidden_size]: the same ones for every row and layer."""
+    return self._relative_positions(states[:1], states[:1])
 
 
 class _Block(layers.TransformerEncoderBlock):

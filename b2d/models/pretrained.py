@@ -18,7 +18,8 @@ from b2d import runs
 from b2d.models import mpnet
 from b2d.models import wordpiece
 
-_EXACT_GELU, _TANH_GELU = 'gelu', 'gelu_new'
+EXACT_GELU, _TANH_GELU = 'gelu', 'gelu_new'
+_BERT_EPSILON = 1e-12
 _CONFIG_KEYS = {  # Field of Architecture → key of bert_config.json.
   'vocab_size': 'vocab_size',
   'hidden_size': 'hidden_size',
@@ -30,7 +31,7 @@ _CONFIG_KEYS = {  # Field of Architecture → key of bert_config.json.
 }
 # Keys of the configuration whose value must be this one, if they are there: nothing else is computed here.
 _FIXED: dict[str, dict[str, Any]] = {
-  'bert': {'layer_norm_eps': 1e-12, 'position_embedding_type': 'absolute', 'is_decoder': False},
+  'bert': {'layer_norm_eps': _BERT_EPSILON, 'position_embedding_type': 'absolute', 'is_decoder': False},
   'mpnet': {'layer_norm_eps': mpnet.NORM_EPSILON, 'relative_attention_num_buckets': mpnet.NUM_BUCKETS},
 }
 
@@ -46,13 +47,18 @@ class Architecture:
   intermediate_size: int
   max_positions: int = 512
   type_vocab_size: int = 2
-  activation: str = _EXACT_GELU
+  activation: str = EXACT_GELU
   model_type: str = 'bert'
 
   @property
   def max_length(self) -> int:
     """Word pieces of the longest row."""
     return self.max_positions - (mpnet.FIRST_POSITION if self.model_type == 'mpnet' else 0)
+
+  @property
+  def norm_epsilon(self) -> float:
+    """Of the layer norms."""
+    return mpnet.NORM_EPSILON if self.model_type == 'mpnet' else _BERT_EPSILON
 
   @property
   def marks(self) -> wordpiece.Marks:
@@ -118,10 +124,10 @@ def read_architecture(path: str) -> Architecture:
   for key, expected in _FIXED[model_type].items():
     if values.get(key, expected) != expected:
       raise ValueError(f'{config_file}: {key} {values[key]!r}: expected {expected!r}, as in the published {model_type}')
-  activation = values.get('hidden_act', _EXACT_GELU)
-  if activation == _EXACT_GELU and not tf.io.gfile.isdir(path):
+  activation = values.get('hidden_act', EXACT_GELU)
+  if activation == EXACT_GELU and not tf.io.gfile.isdir(path):
     activation = _TANH_GELU  # What google-research/bert and tf-models-official call gelu.
-  if activation not in (_EXACT_GELU, _TANH_GELU):
+  if activation not in (EXACT_GELU, _TANH_GELU):
     raise ValueError(f'{config_file}: hidden_act {activation!r}: expected gelu or gelu_new')
   sizes = {name: values[key] for name, key in _CONFIG_KEYS.items()}
   return Architecture(activation=activation, model_type=model_type, **sizes)

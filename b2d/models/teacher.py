@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
+import functools
 import os
 from typing import Any
 
@@ -23,6 +24,7 @@ from b2d import runs
 from b2d.learning import optimizers
 from b2d.learning import training
 from b2d.models import checkpoints
+from b2d.models import fused_encoder
 from b2d.models import pretrained
 from b2d.models import wordpiece
 
@@ -61,6 +63,7 @@ class TeacherModel(tf_keras.Model):
       architecture, dropout=settings.dropout, first_position_only=settings.pooling == 'cls'
     )
     self.encoder.pooler_layer.trainable = settings.pooling == 'cls'
+    self._get_weights = functools.partial(fused_encoder.variables, self.encoder)
     self._dropout = tf_keras.layers.Dropout(settings.dropout, dtype=tf.float32)
     self._head = tf_keras.layers.Dense(
       num_classes,
@@ -112,13 +115,16 @@ class TeacherModel(tf_keras.Model):
     """Packed and padded int32 ids [n, length] → what the head reads, float32 [n, hidden_size]."""
     mask = tf.cast(ids != self.tokenizer.pad_id, tf.int32)
     separators = tf.cumsum(tf.cast(ids == self.tokenizer.end_id, tf.int32), axis=1, exclusive=True)
-    outputs = self.encoder(
-      {'input_word_ids': ids, 'input_mask': mask, 'input_type_ids': mask * tf.minimum(separators, 1)}, training=training
-    )
-    if self._settings.pooling == 'cls':
-      return tf.cast(outputs['pooled_output'], tf.float32)
+    inputs = {'input_word_ids': ids, 'input_mask': mask, 'input_type_ids': mask * tf.minimum(separators, 1)}
+    first_only = self._settings.pooling == 'cls'
+    if training:
+      states = self.encoder(inputs, training=True)['sequence_output']
+    else:
+      states = fused_encoder.encode(self.encoder, self.architecture, self._get_weights(), inputs, first_only)
+    if first_only:
+      return tf.cast(self.encoder.pooler_layer(states[:, 0]), tf.float32)
     weights = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
-    states = tf.cast(outputs['sequence_output'], tf.float32)
+    states = tf.cast(states, tf.float32)
     return tf.reduce_sum(states * weights, axis=1) / tf.reduce_sum(weights, axis=1)
 
   def predict_logits(
@@ -172,6 +178,11 @@ class TeacherModel(tf_keras.Model):
       for start in rng.permutation(range(0, len(order), batch_size)):
         rows = order[start : start + batch_size]
         yield {'ids': self.dense(ids, rows), **{name: window[name][rows] for name in _TARGETS if name in window}}
+
+  def freeze(self) -> None:
+    """Makes the encoder's weights constants of whatever is computed from now on, which is then faster."""
+    constants = fused_encoder.constants(self.encoder)
+    self._get_weights = lambda: constants
 
   def save_description(self, folder: str) -> None:
     """Writes vocabulary and sizes into `folder`, so that it needs the checkpoint no more."""
@@ -241,6 +252,7 @@ def load(folder: str, precision: str = 'float32') -> TeacherModel:
   """
   model = _untrained(folder, pretrained.read_architecture(folder), precision)
   training.restore_best(model, folder)
+  model.freeze()
   return model
 
 
@@ -248,7 +260,9 @@ def shallow(folder: str, precision: str) -> TeacherModel:
   """The teacher of `folder` with two layers and fresh weights: its layers' time can be told in a moment."""
   architecture = pretrained.read_architecture(folder)
   # Not one: with --pooling=cls the last one computes the first position alone.
-  return _untrained(folder, dataclasses.replace(architecture, num_layers=min(2, architecture.num_layers)), precision)
+  model = _untrained(folder, dataclasses.replace(architecture, num_layers=min(2, architecture.num_layers)), precision)
+  model.freeze()
+  return model
 
 
 def _untrained(folder: str, architecture: pretrained.Architecture, precision: str) -> TeacherModel:
