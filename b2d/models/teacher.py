@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
-import functools
 import os
 from typing import Any
 
@@ -63,7 +62,7 @@ class TeacherModel(tf_keras.Model):
       architecture, dropout=settings.dropout, first_position_only=settings.pooling == 'cls'
     )
     self.encoder.pooler_layer.trainable = settings.pooling == 'cls'
-    self._get_weights = functools.partial(fused_encoder.variables, self.encoder)
+    self._get_constants: Callable[[], fused_encoder.Weights | None] = lambda: None
     self._dropout = tf_keras.layers.Dropout(settings.dropout, dtype=tf.float32)
     self._head = tf_keras.layers.Dense(
       num_classes,
@@ -75,8 +74,12 @@ class TeacherModel(tf_keras.Model):
       self.pack, input_signature=[{name: tf.TensorSpec([None], tf.string) for name in self.fields}]
     )
     some_rows = [tf.RaggedTensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int64)]
-    self._classify_some = tf.function(lambda ids, rows: self.classify(self.dense(ids, rows)), input_signature=some_rows)
-    self._pool_some = tf.function(lambda ids, rows: self.pool(self.dense(ids, rows)), input_signature=some_rows)
+    self._classify_some = tf.function(
+      lambda ids, rows: self.classify(self.dense(ids, rows), weights=self._get_constants()), input_signature=some_rows
+    )
+    self._pool_some = tf.function(
+      lambda ids, rows: self.pool(self.dense(ids, rows), weights=self._get_constants()), input_signature=some_rows
+    )
     self.classify(tf.zeros([1, 2], tf.int32))
 
   def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -107,12 +110,18 @@ class TeacherModel(tf_keras.Model):
     """Those rows of packed ids, padded to the longest: int32 [len(rows), longest]."""
     return tf.gather(ids, rows).to_tensor(self.tokenizer.pad_id)
 
-  def classify(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+  def classify(self, ids: tf.Tensor, training: bool = False, weights: fused_encoder.Weights | None = None) -> tf.Tensor:
     """Packed and padded int32 ids [n, length] → float32 logits [n, num_classes]."""
-    return self._head(self._dropout(self.pool(ids, training), training=training))
+    return self._head(self._dropout(self.pool(ids, training, weights), training=training))
 
-  def pool(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """Packed and padded int32 ids [n, length] → what the head reads, float32 [n, hidden_size]."""
+  def pool(self, ids: tf.Tensor, training: bool = False, weights: fused_encoder.Weights | None = None) -> tf.Tensor:
+    """Packed and padded int32 ids [n, length] → what the head reads, float32 [n, hidden_size].
+
+    Args:
+      ids: the rows.
+      training: whether gradients are wanted, and dropout.
+      weights: of the encoder, where it is not trained; None: its variables.
+    """
     mask = tf.cast(ids != self.tokenizer.pad_id, tf.int32)
     separators = tf.cumsum(tf.cast(ids == self.tokenizer.end_id, tf.int32), axis=1, exclusive=True)
     inputs = {'input_word_ids': ids, 'input_mask': mask, 'input_type_ids': mask * tf.minimum(separators, 1)}
@@ -120,7 +129,8 @@ class TeacherModel(tf_keras.Model):
     if training:
       states = self.encoder(inputs, training=True)['sequence_output']
     else:
-      states = fused_encoder.encode(self.encoder, self.architecture, self._get_weights(), inputs, first_only)
+      weights = weights or fused_encoder.variables(self.encoder)
+      states = fused_encoder.encode(self.encoder, self.architecture, weights, inputs, first_only)
     if first_only:
       return tf.cast(self.encoder.pooler_layer(states[:, 0]), tf.float32)
     weights = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
@@ -180,9 +190,9 @@ class TeacherModel(tf_keras.Model):
         yield {'ids': self.dense(ids, rows), **{name: window[name][rows] for name in _TARGETS if name in window}}
 
   def freeze(self) -> None:
-    """Makes the encoder's weights constants of whatever is computed from now on, which is then faster."""
+    """Makes constants of the encoder's weights for `predict_logits` and `embed`: for one that is trained no more."""
     constants = fused_encoder.constants(self.encoder)
-    self._get_weights = lambda: constants
+    self._get_constants = lambda: constants  # A function, since Keras would look for variables in a dictionary.
 
   def save_description(self, folder: str) -> None:
     """Writes vocabulary and sizes into `folder`, so that it needs the checkpoint no more."""
