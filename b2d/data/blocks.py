@@ -74,6 +74,10 @@ class BadRows:
       return np.ones(len(numbers), bool)
     return np.array([(path, number) not in self._reasons for number in numbers.tolist()], bool)
 
+  def listed(self) -> list[tuple[str, int, str]]:
+    """(path, number, reason) of each."""
+    return [(path, number, reason) for (path, number), reason in self._reasons.items()]
+
   def counted(self) -> dict[str, int]:
     """{'bad_rows': how many}, for a run's result; empty where none may be."""
     return {'bad_rows': len(self)} if self._limit else {}
@@ -83,7 +87,7 @@ class BadRows:
     if self._reasons:
       lines = [
         json.dumps({'file': path, 'where': where(path, number), 'number': number, 'reason': reason})
-        for (path, number), reason in self._reasons.items()
+        for path, number, reason in self.listed()
       ]
       path = os.path.join(folder, 'rejected.jsonl')
       before = ''

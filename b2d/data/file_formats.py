@@ -6,6 +6,7 @@ but TFRecord also .bz2, .zst and .xz. Shard suffixes (-00000-of-00010) are ignor
 would have it: what the columns mean is left to `rows`, so no type is guessed.
 """
 
+import codecs
 from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
@@ -13,6 +14,7 @@ import io
 import lzma
 from typing import Any
 from typing import BinaryIO
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,8 +27,46 @@ from b2d.data import typed_formats
 _COMPRESSIONS = {'gz': 'gzip', 'bz2': 'bz2', 'zst': 'zstd'}
 
 
+class Span(NamedTuple):
+  """Consecutive rows that can be read without those before them: lines from byte to byte, or row groups of Parquet."""
+
+  start: int
+  stop: int
+  before: int  # Lines, or rows, before it.
+
+
+def spans(path: str, max_bytes: int, tsv_quoting: str = 'check') -> list[Span | None]:
+  """Parts of a file of about `max_bytes`, in order; [None] where it is smaller, or can only be read from its start.
+
+  Raises:
+    ValueError: the name has no format that is known, or what is named Parquet is none.
+  """
+  file_format, compression = _split_name(path)
+  length = tf.io.gfile.stat(path).length
+  quoted = file_format == 'csv' or file_format == 'tsv' and tsv_quoting == 'csv'
+  if length <= max_bytes or compression or quoted or file_format == 'tfrecord':
+    return [None]
+  found: list[Span | None] = []
+  if file_format == 'parquet':
+    metadata = open_parquet(path).metadata
+    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    step = max(1, len(sizes) * max_bytes // length)
+    for start in range(0, len(sizes), step):
+      found.append(Span(start, min(start + step, len(sizes)), sum(sizes[:start])))
+    return found
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    start, before = (len(file.readline()), 1) if file_format == 'tsv' else (0, 0)
+    while start < length:
+      file.seek(start)
+      text = file.read(max_bytes)
+      text += file.readline()
+      found.append(Span(start, start + len(text), before))
+      start, before = start + len(text), before + text.count(b'\n')
+  return found
+
+
 def read(
-  path: str, columns: Sequence[str], reject: blocks.Reject, tsv_quoting: str = 'check'
+  path: str, columns: Sequence[str], reject: blocks.Reject, tsv_quoting: str = 'check', span: Span | None = None
 ) -> Iterator[blocks.Block]:
   """Streams the named columns of a file; files of plain lines have one, whatever its name.
 
@@ -35,6 +75,7 @@ def read(
     columns: names, each once in the file.
     reject: called for each row that cannot be read; the row is then left out, or the caller's to leave out.
     tsv_quoting: see `text_formats.read_delimited`.
+    span: the rows to read, one of `spans`; None: all.
 
   Raises:
     ValueError: bad input, with file, line (or row), what was expected and found, and the remedy.
@@ -45,6 +86,15 @@ def read(
   try:
     if file_format == 'tfrecord':
       yield from typed_formats.read_tfrecord(path, compression, columns, reject)
+    elif span and file_format == 'parquet':
+      with _open(path, '') as stream:
+        groups = range(span.start, span.stop)
+        yield from typed_formats.read_parquet(path, stream, columns, reject, groups, span.before)
+    elif span:
+      shift = span.before - (file_format == 'tsv')  # Whose header stands before the lines.
+      reader, stream = _reader(file_format, '', tsv_quoting), _lines(path, span, file_format)
+      for block in reader(path, stream, columns, lambda number, reason: reject(number + shift, reason)):
+        yield block._replace(numbers=block.numbers + shift)
     else:
       with _open(path, compression) as stream:
         yield from _reader(file_format, compression, tsv_quoting)(path, stream, columns, reject)
@@ -79,20 +129,27 @@ def is_plain_lines(path: str) -> bool:
   return _split_name(path)[0] == 'txt'
 
 
-class _RawFile(io.RawIOBase):
+class RawFile(io.RawIOBase):
   """What pyarrow asks of a file and `GFile` lacks."""
 
-  def __init__(self, path: str):
-    self._file = tf.io.gfile.GFile(path, 'rb')
+  def __init__(self, path: str, mode: str = 'rb'):
+    self._file, self._mode = tf.io.gfile.GFile(path, mode), mode
 
   def readable(self) -> bool:
-    return True
+    return self._mode == 'rb'
+
+  def writable(self) -> bool:
+    return self._mode == 'wb'
 
   def seekable(self) -> bool:
     return True
 
   def read(self, size: int = -1) -> bytes:
     return self._file.read(size)
+
+  def write(self, content: Any) -> int:
+    self._file.write(bytes(content))
+    return len(content)
 
   def seek(self, offset: int, whence: int = 0) -> int:
     self._file.seek(offset, whence)
@@ -118,11 +175,19 @@ def _split_name(path: str) -> tuple[str, str]:
 
 
 def _open(path: str, compression: str) -> BinaryIO | pa.NativeFile:
-  raw: Any = _RawFile(path)
+  raw: Any = RawFile(path)
   if compression == 'xz':
     return lzma.open(raw)
   raw = pa.PythonFile(raw, mode='r')
   return pa.CompressedInputStream(raw, _COMPRESSIONS[compression]) if compression else raw
+
+
+def _lines(path: str, span: Span, file_format: str) -> BinaryIO:
+  """The lines of a span, behind the file's header, or behind a byte order mark: of two the reader drops but one."""
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    begin = file.readline() if file_format == 'tsv' else codecs.BOM_UTF8 if span.start else b''
+    file.seek(span.start)
+    return io.BytesIO(begin + file.read(span.stop - span.start))
 
 
 def _reader(file_format: str, compression: str, tsv_quoting: str):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
 import itertools
+from typing import NamedTuple
 
 from absl import logging
 import numpy as np
@@ -24,6 +25,14 @@ from b2d.data import file_formats
 from b2d.data import labels
 
 Batch = dict[str, np.ndarray]
+
+
+class Source(NamedTuple):
+  """Rows of a file."""
+
+  path: str
+  name: str  # Of the file, in the ids of its rows.
+  span: file_formats.Span | None = None  # None: all of it.
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
@@ -52,7 +61,6 @@ def read(
   scores_columns: Sequence[str] = (),
   bad_rows: blocks.BadRows | None = None,
   keep_columns: Sequence[str] = (),
-  beside: Sequence[str] = (),
 ) -> Iterator[Batch]:
   """Streams the rows of the files in order, as full batches (the last one may be short).
 
@@ -68,19 +76,48 @@ def read(
     scores_columns: columns of numbers.
     bad_rows: takes those that cannot be read; None: up to `schema.max_bad_rows` are left out.
     keep_columns: columns to be passed on as they are.
-    beside: other files, from whose ids those of the rows shall differ.
 
   Raises:
     ValueError: bad input, with file, line, expected, found and remedy; or there is not one row.
   """
-  empty = True
+  found = 0
   if bad_rows is None:
     bad_rows = blocks.BadRows(schema.max_bad_rows)
-  for batch in rebatch(_read_blocks(paths, schema, scores_columns, keep_columns, bad_rows, beside), batch_size):
-    empty = False
+  for batch in read_sources(sources(paths), schema, bad_rows, batch_size, scores_columns, keep_columns):
+    found += size(batch)
     yield batch
-  if empty:
+  require_some(found, paths)
+
+
+def require_some(num_rows: int, paths: Sequence[str]) -> None:
+  """Raises ValueError if the files have no rows."""
+  if not num_rows:
     raise ValueError(f'{", ".join(paths) or "no files"}: expected rows, found none; name files that have some')
+
+
+def sources(paths: Sequence[str]) -> list[Source]:
+  """The whole of each file; in the ids, files of one name are told apart by the folders in which they differ."""
+  parts = [path.split('/') for path in paths]
+  by_name = collections.defaultdict(list)
+  for each in parts:
+    by_name[each[-1]].append(each)
+  shared = {  # Leading folders that all files of the name have.
+    name: len(list(itertools.takewhile(lambda level: len(set(level)) == 1, zip(*alike)))) if len(alike) > 1 else -1
+    for name, alike in by_name.items()
+  }
+  return [Source(path, '/'.join(each[shared[each[-1]] :])) for path, each in zip(paths, parts)]
+
+
+def read_sources(
+  wanted: Sequence[Source],
+  schema: config.Schema,
+  bad_rows: blocks.BadRows,
+  batch_size: int = 8192,
+  scores_columns: Sequence[str] = (),
+  keep_columns: Sequence[str] = (),
+) -> Iterator[Batch]:
+  """As `read`, of parts of files; they may have no rows."""
+  return rebatch(_read_blocks(wanted, schema, scores_columns, keep_columns, bad_rows), batch_size)
 
 
 def kept(column: str) -> str:
@@ -203,13 +240,13 @@ def _permutation(window: Batch, generator: np.random.Generator, group: str) -> n
   return np.lexsort((generator.permutation(size(window)), group_order[codes]))
 
 
-def _read_blocks(paths, schema, scores_columns, keep_columns, bad_rows, beside) -> Iterator[Batch]:
+def _read_blocks(wanted, schema, scores_columns, keep_columns, bad_rows) -> Iterator[Batch]:
   columns = list(schema.text_columns)
   columns += [column for column in (schema.id_column, schema.label_column, *scores_columns, *keep_columns) if column]
   columns = list(dict.fromkeys(columns))
-  for path, name in zip(paths, _id_names([*beside, *paths])[len(beside) :]):
-    reject = functools.partial(bad_rows.reject, path)
-    for block in file_formats.read(path, columns, reject, schema.tsv_quoting):
+  for path, name, span in wanted:
+    reject, prefix = functools.partial(bad_rows.reject, path), name.encode('utf-8')
+    for block in file_formats.read(path, columns, reject, schema.tsv_quoting, span):
       values = dict(zip(columns, block.columns))
       batch = {
         field: _texts(block.numbers, column, values[column], schema.null_text, reject)
@@ -218,7 +255,7 @@ def _read_blocks(paths, schema, scores_columns, keep_columns, bad_rows, beside) 
       if schema.id_column:
         batch['id'] = _not_null(block.numbers, schema.id_column, values[schema.id_column], reject)
       else:
-        batch['id'] = np.array([b'%b:%d' % (name, number) for number in block.numbers.tolist()], dtype=object)
+        batch['id'] = np.array([b'%b:%d' % (prefix, number) for number in block.numbers.tolist()], dtype=object)
       if schema.label_column:
         batch['label'] = labels.targets(block.numbers, values[schema.label_column], schema, reject)
       if scores_columns:
@@ -226,19 +263,6 @@ def _read_blocks(paths, schema, scores_columns, keep_columns, bad_rows, beside) 
         batch['scores'] = np.stack(scores, axis=1)
       batch |= {kept(column): values[column] for column in keep_columns}
       yield take(batch, np.flatnonzero(bad_rows.is_good(path, block.numbers)))
-
-
-def _id_names(paths: Sequence[str]) -> list[bytes]:
-  """The files' names; those of several files are told apart by the folders in which they differ."""
-  parts = [path.split('/') for path in paths]
-  by_name = collections.defaultdict(list)
-  for each in parts:
-    by_name[each[-1]].append(each)
-  shared = {  # Leading folders that all files of the name have.
-    name: len(list(itertools.takewhile(lambda level: len(set(level)) == 1, zip(*alike)))) if len(alike) > 1 else -1
-    for name, alike in by_name.items()
-  }
-  return ['/'.join(each[shared[each[-1]] :]).encode('utf-8') for each in parts]
 
 
 def _not_null(numbers: np.ndarray, column: str, values: np.ndarray, reject: blocks.Reject) -> np.ndarray:

@@ -4,10 +4,12 @@ A shard that belongs to a plan carries it in its metadata: b2d.plan (an id), b2d
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent import futures
 import hashlib
+import itertools
 import os
 
 import pyarrow as pa
@@ -57,6 +59,30 @@ def write(
   return hashlib.sha256(content).hexdigest()
 
 
+def write_many(path: str, tables: Iterable[pa.Table], marks: Callable[[], Mapping[bytes, str]]) -> int:
+  """Writes tables of any number as one shard of any length, one of them in memory at a time.
+
+  Args:
+    path: of the shard; it is written under a temporary name, then renamed.
+    tables: alike; of a multiple of `GROUP_ROWS` rows each, save the last.
+    marks: gives its metadata, when all are written.
+
+  Returns:
+    Its number of rows.
+  """
+  num_rows = 0
+  with runs.atomic_path(path) as temporary:
+    with file_formats.RawFile(temporary, 'wb') as file:
+      tables = iter(tables)
+      first = next(tables, pa.table({}))
+      with pq.ParquetWriter(file, first.schema, compression='zstd', write_page_checksum=True) as writer:
+        for table in itertools.chain([first], tables):
+          writer.write_table(table, GROUP_ROWS)
+          num_rows += table.num_rows
+        writer.add_key_value_metadata(dict(marks()))
+  return num_rows
+
+
 def marks_of(plan: str, model: str, index: int) -> dict[str, str]:
   """The metadata of a shard of a plan."""
   return {'b2d.plan': plan, 'b2d.model': model, 'b2d.index': str(index)}
@@ -91,14 +117,14 @@ def open_shard(path: str, num_rows: int, sha256: str = '') -> pq.ParquetFile:
   return file
 
 
-def read_group(path: str, file: pq.ParquetFile, group: int | None = None) -> pa.Table:
-  """Reads one row group, or all, of an open shard.
+def read_groups(path: str, file: pq.ParquetFile, groups: Sequence[int] | None = None) -> pa.Table:
+  """Reads some row groups, or all, of an open shard.
 
   Raises:
     ValueError: a page is damaged; the message names the file.
   """
   try:
-    return file.read() if group is None else file.read_row_group(group)
+    return file.read() if groups is None else file.read_row_groups(groups)
   except (pa.ArrowException, OSError) as error:
     raise ValueError(f'{path}: expected a whole shard, found: {error}; {remedy([path])}') from error
 
@@ -130,7 +156,7 @@ def check(
     try:
       file = open_shard(path, sizes[shard], digests.get(shard, ''))
       if not digests.get(shard):
-        read_group(path, file)
+        read_groups(path, file)
         found = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
         expected = (marks or {}).get(shard, {})
         if any(found.get(key) != value for key, value in expected.items()):
@@ -157,6 +183,6 @@ def remedy(paths: Sequence[str]) -> str:
   config_path = os.path.join(folder, 'config.json')
   step = runs.step_of(folder) if tf.io.gfile.exists(config_path) else None
   if step is None:
-    return 'copy or write it again'
+    return 'remove it and repeat the command' if os.path.basename(folder) == 'inputs' else 'copy or write it again'
   removed = ' '.join(paths) if step in ('label', 'score') else os.path.join(folder, 'metrics.json')
   return f'make it anew: rm -f {removed} && python -m b2d.{step} --flagfile={folder}/run.flags'

@@ -116,14 +116,29 @@ def table(batch: rows.Batch) -> pa.Table:
   return pa.table(columns)
 
 
-def read_shard(path: str, num_rows: int, num_teachers: int = 0, num_classes: int = 0) -> rows.Batch:
-  """Reads one whole shard; of rows yet to be labelled no teachers and classes need be given.
+def batch_of(path: str, whole: pa.Table, num_teachers: int = 0, num_classes: int = 0) -> rows.Batch:
+  """The rows of a `table`, read from `path`; of those yet to be labelled no teachers and classes need be given.
 
   Raises:
-    ValueError: there is none, it is damaged or holds something else.
+    ValueError: it holds something else.
   """
-  whole = shards_lib.read_group(path, shards_lib.open_shard(path, num_rows))
-  return _batch(path, whole, num_teachers, num_classes)
+  batch = {}
+  for name in whole.column_names:
+    column = whole[name].combine_chunks()
+    if name == 'logits':
+      flat = column.flatten().to_numpy()
+      if flat.size != len(column) * num_teachers * num_classes:
+        raise ValueError(
+          f'{path}: expected logits of {num_teachers} teachers and {num_classes} '
+          f'classes, found {flat.size} numbers in {len(column)} rows; remove the '
+          'folder and label again'
+        )
+      batch[name] = flat.astype(np.float32).reshape(len(column), num_teachers, num_classes)
+    elif name == 'label':
+      batch[name] = column.to_numpy(zero_copy_only=False).astype(np.float32)  # Null → NaN.
+    else:
+      batch[name] = column.cast(pa.binary()).to_numpy(zero_copy_only=False)
+  return batch
 
 
 def num_rows(folders: Sequence[str]) -> int:
@@ -195,25 +210,5 @@ def _read_group(folder: str, manifest: Manifest, name: str, group: int, used: in
   path = os.path.join(folder, name)
   file = shards_lib.open_shard(path, manifest.shards[name], '' if path in checked else manifest.sha256[name])
   checked.add(path)
-  batch = _batch(path, shards_lib.read_group(path, file, group), len(manifest.teachers), manifest.num_classes)
+  batch = batch_of(path, shards_lib.read_groups(path, file, [group]), len(manifest.teachers), manifest.num_classes)
   return rows.take(batch, slice(0, used))  # Rows of one query stay together.
-
-
-def _batch(path: str, whole: pa.Table, num_teachers: int, num_classes: int) -> rows.Batch:
-  batch = {}
-  for name in whole.column_names:
-    column = whole[name].combine_chunks()
-    if name == 'logits':
-      flat = column.flatten().to_numpy()
-      if flat.size != len(column) * num_teachers * num_classes:
-        raise ValueError(
-          f'{path}: expected logits of {num_teachers} teachers and {num_classes} '
-          f'classes, found {flat.size} numbers in {len(column)} rows; remove the '
-          'folder and label again'
-        )
-      batch[name] = flat.astype(np.float32).reshape(len(column), num_teachers, num_classes)
-    elif name == 'label':
-      batch[name] = column.to_numpy(zero_copy_only=False).astype(np.float32)  # Null → NaN.
-    else:
-      batch[name] = column.cast(pa.binary()).to_numpy(zero_copy_only=False)
-  return batch

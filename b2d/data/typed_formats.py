@@ -23,17 +23,22 @@ _TYPES: dict[str | None, tf.DType] = {'bytes_list': tf.string, 'int64_list': tf.
 
 
 def read_parquet(
-  path: str, stream: pa.NativeFile, columns: Sequence[str], reject: blocks.Reject
+  path: str,
+  stream: pa.NativeFile,
+  columns: Sequence[str],
+  reject: blocks.Reject,
+  groups: Sequence[int] | None = None,
+  before: int = 0,
 ) -> Iterator[blocks.Block]:
-  """Reads the columns, a row group at a time.
+  """Reads the columns, a row group at a time: of all, or of `groups`, before which are so many rows.
 
   Raises:
     ValueError: there are no such columns, or they are neither text nor numbers; a row group cannot be read.
   """
   file = pq.ParquetFile(stream)
   blocks.check_names(path, columns, file.schema_arrow.names)
-  first = 1
-  for group in range(file.num_row_groups):
+  first = before + 1
+  for group in range(file.num_row_groups) if groups is None else groups:
     try:
       for batch in file.iter_batches(blocks.ROWS, row_groups=[group], columns=list(columns)):
         yield _block(path, np.arange(first, first + len(batch)), columns, batch.columns, batch.schema.names, reject)

@@ -82,6 +82,11 @@ class _Assignment:
   reported: int = 0
 
 
+def absolute(path: str) -> str:
+  """The path as a process elsewhere finds it."""
+  return path if '://' in path else os.path.abspath(path)
+
+
 def num_cores() -> int:
   """Cores that this process may use, by its affinity and by the quota of its container; a part of one counts whole."""
   cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -91,13 +96,16 @@ def num_cores() -> int:
   return cores
 
 
-def run_tasks(tasks: Sequence[Any], workers: Workers, progress: progress_lib.Progress) -> Iterator[Outcome]:
+def run_tasks(
+  tasks: Sequence[Any], workers: Workers, progress: progress_lib.Progress, alike: bool = True
+) -> Iterator[Outcome]:
   """Runs every task once, in any order.
 
   Args:
     tasks: hashable, picklable.
     workers: who runs them.
     progress: told what the workers report, less what was lost, and who failed how often.
+    alike: whether the tasks are of about one size; else none is thought to hang.
 
   Yields:
     The outcome of each task, as they finish.
@@ -108,13 +116,13 @@ def run_tasks(tasks: Sequence[Any], workers: Workers, progress: progress_lib.Pro
   """
   busy: dict[Any, _Assignment] = {}
   try:
-    yield from _run(tasks, workers, progress, busy)
+    yield from _run(tasks, workers, progress, alike, busy)
   finally:
     for worker in busy:
       workers.end(worker)
 
 
-def _run(tasks, workers: Workers, progress, busy: dict[Any, _Assignment]) -> Iterator[Outcome]:
+def _run(tasks, workers: Workers, progress, alike: bool, busy: dict[Any, _Assignment]) -> Iterator[Outcome]:
   waiting = collections.deque(tasks)
   seconds: collections.deque = collections.deque(maxlen=_REMEMBERED)
   deaths: collections.Counter = collections.Counter()  # By task; and of workers without their state yet.
@@ -173,7 +181,7 @@ def _run(tasks, workers: Workers, progress, busy: dict[Any, _Assignment]) -> Ite
           seconds.append(assignment.heard - assignment.given)
           yield Outcome(assignment.task, value)
         give(worker)
-    longest = max(_HANG_SECS, _HANG_TASKS * statistics.median(seconds)) if seconds else float('inf')
+    longest = max(_HANG_SECS, _HANG_TASKS * statistics.median(seconds)) if seconds and alike else float('inf')
     for worker, assignment in list(busy.items()):
       silence = time.monotonic() - assignment.heard
       if assignment.task is not None and silence > longest:
@@ -271,6 +279,13 @@ class Processes:
       process = self._workers[pipe]
       process.join(1)
       return Event('died', f'died (exit code {process.exitcode}; if memory ran out, lower --num_workers)')
+
+
+def local(work: Work, make_state: Callable[[], Any], num_workers: int, report: Report) -> Workers:
+  """So many workers on this machine."""
+  if num_workers == 1:
+    return Here(work, make_state, report)
+  return Processes(work, make_state, num_workers)
 
 
 def _serve(

@@ -96,7 +96,7 @@ def _job(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -
       return make_scorer or _imported_scorer
     precision.warn_if_slow(plan.decided['precision'])
     max_tokens = label_config.label_batch_tokens
-    folder = planning.absolute(label_config.teacher_dir)
+    folder = engines.absolute(label_config.teacher_dir)
     return functools.partial(_teacher_scorer, folder, plan.decided['precision'], max_tokens)
 
   return planning.Job(
@@ -109,6 +109,7 @@ def _job(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -
     finish,
     1 if label_config.scores_columns else label_config.num_workers,
     rows_a_worker(label_config.teacher_dir),
+    at_once=bool(label_config.frequent_ngrams),
   )
 
 
@@ -158,11 +159,11 @@ def label_shard(num_classes: int, task: planning.Task, score: Scorer, report: en
   Raises:
     ValueError: the shard of inputs or the logits are not what the task says.
   """
-  batch = soft_labels.read_shard(task.input_path, task.num_rows, 1, num_classes)
+  batch = task.read(1, num_classes)
   logits = score(batch, report)
   if logits.shape != (task.num_rows, num_classes) or not np.isfinite(logits).all():
     raise ValueError(
-      f'{task.input_path}: expected finite logits [{task.num_rows}, '
+      f'{task.output_path}: expected finite logits [{task.num_rows}, '
       f'{num_classes}], found {np.isnan(logits).sum()} NaN in '
       f'{list(logits.shape)}; evaluate the teacher, try --precision=float32'
     )
@@ -231,13 +232,11 @@ def rows_a_worker(model: str) -> int:
 
 
 def _inputs(
-  label_config: config.Label, files: Sequence[str], before: Sequence[str], bad_rows: blocks.BadRows
+  label_config: config.Label, sources: Sequence[rows.Source], bad_rows: blocks.BadRows
 ) -> Iterator[rows.Batch]:
   """The rows to label, each batch followed by its phrases, all by frequent n-grams; an import's have logits already."""
   ngrams = phrases.Ngrams()
-  for batch in rows.read(
-    files, label_config.schema, scores_columns=label_config.scores_columns, bad_rows=bad_rows, beside=before
-  ):
+  for batch in rows.read_sources(sources, label_config.schema, bad_rows, scores_columns=label_config.scores_columns):
     batch = _unlabelled(batch)
     if label_config.scores_columns:
       batch['logits'] = logits_of_scores(batch, label_config.scores_kind)

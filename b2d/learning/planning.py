@@ -1,8 +1,9 @@
-"""The plan of a folder of shards: which rows go into which, copied once from the input files.
+"""The plan of a folder of shards: which rows go into which.
 
-The input files are streamed into `inputs/part-*.parquet`; `plan.json`, written last, records files and rows, what was
-decided for the run, and an id that follows from configuration, contents of the inputs, and decisions. Files that come
-later are appended as another part, with shards behind those that are there and an id of its own.
+The rows are copied first, see `copying`; what a killed run has copied is not copied again. `plan.json`, written last,
+records files and rows, what was decided for the run, and an id that follows from configuration, contents of the inputs,
+and decisions. Files that come later are appended as another part, with shards behind those that are there and an id of
+its own.
 """
 
 from collections.abc import Callable
@@ -23,9 +24,11 @@ from b2d import config
 from b2d import record
 from b2d import runs
 from b2d.data import blocks
+from b2d.data import file_formats
 from b2d.data import rows
 from b2d.data import shards
 from b2d.data import soft_labels
+from b2d.learning import copying
 from b2d.learning import engines
 
 
@@ -38,14 +41,11 @@ class Task:
   output_dir: str  # Absolute.
   plan: str
   model: str
+  slices: tuple[copying.Slice, ...]  # Of its rows.
 
   @property
   def name(self) -> str:
     return shards.name(self.index)
-
-  @property
-  def input_path(self) -> str:
-    return os.path.join(self.output_dir, 'inputs', self.name)
 
   @property
   def output_path(self) -> str:
@@ -54,6 +54,15 @@ class Task:
   @property
   def marks(self) -> dict[str, str]:
     return shards.marks_of(self.plan, self.model, self.index)
+
+  def read(self, num_teachers: int = 0, num_classes: int = 0) -> rows.Batch:
+    """Its rows; with logits if they have some already.
+
+    Raises:
+      ValueError: what was copied is damaged, gone, or not what was planned.
+    """
+    table = copying.read(self.output_dir, self.slices)
+    return soft_labels.batch_of(f'{self.output_dir}/inputs', table, num_teachers, num_classes)
 
   def write(self, table: pa.Table) -> tuple[str, str]:
     """Writes the result; returns the shard's name and digest.
@@ -77,8 +86,15 @@ class Part:
 
   id: str
   files: tuple[str, ...]
+  pieces: tuple[copying.Piece, ...]
+  piece_rows: tuple[int, ...]
   shards: dict[str, int]  # Name → rows.
   bad_rows: int = 0
+
+  @property
+  def slices(self) -> Iterator[tuple[copying.Slice, ...]]:
+    """Where the rows of each shard are."""
+    return copying.slices(self.pieces, self.piece_rows, list(self.shards.values()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +115,11 @@ class Plan:
     return [file for part in self.parts for file in part.files]
 
   def tasks(self, folder: str) -> list[Task]:
-    parts = [(part.id, size) for part in self.parts for size in part.shards.values()]
-    return [Task(i, size, absolute(folder), part, self.model) for i, (part, size) in enumerate(parts)]
+    made_of = [
+      (size, part.id, slices) for part in self.parts for size, slices in zip(part.shards.values(), part.slices)
+    ]
+    folder = engines.absolute(folder)
+    return [Task(i, size, folder, part, self.model, slices) for i, (size, part, slices) in enumerate(made_of)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,35 +127,39 @@ class Job:
   """What a step makes of its rows.
 
   Attributes:
-    run_config: with input_files, output_dir, schema, rows_per_shard and scaling.
+    run_config: with input_files, output_dir, schema, rows_per_shard, num_workers and scaling.
     model: what makes the results, for the record.
-    read: files, files of rows that are there already, and what takes those that cannot be read → rows in order.
+    read: parts of files, and what takes the rows that cannot be read → rows in order; picklable.
     decide: what reads a batch of the planned rows → what the plan shall record, {name: value}.
     work: (task, state, report) → what `Task.write` returned; picklable.
     make_state: the plan → what makes the state in a worker, picklable.
     finish: plan and digests by shard → writes the manifest, and returns what else the step's result shall say.
     num_workers: workers at most; 0: as the engine has it.
     rows_a_worker: rows for which one process more is worth the seconds that its start takes.
+    at_once: whether one call must read all files: it counts something over them.
   """
 
   run_config: Any
   model: str
-  read: Callable[[Sequence[str], Sequence[str], blocks.BadRows], Iterator[rows.Batch]]
+  read: copying.Read
   decide: Callable[[Callable[[], rows.Batch]], dict[str, Any]]
   work: Callable[[Task, Any, engines.Report], tuple[str, str]]
   make_state: Callable[[Plan], Callable[[], Any]]
   finish: Callable[[Plan, dict[str, str]], dict[str, Any]]
   num_workers: int
   rows_a_worker: int = 1
+  at_once: bool = False
 
   @property
   def folder(self) -> str:
     return self.run_config.output_dir
 
-
-def absolute(path: str) -> str:
-  """The path as a process elsewhere finds it."""
-  return path if '://' in path else os.path.abspath(path)
+  @property
+  def settings(self) -> dict[str, Any]:
+    """What decides the results, apart from the inputs' contents."""
+    return {
+      field.name: value for field, value in config.flat_fields(self.run_config) if field.metadata['role'] != 'free'
+    }
 
 
 def exists(folder: str) -> bool:
@@ -144,7 +167,7 @@ def exists(folder: str) -> bool:
 
 
 def make(job: Job) -> Plan:
-  """Writes the shards of inputs, or takes up a plan that is there.
+  """Has the rows copied, or takes up a plan that is there.
 
   Raises:
     ValueError: bad input, or it changed while it was planned.
@@ -153,14 +176,9 @@ def make(job: Job) -> Plan:
     return _read(job.folder)
   known = _made_from(job)
   files = [path for path in rows.expand(job.run_config.input_files) if path in known]
-  inputs = os.path.join(job.folder, 'inputs')
-  if tf.io.gfile.exists(inputs):
-    tf.io.gfile.rmtree(inputs)
-  sizes, num_bad = _copy(job, files)
-  name, num_rows = next(iter(sizes.items()))
-  decided = job.decide(lambda: soft_labels.read_shard(os.path.join(inputs, name), num_rows))
-  plan_id = _id(job, {path: file['sha256'] for path, file in known.items()}, sizes, decided)
-  return _write(job.folder, Plan(job.model, decided, (Part(plan_id, tuple(files), sizes, num_bad),)))
+  plan = Plan(job.model, {}, (_copy(job, files),))
+  decided = job.decide(plan.tasks(job.folder)[0].read)
+  return _write(job.folder, Plan(job.model, decided, (_with_id(job, plan.parts[0], decided),)))
 
 
 def append(job: Job) -> None:
@@ -178,9 +196,7 @@ def append(job: Job) -> None:
   if runs.finished(job.folder):
     tf.io.gfile.remove(os.path.join(job.folder, 'metrics.json'))
   _record(job, before | now)  # Compared while they are copied; the plan says what of it is planned.
-  sizes, num_bad = _copy(job, files, plan)
-  digests = {path: file['sha256'] for path, file in now.items() if path not in plan.files}
-  part = Part(_id(job, digests, sizes, plan.decided), tuple(files), sizes, num_bad)
+  part = _with_id(job, _copy(job, files, plan), plan.decided)
   _write(job.folder, dataclasses.replace(plan, parts=(*plan.parts, part)))
 
 
@@ -191,55 +207,63 @@ def new_files(run_config: Any) -> list[str]:
 
 
 def make_inputs_again(job: Job, plan: Plan, missing: Sequence[Task]) -> None:
-  """Makes the inputs of the missing shards anew, where they are gone: the run was finished once.
+  """Copies the rows of the missing shards anew, where they are gone: the run was finished once.
 
   Raises:
     ValueError: input files are gone.
   """
-  wanted = {task.name for task in missing if not tf.io.gfile.exists(task.input_path)}
-  for number, part in enumerate(plan.parts):
-    names = wanted & set(part.shards)
-    if not names:
+  wanted = {each.piece: task.name for task in missing for each in task.slices}
+  gone = {index for index in wanted if not tf.io.gfile.exists(copying.path_of(job.folder, index))}
+  for part in plan.parts:
+    found = [(piece, num_rows) for piece, num_rows in zip(part.pieces, part.piece_rows) if piece.number in gone]
+    if not found:
       continue
-    gone = [path for path in part.files if not tf.io.gfile.exists(path)]
-    if gone:
-      raise ValueError(f'{gone[0]}: expected the rows of {min(names)}, found no such file; restore it')
-    sizes, _ = _copy(job, part.files, dataclasses.replace(plan, parts=plan.parts[:number]), names)
-    if sizes != part.shards:
-      raise ValueError(
-        f'{job.folder}: expected {sum(part.shards.values())} rows of input as planned, found {sum(sizes.values())}; '
-        f'restore the input files, or remove {job.folder}'
-      )
+    for piece, _ in found:
+      for path in (source.path for source in piece.sources if not tf.io.gfile.exists(source.path)):
+        raise ValueError(f'{path}: expected the rows of {wanted[piece.number]}, found no such file; restore it')
+    copied = _copied(job, [piece for piece, _ in found])
+    for (piece, expected), (num_rows, _) in zip(found, copied):
+      if num_rows != expected:
+        raise ValueError(
+          f'{piece.sources[0].path}: expected {expected} rows as planned, found {num_rows}; restore the input files, '
+          f'or remove {job.folder}'
+        )
 
 
-def _copy(
-  job: Job, files: Sequence[str], before: Plan | None = None, wanted: set[str] | None = None
-) -> tuple[dict[str, int], int]:
-  """Writes shards of inputs behind those of a plan, of those wanted alone if some are.
-
-  Returns:
-    The rows of all by name, and how many could not be read.
-  """
+def _copy(job: Job, files: Sequence[str], before: Plan | None = None) -> Part:
+  """Copies rows behind those of a plan; the part has no id yet."""
   started = time.monotonic()
-  inputs = os.path.join(job.folder, 'inputs')
-  tf.io.gfile.makedirs(inputs)
-  bad_rows = blocks.BadRows(job.run_config.schema.max_bad_rows)
-  batches = job.read(files, before.files if before else (), bad_rows)
-  sizes = {}
-  for index, batch in enumerate(
-    rows.rebatch(batches, job.run_config.rows_per_shard), len(before.shards) if before else 0
-  ):
-    name = shards.name(index)
-    sizes[name] = rows.size(batch)
-    if wanted is None or name in wanted:
-      soft_labels.write_shard(inputs, index, batch)
+  earlier = before.parts if before else ()
+  num_files = sum(len(part.files) for part in earlier)
+  sources = rows.sources([*(path for part in earlier for path in part.files), *files])[num_files:]
+  cut = [tuple(sources)] if job.at_once else copying.cut(sources, job.run_config.schema.tsv_quoting)
+  known, first = _made_from(job), sum(len(part.pieces) for part in earlier)
+  digests = [[known[source.path]['sha256'] for source in each] for each in cut]
+  pieces = tuple(
+    copying.Piece(first + i, each, _hashed([job.run_config.step, job.settings, each, digests[i]]))
+    for i, each in enumerate(cut)
+  )
+  copied = _copied(job, pieces)
   _check_unchanged(job, files)
-  if wanted is None:
-    bad_rows.write(job.folder, append=before is not None)
-  num_rows = sum(sizes.values())
+  bad_rows = blocks.BadRows(job.run_config.schema.max_bad_rows)
+  for _, rejected in copied:
+    for each in rejected:
+      bad_rows.reject(*each)
+  bad_rows.write(job.folder, append=before is not None)
+  num_rows = sum(each.num_rows for each in copied)
+  rows.require_some(num_rows, files)
+  size = job.run_config.rows_per_shard
+  sizes = {
+    shards.name(index): min(size, num_rows - start)
+    for index, start in enumerate(range(0, num_rows, size), len(before.shards) if before else 0)
+  }
   rate = num_rows / (time.monotonic() - started)
   logging.info('%s: planned %d rows in %d shards, %.0f rows/s', job.folder, num_rows, len(sizes), rate)
-  return sizes, len(bad_rows)
+  return Part('', tuple(files), pieces, tuple(each.num_rows for each in copied), sizes, len(bad_rows))
+
+
+def _copied(job: Job, pieces: Sequence[copying.Piece]) -> list[copying.Copied]:
+  return copying.run(job.run_config, job.read, pieces, _made_from(job))
 
 
 def _check_unchanged(job: Job, files: Sequence[str]) -> None:
@@ -253,13 +277,15 @@ def _check_unchanged(job: Job, files: Sequence[str]) -> None:
       )
 
 
-def _id(job: Job, digests: dict[str, str], sizes: dict[str, int], decided: dict[str, Any]) -> str:
-  """The same for the same results, so that a run repeated elsewhere gives the same bytes."""
-  settings = {
-    field.name: value for field, value in config.flat_fields(job.run_config) if field.metadata['role'] != 'free'
-  }
-  text = json.dumps([job.run_config.step, settings, digests, sizes, decided], sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:32]
+def _with_id(job: Job, part: Part, decided: dict[str, Any]) -> Part:
+  """The id is the same for the same results, so that a run repeated elsewhere gives the same bytes."""
+  known = _made_from(job)
+  digests = {path: known[path]['sha256'] for path in part.files}
+  return dataclasses.replace(part, id=_hashed([job.run_config.step, job.settings, digests, part.shards, decided]))
+
+
+def _hashed(values: Any) -> str:
+  return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _made_from(job: Job) -> record.Record:
@@ -273,10 +299,20 @@ def _record(job: Job, made_from: record.Record) -> None:
 def _read(folder: str) -> Plan:
   path = os.path.join(folder, 'plan.json')
   values = runs.read_json(path)
-  if 'parts' not in values:
-    raise ValueError(f'{path}: expected a plan of parts, found one of another version; remove {folder}')
-  parts = tuple(Part(part['id'], tuple(part['files']), part['shards'], part['bad_rows']) for part in values['parts'])
-  return Plan(values['model'], values['decided'], parts)
+  if any('pieces' not in part for part in values.get('parts', [{}])):
+    raise ValueError(f'{path}: expected a plan of pieces, found one of another version; remove {folder}')
+  return Plan(values['model'], values['decided'], tuple(_part(part) for part in values['parts']))
+
+
+def _part(values: dict[str, Any]) -> Part:
+  pieces = tuple(
+    copying.Piece(
+      number, tuple(rows.Source(path, name, span and file_formats.Span(*span)) for path, name, span in sources), mark
+    )
+    for number, sources, mark in values['pieces']
+  )
+  lists = {name: tuple(values[name]) for name in ('files', 'piece_rows')}
+  return Part(**values | lists | {'pieces': pieces})
 
 
 def _write(folder: str, plan: Plan) -> Plan:

@@ -9,9 +9,9 @@ from b2d.learning import engines
 
 
 class Actors:
-  """See `engines.Workers`. Each takes a GPU where the cluster has some, else a CPU, for one TensorFlow thread."""
+  """See `engines.Workers`. Each takes a GPU, or a CPU for one TensorFlow thread."""
 
-  def __init__(self, address: str, work: engines.Work, make_state: Callable[[], Any], num_workers: int = 0):
+  def __init__(self, address: str, work: engines.Work, make_state: Callable[[], Any], num_workers: int, on_gpus: bool):
     """Connects to the cluster.
 
     Args:
@@ -19,6 +19,7 @@ class Actors:
       work: see `engines`.
       make_state: see `engines`.
       num_workers: actors at most; 0: as many as the cluster has GPUs, or CPUs.
+      on_gpus: whether each takes a GPU, where the cluster has some.
 
     Raises:
       ValueError: Ray is not installed.
@@ -31,7 +32,7 @@ class Actors:
     self._ray: Any = ray
     ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.WARNING)
     resources = ray.cluster_resources()
-    gpus = int(resources.get('GPU', 0))
+    gpus = int(resources.get('GPU', 0)) if on_gpus else 0
     self.count = num_workers or gpus or int(resources['CPU'])
     environment = {'TF_CPP_MIN_LOG_LEVEL': '3'} | ({} if gpus else engines.tensorflow_threads(1))
     self._actor = ray.remote(_Actor).options(

@@ -1,6 +1,8 @@
 """Offline scoring: rows → calibrated probabilities beside the columns asked for; `sharding` has the shards."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import functools
 import json
@@ -12,8 +14,8 @@ import pyarrow as pa
 
 from b2d import config
 from b2d import runs
+from b2d.data import blocks
 from b2d.data import rows
-from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import labeling
 from b2d.learning import planning
@@ -60,14 +62,12 @@ def _job(run_config: config.Score) -> planning.Job:
     return {}
 
   def make_state(plan: planning.Plan) -> Callable[[], trained.Model]:
-    return functools.partial(trained.load, planning.absolute(run_config.model), precision=plan.decided['precision'])
+    return functools.partial(trained.load, engines.absolute(run_config.model), precision=plan.decided['precision'])
 
   return planning.Job(
     run_config,
     run_config.model,
-    lambda files, before, bad_rows: rows.read(
-      files, schema, bad_rows=bad_rows, keep_columns=run_config.keep_columns, beside=before
-    ),
+    functools.partial(_inputs, schema, run_config.keep_columns),
     lambda read: {'precision': labeling.choose_precision(run_config.model, run_config.precision, read)},
     functools.partial(score_shard, run_config.keep_columns),
     make_state,
@@ -88,17 +88,23 @@ def score_shard(
   Raises:
     ValueError: the shard of inputs is not what the task says, or a probability is not a number.
   """
-  batch = soft_labels.read_shard(task.input_path, task.num_rows)
+  batch = task.read()
   probability = model.probability(batch).astype(np.float32)
   if not np.isfinite(probability).all():
     raise ValueError(
-      f'{task.input_path}: expected probabilities, found {np.isnan(probability).sum()} NaN; evaluate the model, try '
+      f'{task.output_path}: expected probabilities, found {np.isnan(probability).sum()} NaN; evaluate the model, try '
       '--precision=float32'
     )
   report(task.num_rows)
   columns = {'id': pa.array(batch['id'], pa.string()), 'probability': _array(probability)}
   columns |= {name: pa.array(batch[rows.kept(name)], pa.string()) for name in keep_columns}
   return task.write(pa.table(columns))
+
+
+def _inputs(
+  schema: config.Schema, keep_columns: Sequence[str], sources: Sequence[rows.Source], bad_rows: blocks.BadRows
+) -> Iterator[rows.Batch]:
+  return rows.read_sources(sources, schema, bad_rows, keep_columns=keep_columns)
 
 
 def _array(probability: np.ndarray) -> pa.Array:

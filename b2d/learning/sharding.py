@@ -1,7 +1,7 @@
 """Rows → shards of results, one task a shard; a killed run costs at most the shards in flight.
 
-1. `planning` copies the rows into `inputs/part-*.parquet` and writes `plan.json`.
-2. one task a shard: read inputs/part-k, work, write part-k under a temporary name, rename if the plan is still the
+1. `planning` has the rows copied into `inputs/part-*.parquet` and writes `plan.json`.
+2. one task a shard: read its rows there, work, write part-k under a temporary name, rename if the plan is still the
    folder's. `shards*.jsonl` take its digest. A rerun first checks what is there, then makes what is missing; what could
    not be made is told when all others are done.
 3. when all shards are there: the manifest, and inputs/ goes. If a shard is removed then, the rerun makes it anew.
@@ -199,13 +199,10 @@ def _workers(
 ) -> engines.Workers:
   scaling, make_state = job.run_config.scaling, job.make_state(plan)
   if scaling.engine == 'ray':
-    return ray_workers.Actors(scaling.ray_address, job.work, make_state, job.num_workers)
+    return ray_workers.Actors(scaling.ray_address, job.work, make_state, job.num_workers, on_gpus=True)
   # A shard may kill who works at it: this process only has the only one.
   num_workers = job.num_workers or min(engines.num_cores(), 1 + num_rows // job.rows_a_worker)
-  num_workers = min(num_workers, num_tasks)
-  if num_workers == 1:
-    return engines.Here(job.work, make_state, progress.update)
-  return engines.Processes(job.work, make_state, num_workers)
+  return engines.local(job.work, make_state, min(num_workers, num_tasks), progress.update)
 
 
 def _told(set_aside: Sequence[engines.Outcome], plan: planning.Plan) -> str:

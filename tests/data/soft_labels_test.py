@@ -61,8 +61,7 @@ class SoftLabelsTest(absltest.TestCase):
   def test_rows_yet_to_be_labelled(self):
     batch = _batch(0, 4)
     del batch['logits']
-    soft_labels.write_shard(self.folder, 7, batch)
-    found = soft_labels.read_shard(os.path.join(self.folder, 'part-00007.parquet'), 4)
+    found = soft_labels.batch_of('inputs', soft_labels.table(batch))
     self.assertCountEqual(found, ['id', 'text', 'label'])
     np.testing.assert_array_equal(found['text'], batch['text'])
 
@@ -111,10 +110,9 @@ class SoftLabelsTest(absltest.TestCase):
       soft_labels.write_manifest(self.folder, manifest)
 
   def test_refuses_logits_of_another_shape(self):
-    _write(self.folder, [4])
-    path = os.path.join(self.folder, 'part-00000.parquet')
-    with self.assertRaisesRegex(ValueError, 'expected logits of 1 teachers .*, found 24 numbers in 4'):
-      soft_labels.read_shard(path, 4, num_teachers=1, num_classes=3)
+    table = soft_labels.table(_batch(0, 4))
+    with self.assertRaisesRegex(ValueError, 'in: expected logits of 1 teachers .*, found 24 numbers in 4'):
+      soft_labels.batch_of('in', table, num_teachers=1, num_classes=3)
 
   def test_refuses_a_folder_without_or_with_a_foreign_manifest(self):
     with self.assertRaisesRegex(ValueError, 'manifest.json: no such file'):

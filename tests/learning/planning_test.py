@@ -146,7 +146,7 @@ class InputsTest(PlanningTest):
     self.assertEqual(self._label()['rows'], 20)
 
   def test_what_grows_while_it_is_planned_is_named(self):
-    read = rows.read
+    read = rows.read_sources
 
     def read_and_append(*arguments, **options):
       for batch in read(*arguments, **options):
@@ -154,7 +154,7 @@ class InputsTest(PlanningTest):
           file.write('more,0.5\n')
         yield batch
 
-    with mock.patch.object(rows, 'read', read_and_append):
+    with mock.patch.object(rows, 'read_sources', read_and_append):
       with self.assertRaisesRegex(ValueError, 'log-2.csv: expected the contents .* found others: it grows or changed'):
         self._label()
     self.assertFalse(os.path.exists(self.output))  # The command repeated may succeed.

@@ -56,7 +56,7 @@ class ActorsTest(absltest.TestCase):
   def test_tasks_are_run_whoever_dies(self):
     died = os.path.join(self.create_tempdir().full_path, 'died')
     told = mock.create_autospec(progress.Progress, instance=True)
-    actors = ray_workers.Actors(self.cluster.address, _work, _make_state)
+    actors = ray_workers.Actors(self.cluster.address, _work, _make_state, 0, on_gpus=True)
     self.assertEqual(actors.count, 2)
     tasks = [f'{task} {died}' for task in (1, 2, 'bad', 'deadly', 3, 4)]
     outcomes = list(engines.run_tasks(tasks, actors, told))

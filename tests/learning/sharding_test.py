@@ -169,13 +169,13 @@ class ShardingTest(absltest.TestCase):
     self._label()
     plan = runs.read_json(os.path.join(self.output, 'plan.json'))
     expected = self._contents()
-    leftover = planning.Task(0, _SHARD_ROWS, self.output, 'another', 'another teacher')
-    batch = soft_labels.read_shard(self._shard(1), _SHARD_ROWS, 1, 2)
+    leftover = planning.Task(0, _SHARD_ROWS, self.output, 'another', 'another teacher', ())
+    table = shards.read_groups(self._shard(1), shards.open_shard(self._shard(1), _SHARD_ROWS))
     with self.assertRaisesRegex(ValueError, f'expected the plan another, found {plan["parts"][0]["id"]}'):
-      leftover.write(soft_labels.table(batch))
+      leftover.write(table)
     os.remove(os.path.join(self.output, 'plan.json'))  # The folder is being begun anew.
     with self.assertRaisesRegex(ValueError, 'plan.json: no such file'):
-      leftover.write(soft_labels.table(batch))
+      leftover.write(table)
     self.assertEqual(self._contents(), expected)
     self.assertEmpty([name for name in os.listdir(self.output) if 'tmp' in name])
 
