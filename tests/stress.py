@@ -30,6 +30,7 @@ import numpy as np
 from b2d import config
 from b2d import runs
 from b2d.data import shards
+from b2d.learning import copying
 from b2d.learning import engines
 from b2d.learning import labeling
 
@@ -65,7 +66,8 @@ def _drive(label: config.Label, told: str) -> None:
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[_make_scorer.__module__])
-  with mock.patch.object(engines, 'Processes', functools.partial(engines.Processes, start_method='fork')):
+  small = mock.patch.multiple(copying, PIECE_BYTES=1000, _WORKER_BYTES=1000)  # Planning has tasks to kill, too.
+  with small, mock.patch.object(engines, 'Processes', functools.partial(engines.Processes, start_method='fork')):
     try:
       labeling.label(label, _make_scorer)
     except Exception as error:

@@ -54,14 +54,19 @@ def spans(path: str, max_bytes: int, tsv_quoting: str = 'check') -> list[Span | 
     for start in range(0, len(sizes), step):
       found.append(Span(start, min(start + step, len(sizes)), sum(sizes[:start])))
     return found
-  with tf.io.gfile.GFile(path, 'rb') as file:
+  with RawFile(path) as file:
     start, before = (len(file.readline()), 1) if file_format == 'tsv' else (0, 0)
+    size = max_bytes
     while start < length:
       file.seek(start)
-      text = file.read(max_bytes)
-      text += file.readline()
-      found.append(Span(start, start + len(text), before))
-      start, before = start + len(text), before + text.count(b'\n')
+      text = file.read(size)
+      num_bytes = len(text) if start + size >= length else text.rfind(b'\n') + 1
+      if not num_bytes:  # A longer line.
+        size *= 2
+        continue
+      found.append(Span(start, start + num_bytes, before))
+      start, before = start + num_bytes, before + text.count(b'\n', 0, num_bytes)
+      size = max_bytes
   return found
 
 
@@ -184,7 +189,7 @@ def _open(path: str, compression: str) -> BinaryIO | pa.NativeFile:
 
 def _lines(path: str, span: Span, file_format: str) -> BinaryIO:
   """The lines of a span, behind the file's header, or behind a byte order mark: of two the reader drops but one."""
-  with tf.io.gfile.GFile(path, 'rb') as file:
+  with RawFile(path) as file:
     begin = file.readline() if file_format == 'tsv' else codecs.BOM_UTF8 if span.start else b''
     file.seek(span.start)
     return io.BytesIO(begin + file.read(span.stop - span.start))

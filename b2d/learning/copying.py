@@ -30,7 +30,7 @@ from b2d.learning import engines
 from b2d.learning import ray_workers
 
 PIECE_BYTES = 32 << 20  # Of input: two seconds or so of work, and what a kill loses.
-_WORKER_BYTES = 128 << 20  # For which one process more is worth the seconds that its start takes.
+_WORKER_BYTES = 256 << 20  # Ten seconds of work: one process more is worth the six in which it imports TensorFlow.
 _MARK, _REJECTED = b'b2d.piece', b'b2d.rejected'  # Metadata of a copy.
 _TABLE_ROWS = 16 * shards.GROUP_ROWS  # In memory at a time.
 _THREADS = 4  # Counting lines takes longer than the disk.

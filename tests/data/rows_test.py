@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from b2d import config
 from b2d.data import blocks
+from b2d.data import file_formats
 from b2d.data import rows
 
 _PAIRS = config.Schema(text_columns=('q', 't'), id_column='n', label_column='grade', label_range=(1.0, 3.0))
@@ -112,6 +113,33 @@ class RowsTest(parameterized.TestCase):
         self.assertEqual(batch['label'].dtype, np.float32)
         self.assertEqual(rows.count([path], _PAIRS), 3)
         self.assertEqual(list(rows.read_column([path], 'q')), [row[1] for row in _ROWS])
+
+  def test_parts_of_a_file_give_the_rows_of_the_whole(self):
+    texts = [f'text {n} ü' if n % 7 else '\ufeffmarked' for n in range(40)]
+    made = {
+      'a.tsv': '\ufefftext\tlabel\r\n' + ''.join(f'{text}\t1\r\n' for text in texts) + 'no label\n\nlast\t0',
+      'a.txt': '\n'.join(texts),
+      'a.jsonl': '\n\n'.join(json.dumps({'text': text}) for text in texts) + '\n{"bad"\n',
+    }
+    paths = [self._write(name, content) for name, content in made.items()] + [self._path('a.parquet')]
+    pq.write_table(pa.table({'text': texts}), paths[-1], row_group_size=3)
+    for path in paths:
+      for max_bytes in (1, 20, 100, 10_000):
+        schema, parts = config.Schema(max_bad_rows=1), file_formats.spans(path, max_bytes)
+        self.assertEqual(len(parts) > 1, max_bytes < 10_000)
+        whole_bad, bad = blocks.BadRows(1), blocks.BadRows(1)
+        whole = rows.concatenate(list(rows.read([path], schema, bad_rows=whole_bad)))
+        sources = [rows.sources([path])[0]._replace(span=span) for span in parts]
+        found = rows.concatenate([batch for each in sources for batch in rows.read_sources([each], schema, bad)])
+        for name in whole:
+          self.assertEqual(found[name].tolist(), whole[name].tolist())
+        self.assertEqual(bad.listed(), whole_bad.listed())
+
+  def test_what_can_only_be_read_from_its_start_has_no_parts(self):
+    for path in self._files():
+      if not path.endswith(('.tsv', '.jsonl', '.parquet')):
+        self.assertEqual(file_formats.spans(path, 1), [None], path)
+    self.assertEqual(file_formats.spans(self._write('a.tsv', 'text\n"a\nb"\n'), 1, 'csv'), [None])
 
   def test_plain_lines_across_blocks(self):
     lines = [b'', b'a\tb "c"', 'ü'.encode() * 3_000_000, b'x' * 100_000, b'']

@@ -18,6 +18,7 @@ from b2d import runs
 from b2d.data import rows
 from b2d.data import shards
 from b2d.data import soft_labels
+from b2d.learning import copying
 from b2d.learning import engines
 from b2d.learning import labeling
 from b2d.learning import precision
@@ -300,7 +301,8 @@ class LabelingTest(absltest.TestCase):
     with open(self.input, 'w') as file:
       file.write('a good film\na good book\na bad film\n')
     label_config = dataclasses.replace(self.config, frequent_ngrams=2)
-    labeling.label(label_config, lambda: lambda batch, report: np.zeros([rows.size(batch), 2], np.float32))
+    with mock.patch.object(copying, 'PIECE_BYTES', 1):
+      labeling.label(label_config, lambda: lambda batch, report: np.zeros([rows.size(batch), 2], np.float32))
     found = rows.concatenate(list(soft_labels.read([self._path('out')])))
     self.assertEqual(found['id'][:3].tolist(), [b'in.txt:1', b'in.txt:2', b'in.txt:3'])
     self.assertCountEqual(found['text'][3:], [b'a', b'good', b'film', b'a good'])

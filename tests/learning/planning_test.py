@@ -16,6 +16,7 @@ from b2d import lease
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
+from b2d.learning import copying
 from b2d.learning import labeling
 from b2d.learning import planning
 
@@ -159,6 +160,92 @@ class InputsTest(PlanningTest):
         self._label()
     self.assertFalse(os.path.exists(self.output))  # The command repeated may succeed.
     self.assertEqual(self._label()['rows'], 21)
+
+
+class PiecesTest(PlanningTest):
+  """The input is copied in pieces, by tasks."""
+
+  def setUp(self):
+    super().setUp()
+    for number in range(3, 6):
+      self._write(f'log-{number}.csv', range(0 if number == 4 else number) if number < 5 else range(60, 67))
+    self.read = []
+    read = rows.read_sources
+
+    def read_and_note(sources, *arguments, **options):
+      self.read += [os.path.basename(source.path) for source in sources]
+      return read(sources, *arguments, **options)
+
+    self.enter_context(mock.patch.object(rows, 'read_sources', read_and_note))
+
+  def _in_pieces(self):
+    return mock.patch.object(copying, 'PIECE_BYTES', 1)
+
+  def test_shards_are_alike_however_many_there_are(self):
+    self._label(self._path('expected'))
+    for size in (1, 250, 1000):
+      with mock.patch.object(copying, 'PIECE_BYTES', size):
+        self._label(self._path(f'out-{size}'))
+      self.assertEqual(self._shards(self._path(f'out-{size}')), self._shards(self._path('expected')))
+
+  def test_a_kill_loses_the_piece_in_flight(self):
+    self._label(self._path('expected'))
+    self.read.clear()
+    with self._in_pieces():
+      read = copying.copy
+      for killed_at in (3, 1):
+        with mock.patch.object(
+          copying, 'copy', side_effect=[*[mock.DEFAULT] * killed_at, KeyboardInterrupt], wraps=read
+        ):
+          with self.assertRaises(KeyboardInterrupt):
+            self._label()
+      self._label()
+    self.assertEqual(self.read, [f'log-{number}.csv' for number in range(1, 6)])
+    self.assertEqual(self._shards(self.output), self._shards(self._path('expected')))
+
+  def test_what_is_damaged_is_made_anew_when_it_is_removed(self):
+    expected = self._path('expected')
+    self._label(expected)
+    with self._in_pieces(), mock.patch.object(labeling, 'label_shard', side_effect=KeyboardInterrupt):
+      with self.assertRaises(KeyboardInterrupt):
+        self._label()
+    first, second = (copying.path_of(self.output, number) for number in range(2))
+    shutil.copy(second, first)
+    self.read.clear()
+    with self.assertRaisesRegex(
+      ValueError,
+      r'part-00000.parquet \(rows 1 to 4\): .*inputs/part-00000.parquet: expected the rows that were '
+      'planned, found others; remove it and repeat the command',
+    ):
+      self._label()
+    os.remove(first)
+    self._label()
+    self.assertEqual(self.read, ['log-1.csv'])
+    self.assertEqual(self._shards(self.output), self._shards(expected))
+
+  def test_a_shard_that_is_made_anew_needs_its_pieces_alone(self):
+    with self._in_pieces():
+      self._label()
+    expected = self._shards(self.output)
+    os.remove(os.path.join(self.output, 'part-00003.parquet'))  # Rows 13 to 16.
+    self.read.clear()
+    self._label()
+    self.assertEqual(self.read, ['log-2.csv'])
+    self.assertEqual(self._shards(self.output), expected)
+
+  def test_rows_are_rejected_as_by_one_reader(self):
+    self.config = dataclasses.replace(self.config, schema=config.Schema(max_bad_rows=2))
+    for number in (1, 2, 3):
+      with open(self._path(f'log-{number}.csv'), 'a') as file:
+        file.write('none,high\n')
+    with self._in_pieces():
+      with self.assertRaisesRegex(ValueError, r'log-3.csv: row 4: .*\(2 bad rows before it'):
+        self._label()
+      self.assertFalse(os.path.exists(self.output))
+      os.remove(self._path('log-3.csv'))
+      self.assertEqual(self._label()['bad_rows'], 2)
+    with open(os.path.join(self.output, 'rejected.jsonl')) as file:
+      self.assertEqual([json.loads(line)['number'] for line in file], [11, 11])
 
 
 class TasksTest(PlanningTest):

@@ -12,6 +12,7 @@ from absl.testing import absltest
 from b2d import config
 from b2d import lease
 from b2d import progress
+from b2d.learning import copying
 from b2d.learning import engines
 from b2d.learning import labeling
 from b2d.learning import ray_workers
@@ -67,16 +68,22 @@ class ActorsTest(absltest.TestCase):
 
   def test_shards_are_those_of_the_local_engine(self):
     folder = self.create_tempdir().full_path
-    with open(os.path.join(folder, 'in.csv'), 'w') as file:
-      file.write('text,p\n' + ''.join(f'text {n},0.{n:02d}\n' for n in range(30)))
+    for name in 'abc':
+      with open(os.path.join(folder, f'{name}.csv'), 'w') as file:
+        file.write('text,p\n' + ''.join(f'text {name} {n},0.{n:02d}\n' for n in range(10)))
     label = config.Label(
-      input_files=(os.path.join(folder, 'in.csv'),), scores_columns=('p',), output_dir=os.path.join(folder, 'local')
+      input_files=(os.path.relpath(os.path.join(folder, '*.csv')),),
+      scores_columns=('p',),
+      output_dir=os.path.join(folder, 'local'),
     )
     label = dataclasses.replace(label, rows_per_shard=8)
     on_ray = config.Scaling(engine='ray', ray_address=self.cluster.address)
-    with mock.patch.object(lease, '_SETTLE_SECS', 0):
-      labeling.label(label)
-      labeling.label(dataclasses.replace(label, output_dir=os.path.join(folder, 'ray'), scaling=on_ray))
+    small = mock.patch.multiple(copying, PIECE_BYTES=1, _WORKER_BYTES=1)  # Planning has tasks too.
+    with mock.patch.object(lease, '_SETTLE_SECS', 0), small:
+      labeling.label(dataclasses.replace(label, num_workers=1))
+      with mock.patch.object(ray_workers, 'Actors', wraps=ray_workers.Actors) as actors:
+        labeling.label(dataclasses.replace(label, output_dir=os.path.join(folder, 'ray'), scaling=on_ray))
+      self.assertEqual([call.kwargs['on_gpus'] for call in actors.call_args_list], [False, True])
     for name in [name for name in os.listdir(os.path.join(folder, 'local')) if name.startswith(('part-', 'manif'))]:
       with open(os.path.join(folder, 'local', name), 'rb') as one, open(os.path.join(folder, 'ray', name), 'rb') as two:
         self.assertEqual(one.read(), two.read())
@@ -85,7 +92,7 @@ class ActorsTest(absltest.TestCase):
 class WithoutRayTest(absltest.TestCase):
   def test_what_to_install_is_said(self):
     with mock.patch.dict(sys.modules, {'ray': None}), self.assertRaisesRegex(ValueError, r"pip install 'b2d\[ray\]'"):
-      ray_workers.Actors('auto', _work, _make_state)
+      ray_workers.Actors('auto', _work, _make_state, 0, on_gpus=True)
 
 
 if __name__ == '__main__':
