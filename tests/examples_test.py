@@ -1,4 +1,4 @@
-"""The scripts of docs/any-teacher.md, as it says to run them, up to the import."""
+"""The scripts of docs/examples: each from its input to what it promises, with a tiny BERT."""
 
 import contextlib
 import io
@@ -77,18 +77,24 @@ class ExamplesTest(absltest.TestCase):
     np.testing.assert_allclose(1 / (1 + np.exp(-margins[:-1])), expected, atol=1e-6)
     self.assertTrue(np.isnan(found['label'][-1]))
 
-  def test_a_classifier_of_five_named_classes(self):
+  def _run_whole(self, script, **flags) -> str:
     teacher = tiny_bert.write_hugging_face(self._path('bert'))
+    arguments = [f'--{name}={value}' for name, value in flags.items()]
     with contextlib.redirect_stdout(io.StringIO()) as said:
-      self._run(
-        'five_classes.py',
-        f'--folder={self._path("five")}',
-        f'--init_checkpoint={teacher}',
-        '--num_labelled=40',
-        '--num_unlabelled=60',
-      )
-    self.assertRegex(said.getvalue(), r'(terrible|poor|fair|good|excellent) \(0\.\d\d\): The lamp: never again')
-    self.assertTrue(os.path.exists(self._path('five/export/1/saved_model.pb')))
+      self._run(script, f'--folder={self._path("whole")}', f'--init_checkpoint={teacher}', *arguments)
+    self.assertTrue(os.path.exists(self._path('whole/export/1/saved_model.pb')))
+    return said.getvalue()
+
+  def test_a_classifier_of_five_named_classes(self):
+    said = self._run_whole('five_classes.py', num_labelled=40, num_unlabelled=60)
+    self.assertRegex(said, r'(terrible|poor|fair|good|excellent) \(0\.\d\d\): The lamp: never again')
+
+  def test_a_shop_whose_results_were_graded(self):
+    said = self._run_whole('graded_shop.py', num_judged=90, num_log=60)
+    for line in (r'AUC 0\.\d{3}  hard_labels\n', r"0\.\d{3}  'red settee': Marlo red sofa, foldable\n"):
+      self.assertRegex(said, line)
+    for name in ('evaluation/report.html', 'scores/part-00000.parquet'):
+      self.assertTrue(os.path.exists(self._path(f'whole/{name}')))
 
 
 if __name__ == '__main__':

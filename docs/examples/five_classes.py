@@ -1,6 +1,6 @@
 """A classifier of single texts with five named classes, whole: made-up reviews in, a served model out.
 
-    python docs/examples/five_classes.py --folder=runs/five_classes
+    python -m docs.examples.five_classes --folder=runs/five_classes
 
 Writes its reviews itself, in the order of what matters: train.csv and valid.csv with a column of class names, and
 many more texts without a label. Two minutes or so on two cores; your own files go in the place of `write_reviews`.
@@ -60,6 +60,7 @@ def main() -> None:
   parser.add_argument('--num_labelled', type=int, default=600)
   parser.add_argument('--num_unlabelled', type=int, default=10_000)
   arguments = parser.parse_args()
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
 
   def path(name):
     return os.path.join(arguments.folder, name)
