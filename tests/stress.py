@@ -192,8 +192,11 @@ class Round:
 
   def _check(self, output: str) -> None:
     """Every row once, bit for bit."""
+    if any('tmp' in name for name in os.listdir(self._path(output))):  # Of a worker that outlived its driver.
+      self._start(output).join()
     found = self._contents(output)
-    assert found == self._expected, f'{self._path(output)}: differs from an uninterrupted run'
+    differ = sorted(name for name in found | self._expected if found.get(name) != self._expected.get(name))
+    assert not differ, f'{self._path(output)}: {", ".join(differ)} differ from an uninterrupted run'
     labeling.label(config.Label(verify=True, output_dir=self._path(output)))
     assert not [name for name in os.listdir(self._path(output)) if 'tmp' in name or name == 'inputs']
 

@@ -94,9 +94,10 @@ def verify(folder: str) -> dict[str, Any]:
 
 
 def _reopen(folder: str) -> None:
-  """Checks the shards of a finished folder; if one was removed, the run counts as not finished."""
+  """Tidies a finished folder and checks its shards; if one was removed, the run counts as not finished."""
   if not runs.finished(folder):
     return
+  _remove_temporary(folder, None)  # A worker of a killed driver may have stalled until the next one was done.
   manifest = runs.read_json(os.path.join(folder, 'manifest.json'))
   sizes = {name: size for name, size in manifest['shards'].items() if tf.io.gfile.exists(os.path.join(folder, name))}
   shards.check(folder, sizes, manifest['sha256'])

@@ -179,6 +179,13 @@ class ShardingTest(absltest.TestCase):
     self.assertEqual(self._contents(), expected)
     self.assertEmpty([name for name in os.listdir(self.output) if 'tmp' in name])
 
+  def test_a_repeated_command_removes_what_a_stalled_worker_left_in_a_finished_folder(self):
+    self._label()
+    before = sorted(os.listdir(self.output))
+    with open(self._shard(1) + '.tmp-host-1-abc', 'w'):
+      self._label()
+    self.assertEqual(sorted(os.listdir(self.output)), before)
+
   def test_other_inputs_have_another_plan(self):
     self._label()
     before = runs.read_json(os.path.join(self.output, 'plan.json'))['parts'][0]['id']
