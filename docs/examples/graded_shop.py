@@ -33,7 +33,7 @@ SCHEMA = config.Schema(
   text_columns=COLUMNS[:2],
   label_column=COLUMNS[2],
   grades=('Irrelevant:1', 'Partial:2', 'Exact:3'),
-  relevant_from=3,  # The probability is that of Exact.
+  relevant_from=2.5,  # The probability is that of Exact: cut between it and Partial.
 )
 
 
