@@ -21,10 +21,12 @@ class Progress:
 
   def __init__(self, total: int, unit: str, what: str, done: int = 0):
     self._total, self._unit, self._what = total, unit, what
-    self._before = self._done = done
+    self._done = done
+    # Time and count of the first update: before it graphs are traced, which tells nothing of the rest.
+    self._first: tuple[float, int] | None = None
     self._note = ''
     self._bar = tqdm.tqdm(total=total, initial=done, unit=unit, unit_scale=True, desc=what, disable=None)
-    self._started = self._said = time.monotonic()
+    self._said = time.monotonic()
 
   def __enter__(self) -> Self:
     return self
@@ -36,6 +38,7 @@ class Progress:
     """So much more is done."""
     self._done += count
     self._bar.update(count)
+    self._first = self._first or (time.monotonic(), self._done)
     if self._bar.disable and time.monotonic() - self._said >= _LINE_SECS:
       self._say()
 
@@ -47,17 +50,19 @@ class Progress:
 
   def _say(self) -> None:
     self._said = time.monotonic()
-    rate = (self._done - self._before) / (self._said - self._started)
-    left = (self._total - self._done) / rate if rate > 0 else float('inf')
+    started, before = self._first or (self._said, self._done)
+    pace = 'time left not known yet'
+    if self._said > started and self._done > before:
+      rate = (self._done - before) / (self._said - started)
+      left = (self._total - self._done) / rate
+      pace = f'{rate:.4g} {self._unit}/s, {left // 3600:.0f} h {left % 3600 / 60:.0f} min left'
     logging.info(
-      '%s: %d of %d %s (%d %%), %.4g %s/s, %s left%s',
+      '%s: %d of %d %s (%d %%), %s%s',
       self._what,
       self._done,
       self._total,
       self._unit,
       100 * self._done // max(self._total, 1),
-      rate,
-      self._unit,
-      f'{left // 3600:.0f} h {left % 3600 / 60:.0f} min' if left < float('inf') else 'unknown time',
+      pace,
       f'; {self._note}' if self._note else '',
     )

@@ -32,6 +32,16 @@ class ProgressTest(absltest.TestCase):
     )
     self.assertEqual(stderr.getvalue(), '')
 
+  def test_what_came_before_the_first_batch_tells_nothing_of_the_rest(self):
+    with self.assertLogs(logging.get_absl_logger(), 'INFO') as logged, progress.Progress(100, 'steps', 'train') as told:
+      for seconds in (45, 1, 1, 30):  # A minute of tracing, then a step a second.
+        self.clock.return_value += seconds
+        told.update(seconds if seconds < 45 else 1)
+    self.assertEqual(
+      [line.partition('train')[2] for line in logged.output],
+      [': 1 of 100 steps (1 %), time left not known yet', ': 33 of 100 steps (33 %), 1 steps/s, 0 h 1 min left'],
+    )
+
   def test_a_bar_on_a_terminal(self):
     stderr = self.enter_context(mock.patch('sys.stderr', io.StringIO()))
     stderr.isatty = lambda: True
