@@ -18,6 +18,7 @@ from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
 from b2d.learning import distillation
 from b2d.learning import labeling
+from b2d.learning import targets
 from b2d.learning import training
 from b2d.measures import metrics
 from b2d.models import calibration
@@ -281,6 +282,22 @@ class DistillTest(absltest.TestCase):
     for name in ('step', 'auc', 'log_loss'):
       self.assertEqual(resumed[name], self.whole[name])
     np.testing.assert_array_equal(student.load(self.run_dir).table, student.load(self.whole_dir).table)
+
+  def test_batches_that_were_seen_are_skipped_and_read_no_more_than_they_must(self):
+    pairs = self._write_soft_labels('some pairs', self.good, np.nan, fields=_PAIR)
+    training_settings = config.Training(train_batch_size=8, shuffle_rows=24)
+    for schema, changes, num_seen, skipped in (
+      ({}, {}, 7, 48),
+      ({'text_columns': _PAIR}, {'soft_labels': (pairs,), 'margin_weight': 1.0}, 7, 0),
+      ({}, {'train_files': (self.valid,)}, 2, 0),
+    ):
+      run_config = dataclasses.replace(self._config(schema, **changes), training=training_settings)
+      whole = [batch['id'].tolist() for batch in distillation._train_batches(run_config, 1, 0)]
+      with mock.patch.object(targets, 'read', wraps=targets.read) as read:
+        rest = [batch['id'].tolist() for batch in distillation._train_batches(run_config, 1, num_seen)]
+      self.assertEqual(read.call_args.args[2], skipped)
+      self.assertEqual(rest, whole[num_seen:])
+      self.assertNotEmpty(rest)
 
   def test_hard_label_where_a_row_has_one(self):
     self._distill(hard_label_share=1.0, rule='hinton', temperature=2.0)

@@ -219,14 +219,19 @@ def rebatch(batches: Iterable[Batch], batch_size: int) -> Iterator[Batch]:
     yield concatenate(held)
 
 
-def shuffle(batches: Iterable[Batch], batch_size: int, window_rows: int, seed: int, group: str = '') -> Iterator[Batch]:
+def shuffle(
+  batches: Iterable[Batch], batch_size: int, window_rows: int, seed: int, group: str = '', windows_before: int = 0
+) -> Iterator[Batch]:
   """Permutes within windows of `window_rows` consecutive rows; full batches, the last one short.
 
   With `group`, the name of a text, rows that share it stand together (in the window) and the
   groups are permuted.
-  The order depends on `seed` and the rows alone, not on the sizes of the incoming batches.
+  The order depends on `seed` and the rows alone, not on the sizes of the incoming batches. Without a group it is the
+  same if so many windows before are left out of the batches.
   """
   generator = np.random.default_rng(seed)
+  for _ in range(windows_before):
+    generator.permutation(window_rows)
   windows = rebatch(batches, window_rows)
   permuted = (take(window, _permutation(window, generator, group)) for window in windows)
   yield from rebatch(permuted, batch_size)

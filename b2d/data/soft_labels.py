@@ -147,7 +147,7 @@ def num_rows(folders: Sequence[str]) -> int:
 
 
 def read(
-  folders: Sequence[str], batch_size: int = 8192, seed: int | None = None, max_rows: int = 0
+  folders: Sequence[str], batch_size: int = 8192, seed: int | None = None, max_rows: int = 0, skip_rows: int = 0
 ) -> Iterator[rows.Batch]:
   """Streams the soft labels of several folders.
 
@@ -159,6 +159,7 @@ def read(
     batch_size: rows of a batch; the last one may be short.
     seed: of the order; None: as written, folder by folder.
     max_rows: only so many rows, spread evenly over all of them in written order; 0: all.
+    skip_rows: not the first ones of that order; what holds no others is not read.
 
   Raises:
     ValueError: the folders do not fit together, or a shard is damaged or differs from its manifest.
@@ -168,8 +169,7 @@ def read(
   groups = _groups(folders, manifests, max_rows)
   if seed is not None:
     groups = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
-  checked: set[str] = set()
-  yield from rows.rebatch((_read_group(*group, checked) for group in groups), batch_size)
+  yield from rows.rebatch(_read_groups(groups, skip_rows), batch_size)
 
 
 def _check_alike(folders: Sequence[str], manifests: Sequence[Manifest]) -> None:
@@ -203,6 +203,15 @@ def _groups(folders, manifests, max_rows) -> list[tuple[str, Manifest, str, int,
         if used:
           groups.append((folder, manifest, name, group, used))
   return groups
+
+
+def _read_groups(groups: Sequence[tuple[str, Manifest, str, int, int]], skip_rows: int) -> Iterator[rows.Batch]:
+  checked: set[str] = set()
+  for group in groups:
+    used = group[-1]
+    if skip_rows < used:
+      yield rows.take(_read_group(*group, checked), slice(skip_rows, None))
+    skip_rows = max(0, skip_rows - used)
 
 
 def _read_group(folder: str, manifest: Manifest, name: str, group: int, used: int, checked: set[str]) -> rows.Batch:

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 import dataclasses
 import functools
+import itertools
 import json
+import math
 import os
 from typing import Any
 
@@ -154,12 +156,19 @@ def _warn_of_unspaced_texts(run_config: config.Distill) -> None:
     )
 
 
-def _train_batches(run_config: config.Distill, epoch: int) -> Iterator[rows.Batch]:
-  """The batches of one epoch, the same ones each time."""
+def _train_batches(run_config: config.Distill, epoch: int, seen: int) -> Iterator[rows.Batch]:
+  """The batches of one epoch, the same ones each time, without the first `seen`, of which as few as can be are read."""
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
+  size, window_rows = settings.train_batch_size, settings.shuffle_rows
   group = 'query' if run_config.margin_weight else ''
-  return rows.shuffle(targets.read(run_config, seed), settings.train_batch_size, settings.shuffle_rows, seed, group)
+  skipped = 0
+  if run_config.soft_labels and not group:  # Groups are permuted by what the rows hold.
+    whole = math.lcm(size, window_rows)
+    skipped = seen * size // whole * whole
+  stream = targets.read(run_config, seed, skipped)
+  batches = rows.shuffle(stream, size, window_rows, seed, group, skipped // window_rows)
+  return itertools.islice(batches, seen - skipped // size, None)
 
 
 def _featurized(model: student.StudentModel, run_config: config.Distill, batch: rows.Batch):

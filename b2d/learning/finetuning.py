@@ -1,6 +1,7 @@
 """Labelled rows, or soft labels, → teacher: the stream of batches, the loss, the precision."""
 
 import functools
+import itertools
 import json
 import os
 from typing import Any
@@ -106,14 +107,15 @@ def _loss(model, run_config, batch):
   return tf.reduce_mean(targets.row_losses(run_config, model.classify(batch['ids'], training=True), batch))
 
 
-def _train_batches(model, run_config, epoch):
-  """The batches of one epoch, the same ones each time."""
+def _train_batches(model, run_config, epoch, seen):
+  """The batches of one epoch, the same ones each time, without the first `seen`."""
   settings = run_config.training
   seed = settings.seed + 1_000_003 * epoch
   windows = rows.shuffle(
     targets.read(run_config, seed), teacher.window_rows(settings.train_batch_size), settings.shuffle_rows, seed
   )
-  return model.train_batches(map(_with_targets, windows), settings.train_batch_size, seed)
+  batches = model.train_batches(map(_with_targets, windows), settings.train_batch_size, seed)
+  return itertools.islice(batches, seen, None)
 
 
 def _with_targets(batch):

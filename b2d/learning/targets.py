@@ -78,10 +78,10 @@ def _count_soft(run_config) -> int:
   return min(num_rows, run_config.max_rows or num_rows)
 
 
-def read(run_config: Any, seed: int) -> Iterator[rows.Batch]:
-  """The rows to learn from; those of soft labels in the order of the seed."""
+def read(run_config: Any, seed: int, skip_rows: int = 0) -> Iterator[rows.Batch]:
+  """The rows to learn from; those of soft labels in the order of the seed, and without the first `skip_rows`."""
   if run_config.soft_labels:
-    return soft_labels.read(run_config.soft_labels, seed=seed, max_rows=run_config.max_rows)
+    return soft_labels.read(run_config.soft_labels, seed=seed, max_rows=run_config.max_rows, skip_rows=skip_rows)
   return rows.read_labelled(rows.expand(run_config.train_files), run_config.schema)
 
 

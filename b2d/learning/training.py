@@ -1,8 +1,8 @@
 """The training loop of teacher and student: checkpoints, held-out metrics, TensorBoard events.
 
 A run that was killed goes on from its last checkpoint and, without dropout, ends with the weights
-of an uninterrupted one: `batches(epoch)` gives the same rows in the same order again, and those
-already seen are skipped. Models, losses, optimisers and metrics are the caller's.
+of an uninterrupted one: `batches(epoch, seen)` gives the same rows in the same order again, without those
+already seen. Models, losses, optimisers and metrics are the caller's.
 
     <folder>/checkpoints   the last state: model, optimiser, position
     <folder>/best          the best weights, and metrics.json: what they reached on held-out rows
@@ -72,7 +72,7 @@ def fit(
   model: tf_keras.Model,
   optimizer: Any,
   loss: Callable[[dict[str, tf.Tensor]], tf.Tensor],
-  batches: Callable[[int], Iterator[Mapping[str, Any]]],
+  batches: Callable[[int, int], Iterator[Mapping[str, Any]]],
   num_rows: int,
   evaluate: Callable[[], dict[str, float]] | None,
   settings: config.Training,
@@ -86,12 +86,12 @@ def fit(
     optimizer: has `apply_gradients` and `learning_rate` (a number or a schedule), and can be
       checkpointed.
     loss: batch of tensors → scalar, computed through `model`; traced with its gradient.
-    batches: epoch → its batches; the same for the same epoch.
+    batches: epoch, number of its batches that were seen → the others; the same for the same epoch.
     num_rows: rows of an epoch.
     evaluate: gives the metrics on the held-out rows; None: the last weights count as the best.
     settings: batch size, epochs, evaluation.
     folder: run folder.
-    prepare: a batch → numpy arrays or tensors (rows first) for `loss`; spared for those that a resumed run skips.
+    prepare: a batch → numpy arrays or tensors (rows first) for `loss`.
 
   Returns:
     The best held-out metrics, with 'step' (at which they were reached), 'seconds' (evaluations
@@ -336,10 +336,8 @@ def _remaining(batches, prepare, counters, steps):
   """Yields (epoch, batches seen of it, prepared batch) from where `counters` stand to `steps`."""
   epoch, seen, left = counters['epoch'], counters['epoch_step'], steps - counters['step']
   while left > 0:
-    number = 0
-    for number, batch in enumerate(batches(epoch), 1):
-      if number <= seen:
-        continue
+    number = seen
+    for number, batch in enumerate(batches(epoch, seen), seen + 1):
       yield epoch, number, {name: tf.convert_to_tensor(value) for name, value in prepare(batch).items()}
       left -= 1
       if left == 0:

@@ -357,6 +357,10 @@ class ShuffleTest(absltest.TestCase):
     np.testing.assert_array_equal(again['logits'][:, 0, 0], numbers)
     other = rows.concatenate(list(rows.shuffle(batches(50), batch_size=9, window_rows=30, seed=2)))
     self.assertNotEqual(other['text'].tolist(), whole['text'].tolist())
+    later = list(batches(32))[2:]
+    later = rows.concatenate(list(rows.shuffle(later, batch_size=9, window_rows=32, seed=1, windows_before=2)))
+    expected = rows.concatenate(list(rows.shuffle(batches(7), batch_size=9, window_rows=32, seed=1)))
+    self.assertEqual(later['text'].tolist(), expected['text'][64:].tolist())
 
 
 if __name__ == '__main__':

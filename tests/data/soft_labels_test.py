@@ -1,6 +1,7 @@
 """Soft labels survive writing and reading; what does not fit together is refused."""
 
 import os
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
@@ -86,6 +87,15 @@ class SoftLabelsTest(absltest.TestCase):
       self.assertCountEqual(_ids(soft_labels.read([self.folder], seed=3, max_rows=max_rows)), found)
       self.assertAlmostEqual(sum(row < _GROUP_ROWS + 10 for row in found), max_rows // 2, delta=10)
     self.assertLen(_ids(soft_labels.read([self.folder], max_rows=10**6)), 2 * _GROUP_ROWS + 10)
+
+  def test_rows_that_are_skipped_are_not_read(self):
+    _write(self.folder, [2 * _GROUP_ROWS + 10])
+    for skip_rows in (0, 5, _GROUP_ROWS, 2 * _GROUP_ROWS + 9, 2 * _GROUP_ROWS + 10):
+      expected = _ids(soft_labels.read([self.folder], seed=1))[skip_rows:]
+      with mock.patch.object(shards_lib, 'read_groups', wraps=shards_lib.read_groups) as read:
+        self.assertEqual(_ids(soft_labels.read([self.folder], seed=1, skip_rows=skip_rows)), expected)
+      self.assertLessEqual(read.call_count, 1 + len(expected) // _GROUP_ROWS + 1)
+    self.assertEqual(read.call_count, 0)
 
   def test_refuses_folders_of_different_tasks(self):
     _write(self.folder, [2])
