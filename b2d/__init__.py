@@ -11,6 +11,7 @@ The Python interface; the same steps are binaries, `python -m b2d.distill`:
 """
 
 import importlib
+import os
 from typing import Any
 
 from b2d import config
@@ -49,10 +50,15 @@ def run(run_config: config.Config) -> Any:
   Raises:
     ValueError: data, models or run folder are not what the configuration says.
   """
-  # Imported only now: TensorFlow takes seconds, and --help has no need of it.
-  return getattr(importlib.import_module(_LIBRARY[run_config.step]), run_config.step)(run_config)
+  return getattr(_module(_LIBRARY[run_config.step]), run_config.step)(run_config)
 
 
 def load(folder: str, **options: Any) -> Any:
   """The trained model in a folder: see `b2d.models.trained.load`, which takes the same and returns a `Model`."""
-  return importlib.import_module('b2d.models.trained').load(folder, **options)
+  return _module('b2d.models.trained').load(folder, **options)
+
+
+def _module(name: str) -> Any:
+  """A module, imported only now: TensorFlow takes seconds, and --help has no need of it."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
+  return importlib.import_module(name)

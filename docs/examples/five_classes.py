@@ -60,7 +60,6 @@ def main() -> None:
   parser.add_argument('--num_labelled', type=int, default=600)
   parser.add_argument('--num_unlabelled', type=int, default=10_000)
   arguments = parser.parse_args()
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
 
   def path(name):
     return os.path.join(arguments.folder, name)

@@ -67,7 +67,6 @@ def main() -> None:
   parser.add_argument('--num_judged', type=int, default=1500)
   parser.add_argument('--num_log', type=int, default=20_000)
   arguments = parser.parse_args()
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
 
   def path(name):
     return os.path.join(arguments.folder, name)

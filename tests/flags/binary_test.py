@@ -80,6 +80,11 @@ class ProcessTest(parameterized.TestCase):
     self.assertEqual((done.returncode, done.stdout), (1, ''))
     self.assertRegex(done.stderr, r'^error: none/manifest.json: no such file[^\n]*\n$')
 
+  def test_nothing_is_said_in_python_either(self):
+    program = 'import b2d\ntry:\n  b2d.load("none")\nexcept ValueError:\n  print("no model")'
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=False)
+    self.assertEqual((done.stdout, done.stderr), ('no model\n', ''))
+
 
 class GuardedTest(parameterized.TestCase):
   def test_the_exit_code_is_the_result_s(self):
