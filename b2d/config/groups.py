@@ -206,8 +206,15 @@ class Schema(base.Config):
 
   @property
   def relevant_target(self) -> float:
-    """`relevant_from` in the scale of the target, [0, 1]."""
-    return relevant_target(self.label_range, self.relevant_from)
+    """The target in [0, 1] at which labels and predictions are cut: that of `relevant_from`.
+
+    Of grades by name it is halfway to the next one below. Labels have no grade between, but expected grades have: cut
+    at the lowest relevant grade itself, half of its rows would fall below.
+    """
+    grades = self.label_values.values() if self.grades else ()
+    below = [grade for grade in grades if grade < self.relevant_from]
+    lowest = min((grade for grade in grades if grade >= self.relevant_from), default=self.relevant_from)
+    return relevant_target(self.label_range, (max(below) + lowest) / 2 if below else self.relevant_from)
 
 
 @dataclasses.dataclass(frozen=True)

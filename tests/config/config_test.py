@@ -68,6 +68,9 @@ class RowsTest(absltest.TestCase):
   def test_fields_and_relevant_target(self):
     self.assertEqual((_SINGLE.fields, _SINGLE.relevant_target), (('text',), 0.5))
     self.assertEqual((_PAIR.fields, _PAIR.relevant_target), (('query', 'title'), 0.75))
+    for relevant_from, target in ((None, 0.25), (2.0, 0.25), (2.4, 0.75), (3.0, 0.75), (1.0, 0.0)):
+      named = config.Schema(grades=('No:1', 'Partly:2', 'Yes:3'), relevant_from=relevant_from)
+      self.assertEqual(named.relevant_target, target, relevant_from)
 
   def test_what_follows_from_names_and_ranges_is_filled_in(self):
     named = config.Schema(classes=('a', 'b', 'c'))

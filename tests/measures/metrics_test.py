@@ -99,6 +99,13 @@ class AgreementTest(absltest.TestCase):
     found = metrics.agreement(np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 1]], config.Schema(num_classes=3))
     self.assertEqual((found['agreement'], found['labelled_rows']), (0.75, 4))
 
+  def test_of_named_grades_predictions_are_cut_between_two(self):
+    graded = config.Schema(grades=('Irrelevant:1', 'Partial:2', 'Exact:3'))
+    expected = np.array([0.1, 0.45, 0.55, 0.9])  # As targets; those of Partial lie on both sides of its own.
+    logits = np.stack([np.zeros(4), np.log(expected / (1 - expected))], axis=1)
+    found = metrics.agreement(np.array([0, 0.5, 0.5, 1]), logits, graded)
+    self.assertEqual((found['agreement'], found['auc']), (1, 1))
+
   def test_without_labels_or_contrast(self):
     logits = np.zeros([2, 2], np.float32)
     self.assertEqual(metrics.agreement(np.full(2, np.nan), logits, config.Schema()), {'labelled_rows': 0})
