@@ -132,10 +132,10 @@ def _absolute(source: rows.Source) -> rows.Source:
 def _workers(run_config, read, pieces, num_bytes, progress) -> engines.Workers:
   """This process alone where there is little to copy."""
   work = functools.partial(copy, read, engines.absolute(run_config.output_dir), run_config.schema.max_bad_rows)
-  num_workers = min(run_config.num_workers or engines.num_cores(), 1 + num_bytes // _WORKER_BYTES, len(pieces))
-  if run_config.scaling.engine == 'ray' and num_workers > 1:
+  most = min(1 + num_bytes // _WORKER_BYTES, len(pieces))
+  if run_config.scaling.engine == 'ray' and most > 1:
     return ray_workers.Actors(run_config.scaling.ray_address, work, dict, run_config.num_workers, on_gpus=False)
-  return engines.local(work, dict, max(1, num_workers), progress.update)
+  return engines.local(work, dict, min(run_config.num_workers or engines.num_cores(), most), progress.update)
 
 
 def copy(read: Read, folder: str, max_bad_rows: int, piece: Piece, state: Any, report: engines.Report) -> Copied:
