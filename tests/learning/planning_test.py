@@ -188,6 +188,16 @@ class PiecesTest(PlanningTest):
         self._label(self._path(f'out-{size}'))
       self.assertEqual(self._shards(self._path(f'out-{size}')), self._shards(self._path('expected')))
 
+  def test_a_piece_is_a_part_of_a_large_file_or_several_small_ones(self):
+    path = self._path('large.txt')
+    with open(path, 'w') as file:
+      file.write('a line of text\n' * 1000)
+    with mock.patch.object(copying, 'PIECE_BYTES', 1000):
+      pieces = copying.cut(rows.sources([path]), 'check')
+      self.assertEqual([len(piece) for piece in pieces], [1] * 16)
+      small = copying.cut(rows.sources(rows.expand([self._path('log-*.csv')])), 'check')
+    self.assertEqual([len(piece) for piece in small], [5])
+
   def test_a_kill_loses_the_piece_in_flight(self):
     self._label(self._path('expected'))
     self.read.clear()
