@@ -88,7 +88,9 @@ class OddTextsTest(absltest.TestCase):
     found = collections.Counter(collections.Counter(often['title'].tolist()).values())
     self.assertEqual(found, {50: 3, 49: 1, 1: 3})  # Two words and their pair; what joins two pairs; the ends.
     self.assertLess(self.scores['other, twice'], 0.1)
-    self.assertGreater(self.scores['other, fifty times'], self.scores['other, twice'])  # So it is said to be cut.
+    self.assertGreater(
+      self.scores['other, fifty times'], self.scores['other, twice']
+    )  # Nothing says where to: titles are to be cut.
 
   def test_unknown_words_score_low_unless_they_match(self):
     self.assertLess(self.scores['other'], 0.3)
