@@ -207,12 +207,18 @@ def ngram_names(texts: list[tf.Tensor], settings: config.Student) -> list[str]:
 def _shown_tokens(texts: list[tf.Tensor], settings: config.Student) -> tuple[list[str], np.ndarray]:
   """The tokens to be read, and the text each belongs to, int64 [T], the titles' first."""
   tokens, row_ids = _tokens(_one_behind_the_other(texts), settings)
-  pieces = wordpiece.read_vocab(settings.tokenizer_vocab) if settings.tokenizer == 'wordpiece' else []
-  shown = ['^' if token == text.MARK.encode() else token.decode('utf-8', 'replace') for token in tokens.numpy()]
-  return [pieces[int(each)] if pieces and each != '^' else each for each in shown], row_ids.numpy()
+  if settings.tokenizer == 'wordpiece':
+    pieces = wordpiece.read_vocab(settings.tokenizer_vocab)
+    shown = [pieces[token].replace('[UNK]', '^') for token in tokens.numpy()]
+  else:
+    shown = ['^' if token == text.MARK.encode() else token.decode('utf-8', 'replace') for token in tokens.numpy()]
+  return shown, row_ids.numpy()
 
 
 def _hash(tokens: tf.Tensor, settings: config.Student) -> tf.Tensor:
+  """int64 [T] of tokens, strings or ids of word pieces."""
+  if tokens.dtype == tf.int64:
+    return (tokens + (1 + settings.hash_seed)) * _ODD
   return tf.strings.to_hash_bucket_strong(tokens, _HASH_RANGE, key=[settings.hash_seed, 0x62326462])
 
 

@@ -172,27 +172,35 @@ class StudentModel(tf_keras.Model):
 
   def _pool(self, rows: tf.Tensor, bags: ngrams.Bags) -> tf.Tensor:
     """float32 [kinds · N, vector_dim]."""
-    bag = {'indices': bags.ids, 'segment_ids': bags.segment_ids, 'num_segments': bags.num_segments}
     if not self.settings.weighted_pooling:
-      return tf.cast(tf.sparse.segment_sqrt_n(rows, **bag), tf.float32)
-    sums = tf.cast(tf.sparse.segment_sum(rows, **bag), tf.float32)
+      pooled = tf.sparse.segment_sqrt_n(rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
+      return tf.cast(pooled, tf.float32)
+    # Not tf.sparse.segment_sum, which waits for each row of a large table. No bag is empty, thanks to the marks.
+    sums = tf.math.segment_sum(self._vectors(rows, bags), bags.segment_ids)
     squares, sums = tf.split(sums, [1, self.settings.vector_dim], axis=1)
     return sums * tf.math.rsqrt(tf.maximum(squares, _LEAST_SQUARES))
 
-  def _convolve(self, rows: tf.Tensor, bags: ngrams.Bags, layer: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+  def _vectors(self, rows: tf.Tensor, bags: ngrams.Bags) -> tf.Tensor:
+    """The row of each id, float32 [nnz, embedding_dim]. Of two calls for the same bags the graph computes one."""
+    return tf.cast(tf.gather(rows, bags.ids), tf.float32)
+
+  def _convolve(self, rows: tf.Tensor, bags: ngrams.Bags, layer: Any) -> tf.Tensor:
     """float32 [N, filters]: the maximum over a text of what the filters give at its tokens, if positive.
 
     A window that runs past the end of its text sees the marks of the next one, as n-grams do.
     """
     orders, width = len(self.settings.ngram_orders), self.settings.convolution_width
-    tokens = bags.ids[::orders]
-    # Windows of ids, not of vectors: what is rolled and joined is so much smaller.
-    windows = tf.stack([tokens, *(tf.roll(tokens, -i, axis=0) for i in range(1, width))], axis=1)
-    vectors = tf.gather(rows, windows)
-    if self.settings.weighted_pooling:
-      vectors = vectors[:, :, 1:]  # With the squared weights as an input it learns worse.
-    inputs = tf.reshape(tf.cast(vectors, tf.float32), [-1, width * self.settings.vector_dim])
-    return tf.nn.relu(tf.math.unsorted_segment_max(layer(inputs), bags.segment_ids[::orders], bags.num_segments))
+    row_ids = tf.unstack(tf.reshape(bags.segment_ids, [-1, orders]), num=orders, axis=1)[0]
+    # An id of each order stands for a token; the first is the token's own.
+    of_tokens = tf.reshape(self._vectors(rows, bags), [-1, orders * self.settings.embedding_dim])
+    vectors = tf.split(of_tokens, orders, axis=1)[0]
+    windows = tf.concat([vectors, *(tf.roll(vectors, -i, axis=0) for i in range(1, width))], axis=1)
+    # Zeros for the squared weights, with which it learns worse: dropping a column would copy all others.
+    kernel = tf.reshape(layer.kernel, [width, self.settings.vector_dim, -1])
+    kernel = tf.pad(kernel, [[0, 0], [self.settings.embedding_dim - self.settings.vector_dim, 0], [0, 0]])
+    found = tf.nn.bias_add(tf.matmul(windows, tf.reshape(kernel, [windows.shape[1], -1])), layer.bias)
+    # Every text has a token, since marks stand before it.
+    return tf.nn.relu(tf.math.segment_max(found, row_ids))
 
   def _combine(self, pooled: tf.Tensor) -> tf.Tensor:
     """[kinds · N, dim] → [N, features]: the kinds side by side, and the product of query and title."""

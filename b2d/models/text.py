@@ -61,15 +61,14 @@ def split(
     strings: string [N].
     tokenizer: 'whitespace' (core ops, parts at Unicode's white space and `delimiters`), 'words' (the same, and each
       sign of a script without spaces apart; see `b2d.data.words`), 'unicode_script' (also where the script changes;
-      digits and punctuation count as one), 'characters' (all one by one) or 'wordpiece' (ids of the vocabulary, as
-      decimal strings).
-    marks: how many `MARK` tokens are put before each text, so that n-grams see where it starts.
+      digits and punctuation count as one), 'characters' (all one by one) or 'wordpiece'.
+    marks: how many `MARK` tokens, or [UNK] pieces, are put before each text, so that n-grams see where it starts.
     delimiters: characters (one byte each) that part tokens of 'whitespace' and 'words', besides white space.
     strip_suffix: RE2 expression dropped where it stands before a delimiter of these two; see `check_suffix`.
     vocab_file: vocabulary of 'wordpiece'.
 
   Returns:
-    tokens: string [T] in the order of the rows.
+    tokens: string [T] in the order of the rows; of 'wordpiece' ids of the vocabulary, int64 [T].
     row_ids: int64 [T], ascending: the row of each token.
 
   Raises:
@@ -85,8 +84,8 @@ def split(
     indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=' ' + delimiters, skip_empty=True)
     return tokens, tf.unstack(indices, num=2, axis=1)[0]  # Half the time of indices[:, 0] at one row.
   if tokenizer == 'wordpiece':
-    ragged = tf.strings.as_string(wordpiece.WordPiece(vocab_file)(strings))
-  elif tokenizer == 'unicode_script':
+    return wordpiece.WordPiece(vocab_file).cut(strings, marks)
+  if tokenizer == 'unicode_script':
     spaced = tf.strings.regex_replace(_valid_utf8(strings), _spaces(), ' ')
     # The op would read '12 34' as '1234'.
     ragged = tf_text.UnicodeScriptTokenizer().tokenize(tf.strings.split(spaced)).merge_dims(1, 2)

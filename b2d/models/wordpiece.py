@@ -90,15 +90,52 @@ class WordPiece:
     Returns:
       int32 [N, None], without marks.
     """
-    strings = tf.strings.unicode_transcode(strings, 'UTF-8', 'UTF-8', errors='replace')
+    strings = _valid(strings)
     strings = tf.strings.regex_replace(strings, _DELETED, '')  # Before lower, which stops at a NUL.
+    strings = self._folded(strings)
+    # One expression of both, a hundred times a class of characters as large as this, would be too much for RE2.
+    parted = tf.strings.regex_replace(strings, _WORD_OF_ITS_OWN, r' \0 ')
+    return self._tokenizer.tokenize(tf.strings.regex_replace(parted, rf'\S{{{_MAX_WORD + 1},}}', _IN_NO_VOCABULARY))
+
+  def cut(self, strings: tf.Tensor, num_marks: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    """The pieces for a student, in a third of the ops of BERT's exact ones.
+
+    They differ from those where a word holds a control character or a sign of no width: it is [UNK] here.
+
+    Args:
+      strings: string [N].
+      num_marks: how many [UNK] stand before the pieces of each text.
+
+    Returns:
+      Ids int64 [T], text by text, and the text each belongs to, int64 [T].
+    """
+    if not self.lower_case:  # Which replaces bytes that are not UTF-8, too.
+      strings = _valid(strings)
+    strings = self._folded(strings)
+    if num_marks:
+      strings = tf.strings.join([f'{_IN_NO_VOCABULARY} ' * num_marks, strings])
+    pieces = self._tokenizer.tokenize(strings)
+    ids = tf.cast(pieces.values, tf.int64)
+    # The op itself: value_rowids() takes a dozen nodes. Each piece lies behind the starts of its text and those before.
+    starts = tf.raw_ops.UpperBound(
+      sorted_inputs=tf.expand_dims(pieces.row_splits, 0),
+      values=tf.expand_dims(tf.range(tf.size(ids, out_type=tf.int64)), 0),
+      out_type=tf.int64,
+    )
+    return ids, tf.reshape(starts, [-1]) - 1
+
+  def _folded(self, strings: tf.Tensor) -> tf.Tensor:
+    """Texts in lower case and without accents, as far as the vocabulary wants it."""
     if self.lower_case:
       strings = tf.strings.lower(strings, encoding='utf-8')
     if self.strip_accents:
       strings = tf.strings.regex_replace(tf_text.normalize_utf8(strings, 'NFD'), r'\p{Mn}', '')
-    # One expression of both, a hundred times a class of characters as large as this, would be too much for RE2.
-    parted = tf.strings.regex_replace(strings, _WORD_OF_ITS_OWN, r' \0 ')
-    return self._tokenizer.tokenize(tf.strings.regex_replace(parted, rf'\S{{{_MAX_WORD + 1},}}', _IN_NO_VOCABULARY))
+    return strings
+
+
+def _valid(strings: tf.Tensor) -> tf.Tensor:
+  """Replaces bytes that are not UTF-8."""
+  return tf.strings.unicode_transcode(strings, 'UTF-8', 'UTF-8', errors='replace')
 
 
 def read_vocab(vocab_file: str, marks: Marks | None = None) -> list[str]:

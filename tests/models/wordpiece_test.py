@@ -84,6 +84,19 @@ class WordPieceTest(parameterized.TestCase):
     found = tokenizer(tf.constant(['A  Fílm!', 'sh\x00oe\u0301s good\tbad', '', 'x' * 500]))
     self.assertEqual(found.to_list(), [[9, 7, 38], [23, 18, 5, 6], [], [1]])
 
+  def test_cut_as_the_exact_pieces(self):
+    tokenizer = self._tokenizer(tiny_bert.VOCAB)
+    texts = tf.constant(['', 'Red shoes, zebra', ' not\u00a0very\u3000FUNNY . ', 'film-good', b'\xff bad'])
+    exact = tokenizer(texts)
+    ids, rows = tokenizer.cut(texts)
+    self.assertEqual((ids.dtype, rows.dtype), (tf.int64, tf.int64))
+    np.testing.assert_array_equal(ids, exact.values)
+    np.testing.assert_array_equal(rows, exact.value_rowids())
+    unknown = tiny_bert.VOCAB.index('[UNK]')
+    marked, rows = tokenizer.cut(texts, 2)
+    for row, pieces in enumerate(exact.to_list()):
+      self.assertEqual(marked[rows == row].numpy().tolist(), [unknown, unknown, *pieces])
+
   @parameterized.parameters(
     ('fun\x97 go', 'f ##u ##n g ##o'),
     ('re\ufffdd \ufffd', 'r ##e ##d'),
