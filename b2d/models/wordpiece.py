@@ -100,7 +100,8 @@ class WordPiece:
   def cut(self, strings: tf.Tensor, num_marks: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
     """The pieces for a student, in a third of the ops of BERT's exact ones.
 
-    They differ from those where a word holds a control character or a sign of no width: it is [UNK] here.
+    They differ from those where a word holds a control character, a sign of no width or bytes that are not UTF-8: it is
+    [UNK] here.
 
     Args:
       strings: string [N].
