@@ -56,7 +56,7 @@ class TrainedTest(absltest.TestCase):
     self._save_best(model, run)
     found = trained.load(run)
     self.assertEqual((found.kind, found.fields), ('teacher', ('text',)))
-    np.testing.assert_array_equal(found.logits(_BATCH), model.predict_logits(_BATCH))
+    np.testing.assert_allclose(found.logits(_BATCH), model.predict_logits(_BATCH), rtol=1e-5)
     self.assertEqual(found.calibration, calibration.Calibration())
 
   def test_of_grades_the_probability_is_that_of_the_relevant_ones_without_a_calibration_too(self):
