@@ -1,7 +1,6 @@
 """Starts the local test server as a process, for the serving tests."""
 
 import contextlib
-import os
 import pathlib
 import signal
 import socket
@@ -37,7 +36,6 @@ class LocalServer:
         ],
         cwd=_ROOT,
         stderr=log,
-        env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'},
       )
     self.grpc = f'127.0.0.1:{self.grpc_port}'
     self.rest = f'127.0.0.1:{self.rest_port}'

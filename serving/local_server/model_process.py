@@ -158,7 +158,7 @@ class ModelProcess:
 
 def _work(verbosity, *arguments):
   """The child's main."""
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
   os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')  # Keras 3 would import matplotlib, and more.
   flags.FLAGS.mark_as_parsed()  # Else absl's logging warns; its verbosity is all that is needed.
   logging.use_absl_handler()

@@ -318,6 +318,10 @@ class LimitsTest(LocalServerCase):
     with self.assert_rpc_error(grpc.StatusCode.INVALID_ARGUMENT, 'tensor parsing error: query'):
       self.prediction.Predict(request)
 
+  @absltest.skipIf('TF_CPP_MIN_LOG_LEVEL' in os.environ, 'whoever sets it wants to see more')
+  def test_a_gpu_that_is_not_there_is_no_error(self):
+    self.assertNotIn('cuInit', _server.log())
+
   def test_garbage_leaves_no_traceback_in_the_log(self):
     call = self.channel.unary_unary('/tensorflow.serving.PredictionService/Predict')
     with self.assert_rpc_error(grpc.StatusCode.INTERNAL, 'no serialised PredictRequest'):
