@@ -45,7 +45,8 @@ PLAIN = Calibration()
 def unfitted(schema: config.Schema) -> Calibration:
   """Where none was fitted: classes as they are; of grades sigmoid(m - logit(t)), t the target of `relevant_from`.
 
-  That is ½ where the expected grade reaches `relevant_from`, so that a threshold of ½ decides as `metrics.decisions`.
+  That is ½ where the expected grade reaches that target (of grades by name it lies halfway to the next one below), so
+  that a threshold of ½ decides as `metrics.decisions`.
   """
   target = schema.relevant_target if schema.label_range else 0.5
   return Calibration(offset=-float(special.logit(np.clip(target, _LOWEST_TARGET, 1 - _LOWEST_TARGET))))
