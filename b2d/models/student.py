@@ -175,8 +175,8 @@ class StudentModel(tf_keras.Model):
     if not self.settings.weighted_pooling:
       pooled = tf.sparse.segment_sqrt_n(rows, bags.ids, bags.segment_ids, num_segments=bags.num_segments)
       return tf.cast(pooled, tf.float32)
-    # Not tf.sparse.segment_sum, which waits for each row of a large table. No bag is empty, thanks to the marks.
-    sums = tf.math.segment_sum(self._vectors(rows, bags), bags.segment_ids)
+    # Not tf.sparse.segment_sum, which waits for each row of a large table.
+    sums = tf.math.unsorted_segment_sum(self._vectors(rows, bags), bags.segment_ids, bags.num_segments)
     squares, sums = tf.split(sums, [1, self.settings.vector_dim], axis=1)
     return sums * tf.math.rsqrt(tf.maximum(squares, _LEAST_SQUARES))
 

@@ -47,6 +47,13 @@ class ExplanationTest(parameterized.TestCase):
     for part in found.words:
       self.assertAlmostEqual(unigrams[part.kind, part.name.lower()], part.contribution, places=4)
 
+  @parameterized.product(weighted_pooling=(False, True), query=('', 'red'), title=('', 'Red boot'))
+  def test_without_its_only_member_a_bag_is_empty(self, weighted_pooling, query, title):
+    model = _student(('query', 'title'), match=True, weighted_pooling=weighted_pooling)
+    found = _explain(model, {'query': query, 'title': title})
+    self.assertAlmostEqual(found.log_odds, _logits(model, query=query, title=title)[1], places=5)
+    self.assertTrue(np.isfinite([part.contribution for part in found.features]).all())
+
   def test_ngrams_and_matches_have_their_names(self):
     model = _student(('query', 'title'), match=True, ngram_orders=(1, 2))
     names = [part[:2] for part in _explain(model, _PAIR).features]
