@@ -11,10 +11,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from b2d.models import mpnet
 from b2d.models import pretrained
-
-_MASKED = -1e9
-
 
 # Name below the encoder's own → variable, or array in the dtype in which it computes.
 Weights = Mapping[str, tf.Variable | np.ndarray]
@@ -53,7 +51,7 @@ def encode(
   dtype = _dtype(encoder)
   states = tf.gather(weights['word_embeddings/embeddings'], ids)
   states += tf.gather(weights['position_embedding/embeddings'], tf.range(tf.shape(ids)[1]))
-  biases = _MASKED * (1 - tf.cast(inputs['input_mask'], tf.float32))[:, tf.newaxis, tf.newaxis, :]
+  biases = mpnet.MASKED * (1 - tf.cast(inputs['input_mask'], tf.float32))[:, tf.newaxis, tf.newaxis, :]
   if architecture.model_type == 'mpnet':
     biases += tf.cast(encoder.relative_biases(states), tf.float32)
   else:

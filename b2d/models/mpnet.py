@@ -16,7 +16,7 @@ NUM_BUCKETS = 32
 NORM_EPSILON = 1e-5
 FIRST_POSITION = 2  # The rows before are never looked up.
 _INITIAL_STDDEV = 0.02
-_MASKED = -1e9
+MASKED = -1e9  # Is added to the scores of padding.
 
 
 class Encoder(tf_keras.layers.Layer):
@@ -91,7 +91,7 @@ class Encoder(tf_keras.layers.Layer):
     words = self._word_embeddings(inputs['input_word_ids'])
     states = self._embedding_dropout(self._embedding_norm(words + self._position_embedding(words)))
     biases = self.relative_biases(states)
-    hidden = _MASKED * (1 - tf.cast(inputs['input_mask'], biases.dtype))
+    hidden = MASKED * (1 - tf.cast(inputs['input_mask'], biases.dtype))
     biases += hidden[:, tf.newaxis, tf.newaxis, :]
     *layers_before, last = self.transformer_layers
     for layer in layers_before:

@@ -50,7 +50,7 @@ class StudentModel(tf_keras.Model):
 
   def __init__(self, settings: config.Student, fields: tuple[str, ...], num_classes: int, seed: int = 1):
     super().__init__(name='student')
-    text.check_suffix(settings.strip_suffix)
+    text.check_marks(settings.strip_suffix, settings.delimiters)
     self.settings, self.fields, self.num_classes, self._seed = settings, fields, num_classes, seed
     self.kinds = ngrams.kinds(settings, fields)
     self.table = tf.Variable(_initial_table(settings, fields, seed), name='table')
@@ -113,7 +113,7 @@ class StudentModel(tf_keras.Model):
     Args:
       rows: [num_rows, embedding_dim].
       bags: whose `ids` index `rows`.
-      dense: `self.dense`, or the same layers with frozen weights.
+      dense: `self.dense`, or the same layers with frozen weights; of a convolution's `kernel` and `bias` are read.
 
     Returns:
       As `logits_of`.

@@ -133,9 +133,8 @@ class TeacherModel(tf_keras.Model):
       states = fused_encoder.encode(self.encoder, self.architecture, weights, inputs, first_only)
     if first_only:
       return tf.cast(self.encoder.pooler_layer(states[:, 0]), tf.float32)
-    weights = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
-    states = tf.cast(states, tf.float32)
-    return tf.reduce_sum(states * weights, axis=1) / tf.reduce_sum(weights, axis=1)
+    seen = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
+    return tf.reduce_sum(tf.cast(states, tf.float32) * seen, axis=1) / tf.reduce_sum(seen, axis=1)
 
   def predict_logits(
     self, batch: Mapping[str, np.ndarray], max_tokens: int = 4096, report: Callable[[int], Any] = lambda num_rows: None

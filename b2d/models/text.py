@@ -37,13 +37,8 @@ def normalize(strings: tf.Tensor, form: str) -> tf.Tensor:
   if form == 'lower':
     return tf.strings.lower(strings, encoding='utf-8')
   if form == 'casefold_nfkc':
-    return tf_text.normalize_utf8(tf_text.case_fold_utf8(_valid_utf8(strings)), 'NFKC')
+    return tf_text.normalize_utf8(tf_text.case_fold_utf8(wordpiece.valid_utf8(strings)), 'NFKC')
   raise ValueError(f'normalization {form!r}: expected none, lower_ascii, lower or casefold_nfkc')
-
-
-def _valid_utf8(strings: tf.Tensor) -> tf.Tensor:
-  """Replaces invalid bytes, at which TF Text's normalisation would fail the whole batch."""
-  return tf.strings.unicode_transcode(strings, 'UTF-8', 'UTF-8', errors='replace')
 
 
 def split(
@@ -64,7 +59,7 @@ def split(
       digits and punctuation count as one), 'characters' (all one by one) or 'wordpiece'.
     marks: how many `MARK` tokens, or [UNK] pieces, are put before each text, so that n-grams see where it starts.
     delimiters: characters (one byte each) that part tokens of 'whitespace' and 'words', besides white space.
-    strip_suffix: RE2 expression dropped where it stands before a delimiter of these two; see `check_suffix`.
+    strip_suffix: RE2 expression dropped where it stands before a delimiter of these two; see `check_marks`.
     vocab_file: vocabulary of 'wordpiece'.
 
   Returns:
@@ -86,7 +81,7 @@ def split(
   if tokenizer == 'wordpiece':
     return wordpiece.WordPiece(vocab_file).cut(strings, marks)
   if tokenizer == 'unicode_script':
-    spaced = tf.strings.regex_replace(_valid_utf8(strings), _spaces(), ' ')
+    spaced = tf.strings.regex_replace(wordpiece.valid_utf8(strings), _spaces(), ' ')
     # The op would read '12 34' as '1234'.
     ragged = tf_text.UnicodeScriptTokenizer().tokenize(tf.strings.split(spaced)).merge_dims(1, 2)
   elif tokenizer == 'characters':
@@ -98,12 +93,16 @@ def split(
   return ragged.flat_values, ragged.value_rowids()
 
 
-def check_suffix(strip_suffix: str) -> None:
-  """Checks what `split` is to strip.
+def check_marks(strip_suffix: str, delimiters: str = '') -> None:
+  """Checks that what `split` strips and parts at leaves the marks.
 
   Raises:
-    ValueError: it is no expression, or drops the marks, so that n-grams would run into the next text.
+    ValueError: they would be dropped, so that n-grams would run into the next text; or the suffix is no expression.
   """
+  if MARK in delimiters:
+    raise ValueError(
+      f'--delimiters={delimiters!r}: holds the control character that marks where a text starts; leave it out'
+    )
   marks = f'{MARK} {MARK} '
   try:
     kept = tf.strings.regex_replace(marks, _spaces(strip_suffix), ' ') == marks

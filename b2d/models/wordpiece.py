@@ -90,7 +90,7 @@ class WordPiece:
     Returns:
       int32 [N, None], without marks.
     """
-    strings = _valid(strings)
+    strings = valid_utf8(strings)
     strings = tf.strings.regex_replace(strings, _DELETED, '')  # Before lower, which stops at a NUL.
     strings = self._folded(strings)
     # One expression of both, a hundred times a class of characters as large as this, would be too much for RE2.
@@ -111,7 +111,7 @@ class WordPiece:
       Ids int64 [T], text by text, and the text each belongs to, int64 [T].
     """
     if not self.lower_case:  # Which replaces bytes that are not UTF-8, too.
-      strings = _valid(strings)
+      strings = valid_utf8(strings)
     strings = self._folded(strings)
     if num_marks:
       strings = tf.strings.join([f'{_IN_NO_VOCABULARY} ' * num_marks, strings])
@@ -134,8 +134,8 @@ class WordPiece:
     return strings
 
 
-def _valid(strings: tf.Tensor) -> tf.Tensor:
-  """Replaces bytes that are not UTF-8."""
+def valid_utf8(strings: tf.Tensor) -> tf.Tensor:
+  """Replaces bytes that are not UTF-8, at which TF Text's normalisation would fail the whole batch."""
   return tf.strings.unicode_transcode(strings, 'UTF-8', 'UTF-8', errors='replace')
 
 

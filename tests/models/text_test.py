@@ -110,9 +110,13 @@ class SplitTest(parameterized.TestCase):
 
   def test_suffixes_refused(self):
     with self.assertRaisesRegex(ValueError, r'strip_suffix=\\W\+: would drop'):
-      text.check_suffix(r'\W+')
+      text.check_marks(r'\W+')
     with self.assertRaisesRegex(ValueError, r'strip_suffix=\(s: expected an RE2 expression'):
-      text.check_suffix('(s')
+      text.check_marks('(s')
+
+  def test_marks_are_no_delimiters(self):
+    with self.assertRaisesRegex(ValueError, r"delimiters='/\\x02': holds the control character"):
+      text.check_marks('', '/\x02')
 
   def test_delimiters_that_mean_something_in_expressions(self):
     self.assertEqual(
