@@ -17,8 +17,9 @@ quickstart: venv
 tensorboard: venv
 	$(B2D) -m tensorboard.main --logdir=runs
 
+# On up to four cores, a file's tests on the same one.
 test: venv
-	$(B2D) -m pytest -q --cov tests
+	$(B2D) -m pytest -q --cov --numprocesses=logical --maxprocesses=4 --dist=loadfile tests
 
 # What runs before a commit, besides the tests.
 check: venv

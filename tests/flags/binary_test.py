@@ -38,12 +38,18 @@ class MainTest(absltest.TestCase):
 
 class LogTest(parameterized.TestCase):
   @parameterized.parameters(
-    ('/venv/lib/python3.11/site-packages/tensorflow/saver.py', 'INFO', False),
-    ('/venv/lib/python3.11/site-packages/tensorflow/saver.py', 'WARNING', True),
-    ('/home/me/b2d/learning/training.py', 'INFO', True),
+    ('/venv/lib/python3.11/site-packages/tensorflow/saver.py', 'INFO', 'saved', False),
+    ('/venv/lib/python3.11/site-packages/tensorflow/saver.py', 'WARNING', 'saved', True),
+    (
+      '/venv/lib/python3.11/site-packages/tensorflow/function.py',
+      'WARNING',
+      'calls triggered tf.function retracing',
+      False,
+    ),
+    ('/home/me/b2d/learning/training.py', 'INFO', 'saved', True),
   )
-  def test_libraries_are_silent_unless_they_warn(self, path, level, said):
-    record = logging.makeLogRecord({'pathname': path, 'levelno': getattr(logging, level)})
+  def test_libraries_are_silent_unless_they_warn(self, path, level, message, said):
+    record = logging.makeLogRecord({'pathname': path, 'levelno': getattr(logging, level), 'msg': message})
     self.assertEqual(binary._is_worth_saying(record), said)
 
 
