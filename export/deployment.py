@@ -1,6 +1,16 @@
 """Where people deploy: files for docker compose, Kubernetes and KServe beside the versions. No cluster has met them."""
 
+import json
 import string
+
+# What the server's process is started with, by kind of model.
+ENVIRONMENT = {
+  'student': {
+    'TF_ENABLE_ONEDNN_OPTS': '0',  # oneDNN prepares longer than one row's product takes.
+    'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1',  # The table in huge pages: rows are looked up all over it.
+  },
+  'teacher': {},
+}
 
 _FLAGS = string.Template("""\
         - --model_config_file=/models/$name/model.config
@@ -15,8 +25,7 @@ services:
   $name:
     image: tensorflow/serving  # Pin the release that you have tested: $release or later.
     command:
-$flags    environment:
-      TF_ENABLE_ONEDNN_OPTS: "$onednn"
+$flags    environment: $environment
     volumes:
       - .:/models/$name:ro
     ports:
@@ -45,9 +54,7 @@ spec:
       - name: serving
         image: tensorflow/serving  # Pin the release that you have tested: $release or later.
         args:
-$flags        env:
-        - name: TF_ENABLE_ONEDNN_OPTS
-          value: "$onednn"
+$flags        env: $env
         ports:
         - name: grpc
           containerPort: 8500
@@ -107,9 +114,7 @@ spec:
       - --tensorflow_session_config_file=/mnt/models/session_latency.config
       - --tensorflow_intra_op_parallelism=1
       - --tensorflow_inter_op_parallelism=-1
-      env:
-      - name: TF_ENABLE_ONEDNN_OPTS
-        value: "$onednn"
+      env: $env
       resources:
         requests:
           cpu: "1"
@@ -121,12 +126,15 @@ spec:
 
 def files(model_name: str, lowest_release: str, kind: str) -> dict[str, str]:
   """The files' names and contents; arguments as of `serving_configs.write`, whose `needs` has the lowest release."""
+  environment = ENVIRONMENT[kind]
   named = {
     'name': model_name,
     # Kubernetes knows lower case, digits and hyphens alone.
     'object': model_name.lower().replace('_', '-').replace('.', '-').strip('-') or 'model',
     'release': lowest_release,
-    'onednn': '0' if kind == 'student' else '1',
+    # In JSON, which is YAML too.
+    'environment': json.dumps(environment),
+    'env': json.dumps([{'name': name, 'value': value} for name, value in environment.items()]),
     'flags': _FLAGS.substitute(name=model_name),
   }
   templates = {'compose.yaml': _COMPOSE, 'kubernetes.yaml': _KUBERNETES, 'kserve.yaml': _KSERVE}

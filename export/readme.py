@@ -5,6 +5,7 @@ import string
 
 from b2d import config
 from b2d.models import ngrams
+from export import deployment
 from export import ops
 
 _EXAMPLES = {
@@ -24,7 +25,8 @@ export does not run the C++ server.
 
 ```sh
 docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 \\
-    -v "$$PWD:/models/$name:ro"$environment tensorflow/serving \\
+    -v "$$PWD:/models/$name:ro" \\
+    ${environment}tensorflow/serving \\
     --model_config_file=/models/$name/model.config \\
     --monitoring_config_file=/models/$name/monitoring.config \\
     --tensorflow_session_config_file=/models/$name/session_latency.config \\
@@ -135,11 +137,11 @@ def text(model_name: str, schema: config.Schema, needs: ops.Report, kind: str, m
     kind=kind,
     release=needs.lowest_release,
     outside=_outside(needs),
-    environment=' -e TF_ENABLE_ONEDNN_OPTS=0' if student else '',
+    environment=''.join(f'-e {name}={value} ' for name, value in deployment.ENVIRONMENT[kind].items()),
     batching=_BATCHING_NOTE if ranks else '',
     rank=_RANK.substitute(name=model_name, columns=json.dumps(_ranking(inputs))) if ranks else '',
     memory=_memory(kind, max_tokens),
-    note=_ONEDNN_NOTE if student else '',
+    note=_ENVIRONMENT_NOTE if student else '',
     columns=json.dumps({'inputs': inputs}),
     examples=json.dumps({'signature_name': 'classify', 'examples': rows}),
     python={'inputs': inputs},
@@ -148,8 +150,10 @@ def text(model_name: str, schema: config.Schema, needs: ops.Report, kind: str, m
   )
 
 
-_ONEDNN_NOTE = """- `TF_ENABLE_ONEDNN_OPTS=0` keeps small matrix products on Eigen: at one row,
+_ENVIRONMENT_NOTE = """- `TF_ENABLE_ONEDNN_OPTS=0` keeps small matrix products on Eigen: at one row,
   oneDNN's own preparation takes longer than the product.
+- `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` asks the kernel for huge pages: rows are looked up all over the
+  table. It needs glibc 2.35 and transparent huge pages that are not `never`; elsewhere it does nothing.
 """
 
 

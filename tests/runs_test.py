@@ -111,8 +111,8 @@ class RunFolderTest(parameterized.TestCase):
 
   def test_another_configuration_is_refused(self):
     runs.start(self.config)
-    student = dataclasses.replace(self.config.student, hash_seed=5)
-    with self.assertRaisesRegex(ValueError, f'{self.folder}: holds a run of another --hash_seed, --temperature; '):
+    student = dataclasses.replace(self.config.student, match_prefix=5)
+    with self.assertRaisesRegex(ValueError, f'{self.folder}: holds a run of another --match_prefix, --temperature; '):
       runs.start(dataclasses.replace(self.config, temperature=1.0, student=student))
     with self.assertRaisesRegex(ValueError, "holds a run of the step 'distill'"):
       runs.start(config.Label(teacher_dir='t', output_dir=self.folder))

@@ -314,7 +314,6 @@ class Student(base.Config):
     0,
     'Table rows that n-grams are hashed to; --match adds half as many. 0: by the number of rows, 65,536 to 1,048,576.',
   )
-  hash_seed: int = base.option(0, 'Seed of the hash.')
   match: bool = base.option(True, 'Pairs: whether a bag tells which query tokens the title has and which it lacks.')
   match_prefix: int = base.option(
     0, "Pairs: first bytes in which a query token and one of the title's must agree to match, at most 8; 0: all."

@@ -57,10 +57,11 @@ class DeploymentTest(parameterized.TestCase):
     serving = compose['services']['Shop_1']
     self.assertIn(_FLAG, serving['command'])
     self.assertEqual(serving['volumes'], ['.:/models/Shop_1:ro'])
-    self.assertEqual(serving['environment'], {'TF_ENABLE_ONEDNN_OPTS': '0'})
+    self.assertEqual(serving['environment'], deployment.ENVIRONMENT['student'])
     deployed, service = self.found['kubernetes.yaml']
     (container,) = deployed['spec']['template']['spec']['containers']
     self.assertIn(_FLAG, container['args'])
+    self.assertEqual({each['name']: each['value'] for each in container['env']}, deployment.ENVIRONMENT['student'])
     self.assertEqual(container['readinessProbe']['httpGet']['path'], '/v1/models/Shop_1/metadata')
     self.assertEqual(service['spec']['selector'], deployed['spec']['template']['metadata']['labels'])
     (inference,) = self.found['kserve.yaml']
