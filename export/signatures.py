@@ -62,7 +62,7 @@ def make(
 
 
 def _function(python_function: Callable[..., Any], specs: list[tf.TensorSpec]):
-  return tf.function(python_function, input_signature=specs)
+  return tf.function(python_function, input_signature=specs, autograph=False)
 
 
 def _probability(logit: tf.Tensor, fitted: calibration.Calibration) -> tf.Tensor:

@@ -93,7 +93,7 @@ def _step(run_config, arithmetic, batch):
   model = teacher.shallow(run_config.output_dir, arithmetic)
   batch = next(model.train_batches(iter([_with_targets(batch)]), rows.size(batch), seed=0))
 
-  @tf.function
+  @tf.function(autograph=False)
   def gradients():
     with tf.GradientTape() as tape:
       value = _loss(model, run_config, batch)

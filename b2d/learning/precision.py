@@ -56,7 +56,7 @@ def warn_if_slow(precision: str) -> None:
 def _layer_ratio() -> float:
   """bfloat16's time over float32's, of a dense layer as the encoder has it."""
 
-  @tf.function
+  @tf.function(autograph=False)
   def layer(inputs, kernel):
     return tf.einsum('abc,cd->abd', inputs, kernel)
 

@@ -71,9 +71,11 @@ class StudentModel(tf_keras.Model):
     for i, (inputs, outputs) in enumerate(zip((width, *units), units)):
       self.dense.append(_dense(inputs, outputs, 'relu' if i < len(units) - 1 else None, f'dense_{i}', seed + i))
     self.built = True
+    # Nothing branches on tensors: without AutoGraph, whose rewriting takes longer than the tracing.
     self._predict = tf.function(
       lambda *texts: self(dict(zip(self.fields, texts))),
       input_signature=[tf.TensorSpec([None], tf.string)] * len(self.fields),
+      autograph=False,
     )
 
   def moved_rows(self) -> np.ndarray:
@@ -156,7 +158,7 @@ class StudentModel(tf_keras.Model):
       hidden = layer(hidden)
     return tf.reshape(hidden, [-1]) if self.num_classes == 2 else hidden
 
-  @tf.function(reduce_retracing=True)
+  @tf.function(reduce_retracing=True, autograph=False)
   def featurize_unique(self, *texts) -> dict[str, tf.Tensor]:
     """Bags over the unique table rows, so that a gradient names each row once.
 

@@ -70,15 +70,20 @@ class TeacherModel(tf_keras.Model):
       name='classifier',
       dtype=tf.float32,
     )
+    # Nothing branches on tensors: without AutoGraph, whose rewriting takes longer than the tracing.
     self._pack_strings = tf.function(
-      self.pack, input_signature=[{name: tf.TensorSpec([None], tf.string) for name in self.fields}]
+      self.pack, input_signature=[{name: tf.TensorSpec([None], tf.string) for name in self.fields}], autograph=False
     )
     some_rows = [tf.RaggedTensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int64)]
     self._classify_some = tf.function(
-      lambda ids, rows: self.classify(self.dense(ids, rows), weights=self._get_constants()), input_signature=some_rows
+      lambda ids, rows: self.classify(self.dense(ids, rows), weights=self._get_constants()),
+      input_signature=some_rows,
+      autograph=False,
     )
     self._pool_some = tf.function(
-      lambda ids, rows: self.pool(self.dense(ids, rows), weights=self._get_constants()), input_signature=some_rows
+      lambda ids, rows: self.pool(self.dense(ids, rows), weights=self._get_constants()),
+      input_signature=some_rows,
+      autograph=False,
     )
     self.classify(tf.zeros([1, 2], tf.int32))
 
