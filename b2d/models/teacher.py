@@ -24,6 +24,7 @@ from b2d.learning import optimizers
 from b2d.learning import training
 from b2d.models import checkpoints
 from b2d.models import fused_encoder
+from b2d.models import packed_rows
 from b2d.models import pretrained
 from b2d.models import wordpiece
 
@@ -154,22 +155,15 @@ class TeacherModel(tf_keras.Model):
     Returns:
       float32 [n, num_classes].
     """
-    return self._in_batches(self._classify_some, self.num_classes, batch, max_tokens, report)
+    return self._of_rows(self._classify_some, self.num_classes, batch, max_tokens, report)
 
   def embed(self, batch: Mapping[str, np.ndarray], max_tokens: int = 4096) -> np.ndarray:
     """What the head reads of every row, float32 [n, hidden_size]; arguments as in `predict_logits`."""
-    return self._in_batches(self._pool_some, self.architecture.hidden_size, batch, max_tokens, lambda num_rows: None)
+    return self._of_rows(self._pool_some, self.architecture.hidden_size, batch, max_tokens, lambda num_rows: None)
 
-  def _in_batches(self, function, width, batch, max_tokens, report):
-    """`function` of every row, float32 [n, width], called with rows of like length."""
+  def _of_rows(self, function, width, batch, max_tokens, report):
     ids = self._pack_strings({name: tf.convert_to_tensor(batch[name], tf.string) for name in self.fields})
-    lengths = ids.row_lengths().numpy()
-    order = np.argsort(lengths, kind='stable')
-    values = np.empty([len(order), width], np.float32)
-    for rows in _cut_by_tokens(order, lengths, max_tokens):
-      values[rows] = function(ids, rows).numpy()
-      report(len(rows))
-    return values
+    return packed_rows.compute(function, width, ids, max_tokens, report)
 
   def train_batches(
     self, windows: Iterator[Mapping[str, np.ndarray]], batch_size: int, seed: int
@@ -333,15 +327,6 @@ def _truncate(pieces: tf.RaggedTensor, limits: tf.Tensor) -> tf.RaggedTensor:
   positions = tf.ragged.range(pieces.row_lengths())
   kept = positions.values < tf.gather(limits, positions.value_rowids())
   return tf.ragged.boolean_mask(pieces, positions.with_values(kept))
-
-
-def _cut_by_tokens(order: np.ndarray, lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
-  """Cuts rows sorted by length into batches of up to `max_tokens` padded tokens (or one row)."""
-  start = 0
-  for end in range(1, len(order) + 1):
-    if end == len(order) or (end + 1 - start) * lengths[order[end]] > max_tokens:
-      yield order[start:end]
-      start = end
 
 
 @contextlib.contextmanager

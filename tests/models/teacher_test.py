@@ -99,6 +99,23 @@ class TeacherTest(parameterized.TestCase):
       self.assertEqual(together.dtype, np.float32)
       np.testing.assert_allclose(together, alone, atol=1e-5)
 
+  def test_the_same_row_is_computed_once(self):
+    model = teacher.build(self._settings(), 2)
+    texts = [b'good', b'a film', b'GOOD', b'good ', b'', b'a film', b'']  # Read in lower case.
+    done, computed = [], []
+    compute = model._classify_some
+
+    def counted(ids, rows):
+      computed.extend(rows)
+      return compute(ids, rows)
+
+    with mock.patch.object(model, '_classify_some', counted):
+      logits = model.predict_logits(_batch(texts), max_tokens=8, report=done.append)
+    self.assertEqual((sum(done), sorted(computed)), (len(texts), [0, 1, 4]))
+    np.testing.assert_allclose(
+      logits, np.concatenate([model.predict_logits(_batch([text])) for text in texts]), 0, 1e-5
+    )
+
   def test_no_rows(self):
     self.assertEqual(self.of_texts.predict_logits(_batch([])).shape, (0, 2))
 
