@@ -55,18 +55,9 @@ def _of_run(folder: str) -> config.Schema | None:
 def _of_soft_labels(folder: str) -> config.Schema:
   """By the manifest; what it does not have, the teacher's run has, or that of the labelling."""
   manifest = soft_labels.read_manifest(folder)
-  known = config.Schema(
-    text_columns=manifest.fields,
-    num_classes=manifest.num_classes,
-    classes=manifest.classes,
-    label_range=manifest.label_range,
-    relevant_from=manifest.relevant_from,
-  )
+  known = manifest.schema
   for source in (*manifest.teachers, folder):
     run = _of_run(source)
     if run is not None and (run.fields, run.num_classes) == (known.fields, known.num_classes):
-      same_scale = run.label_range == known.label_range
-      return dataclasses.replace(
-        known, text_columns=run.text_columns, label_column=run.label_column, grades=run.grades if same_scale else ()
-      )
+      return dataclasses.replace(known, text_columns=run.text_columns, label_column=run.label_column)
   return known

@@ -70,7 +70,8 @@ class RememberedTest(absltest.TestCase):
       remembered.complete(config.Schema(), folders, labelled=True)
 
   def test_soft_labels_and_the_teacher_behind_them(self):
-    folder = self._soft_labels(self._run('teacher', _GRADED), label_range=(1.0, 5.0), relevant_from=4.5)
+    graded = {name: getattr(_GRADED, name) for name in ('label_range', 'grades', 'relevant_from')}
+    folder = self._soft_labels(self._run('teacher', _GRADED), **graded)
     self.assertEqual(remembered.complete(config.Schema(), [folder], labelled=True), _GRADED)
 
   def test_soft_labels_alone(self):

@@ -57,11 +57,16 @@ class StackTest(absltest.TestCase):
     grades = np.arange(20) % 3 / 2
     folders = [soft_label_folders.write(self._path(f'graded_{i}'), np.arange(20), i, labels=grades) for i in range(2)]
     for folder in folders:
-      graded = dataclasses.replace(soft_labels.read_manifest(folder), label_range=(1.0, 3.0), relevant_from=3.0)
+      graded = dataclasses.replace(
+        soft_labels.read_manifest(folder),
+        label_range=(1.0, 3.0),
+        grades=('no:1', 'so-so:2', 'yes:3'),
+        relevant_from=3.0,
+      )
       soft_labels.write_manifest(folder, graded)
     result = self._run(soft_labels=folders, valid_soft_labels=folders)
-    self.assertAlmostEqual(result['stack']['accuracy'], np.mean(grades < 1))  # All margins are 0.1: below the target 1.
-    self.assertEqual(soft_labels.read_manifest(self._path('stack')).relevant_target, 1)
+    self.assertAlmostEqual(result['stack']['accuracy'], np.mean(grades < 1))  # All margins are 0.1: below the cut.
+    self.assertEqual(soft_labels.read_manifest(self._path('stack')).schema.relevant_target, 0.75)
 
   def test_fitted_weights_and_measures_of_every_member(self):
     result = self._run(combination='weights', valid_soft_labels=self.valid)

@@ -18,7 +18,6 @@ from b2d.config.groups import Schema
 from b2d.config.groups import Student
 from b2d.config.groups import Teacher
 from b2d.config.groups import Training
-from b2d.config.groups import relevant_target
 from b2d.config.measure_speed import MeasureSpeed
 from b2d.config.pair_up import PairUp
 from b2d.config.project_embeddings import ProjectEmbeddings
@@ -60,7 +59,6 @@ __all__ = (
   'Training',
   'flat_fields',
   'option',
-  'relevant_target',
   'require',
   'to_flat',
 )

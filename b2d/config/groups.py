@@ -30,12 +30,6 @@ def _power_of_two(wanted: float, smallest: int, largest: int) -> int:
   return min(largest, max(smallest, 1 << max(0, math.floor(math.log2(wanted)))))
 
 
-def relevant_target(label_range: tuple[float, ...], relevant_from: float) -> float:
-  """A grade in the scale of the target, [0, 1]; without a range it is in that scale."""
-  low, high = label_range or (0.0, 1.0)
-  return (relevant_from - low) / (high - low)
-
-
 @dataclasses.dataclass(frozen=True)
 class Schema(base.Config):
   """How the columns of a file become texts and labels."""
@@ -127,6 +121,13 @@ class Schema(base.Config):
       not self.grades or len(set(self.label_values.values())) > 1,
       f'--grades={",".join(self.grades)}: expected two different grades at least',
     )
+    # Expected grades do not reach the highest; of grades by name it is known which one lies below.
+    if self.label_range and not self.grades and self.relevant_from is not None:
+      base.require(
+        self.relevant_from < self.label_range[1],
+        f'--relevant_from={self.relevant_from:g}: expected a grade below the highest, {self.label_range[1]:g}, such as '
+        'the one halfway to the next; or name the grades, --grades',
+      )
     if self.label_range or self.grades:
       base.require(self.num_classes in (0, 2) and not self.classes, '--label_range goes with --num_classes=2')
 
@@ -214,7 +215,9 @@ class Schema(base.Config):
     grades = self.label_values.values() if self.grades else ()
     below = [grade for grade in grades if grade < self.relevant_from]
     lowest = min((grade for grade in grades if grade >= self.relevant_from), default=self.relevant_from)
-    return relevant_target(self.label_range, (max(below) + lowest) / 2 if below else self.relevant_from)
+    cut = (max(below) + lowest) / 2 if below else self.relevant_from
+    low, high = self.label_range or (0.0, 1.0)
+    return (cut - low) / (high - low)
 
 
 @dataclasses.dataclass(frozen=True)

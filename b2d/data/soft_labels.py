@@ -34,13 +34,21 @@ class Manifest:
   label_range: tuple[float, ...] = ()  # As in `config.Schema`.
   relevant_from: float = 0.5
   classes: tuple[str, ...] = ()  # Their names, where they have some.
+  grades: tuple[str, ...] = ()  # As in `config.Schema`.
   # File name → digest, of a manifest that was read.
   sha256: dict[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
   @property
-  def relevant_target(self) -> float:
-    """See `config.Schema`."""
-    return config.relevant_target(self.label_range, self.relevant_from)
+  def schema(self) -> config.Schema:
+    """What the labels were, with texts named as the shards name them."""
+    return config.Schema(
+      text_columns=self.fields,
+      num_classes=self.num_classes,
+      classes=self.classes,
+      label_range=self.label_range,
+      grades=self.grades,
+      relevant_from=self.relevant_from,
+    )
 
   @property
   def num_rows(self) -> int:
@@ -64,6 +72,7 @@ def read_manifest(folder: str) -> Manifest:
       tuple(values.get('label_range', ())),
       float(values.get('relevant_from', 0.5)),
       tuple(values.get('classes', ())),
+      tuple(values.get('grades', ())),
       {name: str(values['sha256'][name]) for name in values['shards']},
     )
   except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -85,9 +85,8 @@ def _job(label_config: config.Label, make_scorer: Callable[[], Scorer] | None) -
   name = label_config.teacher_dir or 'import:' + ','.join(label_config.scores_columns)
 
   def finish(plan: planning.Plan, digests: dict[str, str]) -> dict[str, Any]:
-    manifest = soft_labels.Manifest(
-      (name,), schema.num_classes, schema.fields, plan.shards, schema.label_range, schema.relevant_from, schema.classes
-    )
+    same = {key: getattr(schema, key) for key in ('label_range', 'relevant_from', 'classes', 'grades')}
+    manifest = soft_labels.Manifest((name,), schema.num_classes, schema.fields, plan.shards, **same)
     soft_labels.write_manifest(label_config.output_dir, manifest, digests)
     return _agreement(label_config) if label_config.scores_columns and schema.label_column else {}
 

@@ -74,7 +74,7 @@ def _learn(run_config: config.Stack) -> tuple[dict, combination.Weights | None]:
     )
   manifests = [soft_labels.read_manifest(folder) for folder in run_config.valid_soft_labels]
   names = [name for manifest in manifests for name in manifest.teachers]
-  relevant_target = manifests[0].relevant_target  # The labels are those of the first.
+  relevant_target = manifests[0].schema.relevant_target  # The labels are those of the first.
   measures = {
     'valid_rows': len(labels),
     'members': [

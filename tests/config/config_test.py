@@ -174,6 +174,12 @@ class ValidationTest(parameterized.TestCase):
         _wrong(config.PairUp, '--output_dir=a[1]: expected a path without [', output_dir='a[1]'),
         _wrong(config.Schema, '--label_range=(3, 1): expected lowest,highest', label_range=(3, 1)),
         _wrong(config.Schema, '--label_range=(3,): expected lowest,highest', label_range=(3,)),
+        _wrong(
+          config.Schema,
+          '--relevant_from=3: expected a grade below the highest, 3',
+          label_range=(1.0, 3.0),
+          relevant_from=3.0,
+        ),
         _wrong(config.Schema, 'goes with --num_classes=2', label_range=(1, 3), num_classes=3),
         _wrong(config.Training, '--train_batch_size must not be negative', train_batch_size=-1),
         _wrong(config.Training, '--learning_rate must be positive', learning_rate=0.0),

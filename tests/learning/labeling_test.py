@@ -265,7 +265,7 @@ class LabelingTest(absltest.TestCase):
     os.makedirs(self._path('out_graded'))
     self._label(teacher_dir=self._path('graded'), output_dir=self._path('out_graded'))
     manifest = soft_labels.read_manifest(self._path('out_graded'))
-    self.assertEqual((manifest.label_range, manifest.relevant_target), ((1, 3), 0.75))
+    self.assertEqual((manifest.label_range, manifest.schema.relevant_target), ((1, 3), 0.5))  # Cut halfway, at 2.
     with self.assertRaisesRegex(ValueError, '--classes=good,so-so,bad: expected bad,so-so,good, as .*named has'):
       self._label(teacher_dir=self._path('named'), schema=config.Schema(classes=('good', 'so-so', 'bad')))
 

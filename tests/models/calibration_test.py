@@ -62,8 +62,8 @@ class CalibrationTest(absltest.TestCase):
   def test_of_grades_an_even_chance_is_an_expected_grade_of_relevant_from(self):
     grades = config.Schema(label_column='grade', label_range=(1.0, 3.0), relevant_from=2.5)
     self.assertAlmostEqual(calibration.apply(calibration.unfitted(grades), special.logit(0.75)), 0.5)
-    highest = config.Schema(label_column='grade', label_range=(1.0, 3.0), relevant_from=3.0)
-    self.assertTrue(np.isfinite(calibration.unfitted(highest).offset))
+    lowest = config.Schema(label_column='grade', label_range=(1.0, 3.0), relevant_from=1.0)
+    self.assertTrue(np.isfinite(calibration.unfitted(lowest).offset))
     self.assertEqual(calibration.unfitted(config.Schema(relevant_from=0.9)), calibration.Calibration())
 
   def test_separable_rows_stay_finite(self):
