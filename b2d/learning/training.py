@@ -110,8 +110,7 @@ def fit(
     settings.train_batch_size,
     steps,
   )
-  eval_every = settings.eval_every or math.ceil(steps / _EVALUATIONS)
-  run = _Run(model, optimizer, evaluate, settings.best_metric, folder)
+  run = _Run(model, optimizer, evaluate, settings, steps, folder)
   run.restore()
   train_step = None
   stream = _prefetch(_remaining(batches, prepare, run.counters, steps), run.waited)
@@ -125,24 +124,12 @@ def fit(
     for epoch, epoch_step, batch in stream:
       train_step = train_step or _train_step(model, optimizer, loss, batch)
       loss_value = float(train_step(batch))
-      if not math.isfinite(loss_value):
-        raise ValueError(
-          f'{folder}: the loss is {loss_value} at step {run.counters["step"] + 1}; lower '
-          f'--learning_rate={settings.learning_rate} or raise --warmup_proportion, '
-          'in another --output_dir'
-        )
       run.advance(epoch, epoch_step, len(next(iter(batch.values()))), loss_value)
       progress.note(f'loss {loss_value:.4f}')
       progress.update()
-      step = run.counters['step']
-      if step % math.ceil(steps / _EVENTS) == 0:
-        run.log()
-      if step == steps or step % eval_every == 0:
-        run.evaluate()
-      if run.secs_since_save() > _CHECKPOINT_SECS:
-        run.save()  # Table and moments are a gigabyte: not more often.
       if asked_to_end.is_set():
         run.save()
+        step = run.counters['step']
         logging.info('%s: asked to end, saved at step %d; repeat the command to go on', folder, step)
         raise SystemExit(128 + signal.SIGTERM)
   result = run.finish()
@@ -198,11 +185,13 @@ def _warn_of_little_learnt(folder: str, steps: int, result: dict[str, float]) ->
 class _Run:
   """State of a run: the counters, the checkpoints, the best weights so far."""
 
-  def __init__(self, model, optimizer, evaluate, best_metric, folder):
+  def __init__(self, model, optimizer, evaluate, settings, steps, folder):
     self.counters: dict[str, Any] = dict.fromkeys(_COUNTERS, 0)
     self.events = tf.summary.create_file_writer(os.path.join(folder, 'events'))
     self._model, self._optimizer, self._folder = model, optimizer, folder
-    self._evaluate, self._best_metric = evaluate, best_metric
+    self._evaluate, self._settings, self._steps = evaluate, settings, steps
+    self._eval_every = settings.eval_every or math.ceil(steps / _EVALUATIONS)
+    self._log_every = math.ceil(steps / _EVENTS)
     self._counters = tf.Variable(tf.zeros([len(_COUNTERS)], tf.float64), trainable=False)
     self._last = tf.train.CheckpointManager(
       tf.train.Checkpoint(model=model, optimizer=optimizer, counters=self._counters),
@@ -230,10 +219,15 @@ class _Run:
     self._waited += seconds
 
   def advance(self, epoch, epoch_step, rows, loss):
-    """Counts one step; `epoch_step` batches of `epoch` have been seen."""
-    now = time.monotonic()
+    """Counts one step, after which `epoch_step` batches of `epoch` are seen; logs, evaluates and saves what is due."""
+    step, now = self.counters['step'] + 1, time.monotonic()
+    if not math.isfinite(loss):
+      raise ValueError(
+        f'{self._folder}: the loss is {loss} at step {step}; lower --learning_rate={self._settings.learning_rate} or '
+        'raise --warmup_proportion, in another --output_dir'
+      )
     self.counters.update(
-      step=self.counters['step'] + 1,
+      step=step,
       epoch=epoch,
       epoch_step=epoch_step,
       rows=self.counters['rows'] + rows,
@@ -241,8 +235,14 @@ class _Run:
     )
     self._clock = now
     self._losses.append(loss)
+    if step % self._log_every == 0:
+      self._log()
+    if step == self._steps or step % self._eval_every == 0:
+      self._measure()
+    if time.monotonic() - self._saved > _CHECKPOINT_SECS:
+      self.save()  # Table and moments are a gigabyte: not more often.
 
-  def log(self):
+  def _log(self):
     """Writes the training's events: means since the last ones."""
     now, rows, step = time.monotonic(), self.counters['rows'], self.counters['step']
     rate = self._optimizer.learning_rate
@@ -256,15 +256,15 @@ class _Run:
     events.scalars(values, step)
     self._losses, self._waited, self._logged, self._logged_rows = [], 0.0, now, rows
 
-  def evaluate(self):
+  def _measure(self):
     """Measures the held-out rows; keeps the weights if they are the best so far."""
     if self._evaluate is None:
       return
     started, step = time.monotonic(), self.counters['step']
     with self.events.as_default(step):
       metrics = self._evaluate()
-    if self._best_metric not in metrics:
-      raise ValueError(f'--best_metric={self._best_metric}: the held-out metrics are {", ".join(metrics)}')
+    if self._settings.best_metric not in metrics:
+      raise ValueError(f'--best_metric={self._settings.best_metric}: the held-out metrics are {", ".join(metrics)}')
     events.scalars(metrics, step, 'held_out/')
     self.events.flush()
     logging.info('step %d: %s', step, ', '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
@@ -278,9 +278,6 @@ class _Run:
     self._counters.assign([float(self.counters[name]) for name in _COUNTERS])
     self._last.save(self.counters['step'])
     self._saved = time.monotonic()
-
-  def secs_since_save(self) -> float:
-    return time.monotonic() - self._saved
 
   def finish(self) -> dict[str, float]:
     """Puts the best weights into the model; returns their metrics."""
@@ -298,10 +295,10 @@ class _Run:
     return {**self._best_metrics(), 'seconds': seconds, 'rows_per_sec': self.counters['rows'] / max(seconds, 1e-9)}
 
   def _score(self, metrics) -> float:
-    value = metrics.get(self._best_metric, math.nan)
+    value = metrics.get(self._settings.best_metric, math.nan)
     if math.isnan(value):
       return -math.inf
-    return -value if self._best_metric in LOWER_IS_BETTER else value
+    return -value if self._settings.best_metric in LOWER_IS_BETTER else value
 
   def _best_metrics(self) -> dict[str, float]:
     path = os.path.join(self._folder, 'best', 'metrics.json')
