@@ -14,6 +14,7 @@ from b2d import config
 from b2d import lease
 from b2d import runs
 from b2d.learning import engines
+from b2d.learning import local_workers
 from b2d.models import calibration
 from b2d.models import student
 from tests import command_line
@@ -95,7 +96,7 @@ class ScoreTest(absltest.TestCase):
   def test_a_student_s_workers_are_worth_their_start(self):
     with mock.patch.object(engines, 'run_tasks', wraps=engines.run_tasks) as run_tasks:
       self._score(num_workers=0)
-    self.assertIsInstance(run_tasks.call_args.args[1], engines.Here)
+    self.assertIsInstance(run_tasks.call_args.args[1], local_workers.Here)
 
   def test_a_probability_for_each_of_several_classes(self):
     model = _write_student(self._path('classes'), num_classes=3)

@@ -31,8 +31,8 @@ from b2d import config
 from b2d import runs
 from b2d.data import shards
 from b2d.learning import copying
-from b2d.learning import engines
 from b2d.learning import labeling
+from b2d.learning import local_workers
 
 _KILLS = flags.DEFINE_integer('kills', 50, 'Kills a round.')
 _ROUNDS = flags.DEFINE_integer('rounds', 1, 'Rounds.')
@@ -67,7 +67,10 @@ def _drive(label: config.Label, told: str) -> None:
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[_make_scorer.__module__])
   small = mock.patch.multiple(copying, PIECE_BYTES=1000, _WORKER_BYTES=1000)  # Planning has tasks to kill, too.
-  with small, mock.patch.object(engines, 'Processes', functools.partial(engines.Processes, start_method='fork')):
+  with (
+    small,
+    mock.patch.object(local_workers, 'Processes', functools.partial(local_workers.Processes, start_method='fork')),
+  ):
     try:
       labeling.label(label, _make_scorer)
     except Exception as error:

@@ -27,6 +27,7 @@ from b2d.data import rows
 from b2d.data import shards
 from b2d.data import soft_labels
 from b2d.learning import engines
+from b2d.learning import local_workers
 from b2d.learning import ray_workers
 
 PIECE_BYTES = 32 << 20  # Of input: two seconds or so of work, and what a kill loses.
@@ -135,7 +136,7 @@ def _workers(run_config, read, pieces, num_bytes, progress) -> engines.Workers:
   most = min(1 + num_bytes // _WORKER_BYTES, len(pieces))
   if run_config.scaling.engine == 'ray' and most > 1:
     return ray_workers.Actors(run_config.scaling.ray_address, work, dict, run_config.num_workers, on_gpus=False)
-  return engines.local(work, dict, min(run_config.num_workers or engines.num_cores(), most), progress.update)
+  return local_workers.make(work, dict, min(run_config.num_workers or local_workers.num_cores(), most), progress.update)
 
 
 def copy(read: Read, folder: str, max_bad_rows: int, piece: Piece, state: Any, report: engines.Report) -> Copied:

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from b2d.learning import engines
+from b2d.learning import local_workers
 
 
 class Actors:
@@ -34,7 +35,7 @@ class Actors:
     resources = ray.cluster_resources()
     gpus = int(resources.get('GPU', 0)) if on_gpus else 0
     self.count = num_workers or gpus or int(resources['CPU'])
-    environment = {'TF_CPP_MIN_LOG_LEVEL': '3'} | ({} if gpus else engines.tensorflow_threads(1))
+    environment = {'TF_CPP_MIN_LOG_LEVEL': '3'} | ({} if gpus else local_workers.tensorflow_threads(1))
     self._actor = ray.remote(_Actor).options(
       num_cpus=1, num_gpus=min(gpus, 1), scheduling_strategy='SPREAD', runtime_env={'env_vars': environment}
     )

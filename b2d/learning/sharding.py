@@ -27,6 +27,7 @@ from b2d import progress as progress_lib
 from b2d import runs
 from b2d.data import shards
 from b2d.learning import engines
+from b2d.learning import local_workers
 from b2d.learning import planning
 from b2d.learning import ray_workers
 
@@ -202,8 +203,8 @@ def _workers(
   if scaling.engine == 'ray':
     return ray_workers.Actors(scaling.ray_address, job.work, make_state, job.num_workers, on_gpus=True)
   # A shard may kill who works at it: this process only has the only one.
-  num_workers = job.num_workers or min(engines.num_cores(), 1 + num_rows // job.rows_a_worker)
-  return engines.local(job.work, make_state, min(num_workers, num_tasks), progress.update)
+  num_workers = job.num_workers or min(local_workers.num_cores(), 1 + num_rows // job.rows_a_worker)
+  return local_workers.make(job.work, make_state, min(num_workers, num_tasks), progress.update)
 
 
 def _told(set_aside: Sequence[engines.Outcome], plan: planning.Plan) -> str:

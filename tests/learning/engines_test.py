@@ -10,6 +10,7 @@ from absl.testing import absltest
 
 from b2d import progress
 from b2d.learning import engines
+from b2d.learning import local_workers
 
 _CONTEXT = multiprocessing.get_context('forkserver')  # This process may have computed with TensorFlow: no fork of it.
 _CONTEXT.set_forkserver_preload(['b2d.learning.engines'])
@@ -68,9 +69,9 @@ class RunTasksTest(absltest.TestCase):
     self.progress.note.side_effect = self.notes.append
 
   def _run(self, tasks, work, make_state=_two, num_workers=2):
-    workers = engines.Processes(work, make_state, num_workers, 'forkserver')
+    workers = local_workers.Processes(work, make_state, num_workers, 'forkserver')
     if num_workers == 1:
-      workers = engines.Here(work, make_state, self.progress.update)
+      workers = local_workers.Here(work, make_state, self.progress.update)
     return list(engines.run_tasks(tasks, workers, self.progress))
 
   def test_one_result_a_task_and_each_report(self):
@@ -124,10 +125,10 @@ class NumCoresTest(absltest.TestCase):
       ('', 8),
     ):
       file = self.create_tempfile(content=quota + '\n')
-      with mock.patch.object(engines, '_CPU_QUOTA', file.full_path):
-        self.assertEqual(engines.num_cores(), expected, quota)
-    with mock.patch.object(engines, '_CPU_QUOTA', '/none'):
-      self.assertEqual(engines.num_cores(), 8)
+      with mock.patch.object(local_workers, '_CPU_QUOTA', file.full_path):
+        self.assertEqual(local_workers.num_cores(), expected, quota)
+    with mock.patch.object(local_workers, '_CPU_QUOTA', '/none'):
+      self.assertEqual(local_workers.num_cores(), 8)
 
 
 def _sleep(task, state, report):
@@ -139,7 +140,7 @@ def _sleep(task, state, report):
 
 def _drive(paths):
   with progress.Progress(0, 'rows', 'work') as told:
-    list(engines.run_tasks(paths, engines.Processes(_sleep, int, len(paths), 'fork'), told))
+    list(engines.run_tasks(paths, local_workers.Processes(_sleep, int, len(paths), 'fork'), told))
 
 
 def _is_sigint_blocked(task, state, report):
@@ -171,12 +172,12 @@ class ProcessesTest(absltest.TestCase):
 
   def test_say_nothing_when_their_driver_is_gone(self):
     pipe = mock.Mock(recv=mock.Mock(side_effect=ConnectionResetError), send=mock.Mock(side_effect=BrokenPipeError))
-    with mock.patch.object(engines, '_claim_cores'):
-      engines._serve(pipe, 0, _sleep, int, 2)
+    with mock.patch.object(local_workers, '_claim_cores'):
+      local_workers._serve(pipe, 0, _sleep, int, 2)
 
   def test_leave_ctrl_c_to_their_driver(self):
     told = mock.create_autospec(progress.Progress, instance=True)
-    found = list(engines.run_tasks(['a', 'b'], engines.Processes(_is_sigint_blocked, int, 2), told))
+    found = list(engines.run_tasks(['a', 'b'], local_workers.Processes(_is_sigint_blocked, int, 2), told))
     self.assertEqual([outcome.result for outcome in found], [True, True])
     self.assertNotIn(signal.SIGINT, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 

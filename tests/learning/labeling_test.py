@@ -19,14 +19,14 @@ from b2d.data import rows
 from b2d.data import shards
 from b2d.data import soft_labels
 from b2d.learning import copying
-from b2d.learning import engines
 from b2d.learning import labeling
+from b2d.learning import local_workers
 from b2d.learning import precision
 
 _NUM_ROWS = 50
 _CONTEXT = multiprocessing.get_context('forkserver')  # TensorFlow is imported once for all workers.
 _CONTEXT.set_forkserver_preload(['b2d.learning.labeling'])
-_PROCESSES = functools.partial(engines.Processes, start_method='forkserver')
+_PROCESSES = functools.partial(local_workers.Processes, start_method='forkserver')
 
 
 def _score(journal, deadly, batch, report):
@@ -80,7 +80,7 @@ class LabelingTest(absltest.TestCase):
     )
     self.journal = self._path('journal')
     os.makedirs(self._path('out'))
-    self.enter_context(mock.patch.object(engines, 'Processes', _PROCESSES))
+    self.enter_context(mock.patch.object(local_workers, 'Processes', _PROCESSES))
     self.enter_context(mock.patch.object(lease, '_SETTLE_SECS', 0))
 
   def _path(self, name):

@@ -15,6 +15,7 @@ from b2d import progress
 from b2d.learning import copying
 from b2d.learning import engines
 from b2d.learning import labeling
+from b2d.learning import local_workers
 from b2d.learning import ray_workers
 
 try:
@@ -81,7 +82,7 @@ class ActorsTest(absltest.TestCase):
     small = mock.patch.multiple(copying, PIECE_BYTES=1, _WORKER_BYTES=1)  # Planning has tasks too.
     with mock.patch.object(lease, '_SETTLE_SECS', 0), small:
       labeling.label(dataclasses.replace(label, num_workers=1))
-      one_core = mock.patch.object(engines, 'num_cores', lambda: 1)  # Of the driver, whatever the cluster has.
+      one_core = mock.patch.object(local_workers, 'num_cores', lambda: 1)  # Of the driver, whatever the cluster has.
       with one_core, mock.patch.object(ray_workers, 'Actors', wraps=ray_workers.Actors) as actors:
         labeling.label(dataclasses.replace(label, output_dir=os.path.join(folder, 'ray'), scaling=on_ray))
       self.assertEqual([call.kwargs['on_gpus'] for call in actors.call_args_list], [False, True])
