@@ -1,5 +1,6 @@
 """How far a long piece of work is: a bar on a terminal, elsewhere a line in the log now and then."""
 
+import collections
 import time
 from typing import Self
 
@@ -7,6 +8,7 @@ from absl import logging
 import tqdm
 
 _LINE_SECS = 30.0
+_PACE_LINES = 10  # The pace is that of the last five minutes.
 
 
 class Progress:
@@ -22,8 +24,9 @@ class Progress:
   def __init__(self, total: int, unit: str, what: str, done: int = 0):
     self._total, self._unit, self._what = total, unit, what
     self._done = done
-    # Time and count of the first update: before it graphs are traced, which tells nothing of the rest.
-    self._first: tuple[float, int] | None = None
+    # Times and counts of the last lines, at first of the first update: before it graphs are traced, which tells nothing
+    # of the rest.
+    self._points: collections.deque[tuple[float, int]] = collections.deque(maxlen=_PACE_LINES)
     self._note = ''
     self._bar = tqdm.tqdm(total=total, initial=done, unit=unit, unit_scale=True, desc=what, disable=None)
     self._said = time.monotonic()
@@ -38,7 +41,8 @@ class Progress:
     """So much more is done."""
     self._done += count
     self._bar.update(count)
-    self._first = self._first or (time.monotonic(), self._done)
+    if not self._points:
+      self._points.append((time.monotonic(), self._done))
     if self._bar.disable and time.monotonic() - self._said >= _LINE_SECS:
       self._say()
 
@@ -50,12 +54,15 @@ class Progress:
 
   def _say(self) -> None:
     self._said = time.monotonic()
-    started, before = self._first or (self._said, self._done)
+    started, before = self._points[0]
+    self._points.append((self._said, self._done))
     pace = 'time left not known yet'
     if self._said > started and self._done > before:
       rate = (self._done - before) / (self._said - started)
       left = (self._total - self._done) / rate
-      pace = f'{rate:.4g} {self._unit}/s, {left // 3600:.0f} h {left % 3600 / 60:.0f} min left'
+      minutes = round(left / 60)
+      time_left = f'{minutes // 60} h {minutes % 60} min' if minutes else 'less than a minute'
+      pace = f'{rate:.4g} {self._unit}/s, {time_left} left'
     logging.info(
       '%s: %d of %d %s (%d %%), %s%s',
       self._what,

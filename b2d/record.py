@@ -6,7 +6,6 @@ Of a folder that is an input only what decides a result counts: its manifest, wh
 run the weights and what describes them; of a folder of exported versions the latest one.
 """
 
-from collections.abc import Iterator
 from concurrent import futures
 import hashlib
 import os
@@ -36,7 +35,7 @@ def read(run_config: config.Config, before: Record) -> Record:
   Raises:
     ValueError: an input is the folder of a run that is not finished.
   """
-  paths = sorted({path for value in _inputs(run_config) for path in files_of(value)})
+  paths = sorted({path for _, value in config.inputs(run_config) for path in files_of(value)})
   with futures.ThreadPoolExecutor(_THREADS) as threads:
     return dict(zip(paths, threads.map(lambda path: _file_record(path, before.get(path)), paths)))
 
@@ -55,8 +54,6 @@ def files_of(value: str) -> list[str]:
   Raises:
     ValueError: the folder of a run that is not finished.
   """
-  if not value:
-    return []
   if tf.io.gfile.isdir(value):
     return sorted(_files_of_folder(value))
   if tf.io.gfile.exists(value):
@@ -86,14 +83,6 @@ def saved_model_folder(folder: str) -> str:
     if tf.io.gfile.exists(os.path.join(candidate, 'saved_model.pb')):
       return candidate
   return ''
-
-
-def _inputs(run_config: config.Config) -> Iterator[str]:
-  """Every value of an input; of 'name=folder' the folder."""
-  for field, value in config.flat_fields(run_config):
-    if field.metadata['role'] in ('input', 'named_input'):
-      for item in (value,) if isinstance(value, str) else value:
-        yield item.partition('=')[2] if field.metadata['role'] == 'named_input' else item
 
 
 def _file_record(path: str, before: dict[str, Any] | None) -> dict[str, Any]:

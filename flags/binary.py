@@ -8,6 +8,7 @@ left to the step: --help and a mistyped flag answer at once.
 """
 
 from collections.abc import Callable
+import glob
 import os
 import sys
 from typing import Any
@@ -17,6 +18,7 @@ from absl import flags
 from absl import logging
 
 import b2d
+from b2d import config
 from flags import dataclass_flags
 
 _HELP = {'--help', '-help', '-h', '--helpshort', '--helpfull'}
@@ -82,9 +84,29 @@ def main(
       "--files=a.tsv,b.tsv, and a pattern is quoted, --files='part-*.tsv'"
     )
   run_config = parser()
+  _require_inputs(run_config)
   result = step(run_config)
   print(show(run_config, result).rstrip('\n'))
   return exit_code(result)
+
+
+def _require_inputs(run_config: Any) -> None:
+  """Tells at once of a local path that is not there; the step, which looks more closely, imports TensorFlow first.
+
+  Raises:
+    ValueError: an input is missing, and the run has not been begun: one that was may no longer need it.
+  """
+  output_dir = getattr(run_config, 'output_dir', '')
+  if output_dir and os.path.exists(os.path.join(output_dir, 'config.json')):
+    return
+  for name, path in config.inputs(run_config):
+    if path.startswith('package:') or '://' in path or os.path.exists(path):
+      continue
+    if not glob.glob(path) and not glob.glob(glob.escape(path) + '.*'):  # The prefix of a checkpoint.
+      raise ValueError(
+        f'--{name}={path}: expected a file, a pattern of files or a folder, found none; correct the path, or run first '
+        'what makes it'
+      )
 
 
 def guarded(main: Callable[[list[str]], int | None], help: str = '') -> None:

@@ -231,7 +231,7 @@ class FinetuneTest(absltest.TestCase):
 
   def test_flags_that_contradict(self):
     for changes, message in (
-      ({}, 'set --soft_labels, or --train_files'),
+      ({}, 'set --train_files, which have labels, or --soft'),
       ({'train_files': 'z'}, 'set --label_column'),
       ({'soft_labels': 'z', 'temperature': 'auto'}, '--temperature=auto: expected a positive number'),
       ({'soft_labels': 'z', 'hard_label_share': 1.5}, r'--hard_label_share must be in \[0, 1\]'),

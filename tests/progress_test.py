@@ -27,7 +27,7 @@ class ProgressTest(absltest.TestCase):
       [line.partition('label')[2] for line in logged.output],
       [
         ': 5000 of 10000 rows (50 %), 100 rows/s, 0 h 1 min left',
-        ': 8000 of 10000 rows (80 %), 100 rows/s, 0 h 0 min left; failures: worker 1 2',
+        ': 8000 of 10000 rows (80 %), 100 rows/s, less than a minute left; failures: worker 1 2',
       ],
     )
     self.assertEqual(stderr.getvalue(), '')
@@ -41,6 +41,13 @@ class ProgressTest(absltest.TestCase):
       [line.partition('train')[2] for line in logged.output],
       [': 1 of 100 steps (1 %), time left not known yet', ': 33 of 100 steps (33 %), 1 steps/s, 0 h 1 min left'],
     )
+
+  def test_the_pace_is_that_of_the_last_minutes(self):
+    with self.assertLogs(logging.get_absl_logger(), 'INFO') as logged, progress.Progress(9000, 'rows', 'label') as told:
+      for count in [100] * 30 + [10] * 12:  # Then the machine has something else to do.
+        self.clock.return_value += 30
+        told.update(count)
+    self.assertRegex(logged.output[-1], r'3120 of 9000 rows \(34 %\), 0\.3\d+ rows/s, 4 h \d+ min left')
 
   def test_a_bar_on_a_terminal(self):
     stderr = self.enter_context(mock.patch('sys.stderr', io.StringIO()))

@@ -9,6 +9,7 @@ can never disagree. No TensorFlow and no I/O here.
 
 from b2d.config.base import Config
 from b2d.config.base import flat_fields
+from b2d.config.base import inputs
 from b2d.config.base import option
 from b2d.config.base import require
 from b2d.config.base import to_flat
@@ -58,6 +59,7 @@ __all__ = (
   'Teacher',
   'Training',
   'flat_fields',
+  'inputs',
   'option',
   'require',
   'to_flat',

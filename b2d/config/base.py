@@ -114,3 +114,13 @@ def flat_fields(config: Config) -> Iterator[tuple[dataclasses.Field, Any]]:
       yield from flat_fields(value)
     else:
       yield field, value
+
+
+def inputs(config: Config) -> Iterator[tuple[str, str]]:
+  """Every value that names an input, with the field's name; of 'name=folder' the folder."""
+  for field, value in flat_fields(config):
+    if field.metadata['role'] in ('input', 'named_input'):
+      for item in (value,) if isinstance(value, str) else value:
+        path = item.partition('=')[2] if field.metadata['role'] == 'named_input' else item
+        if path:
+          yield field.name, path

@@ -32,7 +32,7 @@ class Learning(base.Config):
   def validate(self) -> None:
     base.require(
       bool(self.soft_labels) != bool(self.train_files),
-      'set --soft_labels, or --train_files for hard labels alone, and not both',
+      'set --train_files, which have labels, or --soft_labels to learn from, and not both',
     )
     base.require(
       bool(self.schema.label_column or self.soft_labels),

@@ -82,9 +82,30 @@ class ProcessTest(parameterized.TestCase):
     self.assertRegex(done.stderr, r"^error: Unknown command line flag 'num_bucket'. Did you mean: num_buckets ?\?\n$")
 
   def test_nothing_is_said_before_the_first_line_of_ours(self):
-    done = _python('b2d.distill', '--soft_labels=none', f'--output_dir={self.create_tempdir().full_path}/run')
+    folder = self.create_tempdir().full_path
+    done = _python('b2d.distill', f'--soft_labels={folder}', f'--output_dir={folder}/run')
     self.assertEqual((done.returncode, done.stdout), (1, ''))
-    self.assertRegex(done.stderr, r'^error: none/manifest.json: no such file[^\n]*\n$')
+    self.assertRegex(done.stderr, rf'^error: {folder}/manifest.json: no such file[^\n]*\n$')
+
+  @parameterized.parameters(
+    ('b2d.distill', '--soft_labels=none', '--valid_files=none.csv', '--output_dir=none/run'),
+    ('b2d.finetune', '--train_files=log-*.none', '--label_column=l', '--init_checkpoint=none', '--output_dir=none/run'),
+    ('b2d.evaluate', '--models=student=none', '--files=none.csv', '--output_dir=none/run'),
+    ('export', '--model=none', '--output_dir=none/export'),
+  )
+  def test_a_path_that_is_not_there_is_told_at_once(self, verb, *arguments):
+    started = time.monotonic()
+    done = _python(verb, *arguments)
+    self.assertEqual((done.returncode, done.stdout), (1, ''))
+    self.assertRegex(done.stderr, r'^error: --\w+=[^ ]+: expected a file, a pattern of files or a folder, found none; ')
+    self.assertLess(time.monotonic() - started, 5)
+
+  def test_a_run_that_was_begun_may_no_longer_need_its_inputs(self):
+    folder = self.create_tempdir()
+    folder.create_file('config.json', '{}')
+    binary._require_inputs(config.Distill(soft_labels=('none',), output_dir=folder.full_path))
+    of_a_package = config.Teacher(init_checkpoint='package:none')
+    binary._require_inputs(config.Finetune(soft_labels=('gs://none',), teacher=of_a_package, output_dir='x'))
 
   def test_nothing_is_said_in_python_either(self):
     program = 'import b2d\ntry:\n  b2d.load("none")\nexcept ValueError:\n  print("no model")'
