@@ -39,7 +39,13 @@ def complete(schema: config.Schema, folders: Sequence[str], *, labelled: bool, b
   if begun is not None and not completed and folders and not any(map(tf.io.gfile.exists, folders)):
     schema = schema.completed(begun.schema, labelled=labelled)
   if labelled and not schema.label_column:
-    raise ValueError('set --label_column: the labelled files need one')
+    gone = [
+      folder for folder in folders if folder and not folder.startswith('package:') and not record.files_of(folder)
+    ]
+    raise ValueError(
+      'set --label_column: the labelled files need one'
+      + (f'; {gone[0]}, which may know it, is not there: run first what makes it' if gone else '')
+    )
   return schema
 
 

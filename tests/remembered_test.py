@@ -74,6 +74,10 @@ class RememberedTest(absltest.TestCase):
     folder = self._soft_labels(self._run('teacher', _GRADED), **graded)
     self.assertEqual(remembered.complete(config.Schema(), [folder], labelled=True), _GRADED)
 
+  def test_soft_labels_that_are_not_there(self):
+    with self.assertRaisesRegex(ValueError, 'set --label_column: the labelled files need one; none, which may know it'):
+      remembered.complete(config.Schema(), ['none'], labelled=True)
+
   def test_soft_labels_alone(self):
     folder = self._soft_labels('import:p', label_range=(1.0, 5.0), relevant_from=4.5)
     found = remembered.complete(config.Schema(label_column='l'), [folder], labelled=True)
