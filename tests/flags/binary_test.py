@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from unittest import mock
 
 from absl import app
 from absl import flags
@@ -51,6 +52,20 @@ class LogTest(parameterized.TestCase):
   def test_libraries_are_silent_unless_they_warn(self, path, level, message, said):
     record = logging.makeLogRecord({'pathname': path, 'levelno': getattr(logging, level), 'msg': message})
     self.assertEqual(binary._is_worth_saying(record), said)
+
+
+class HugePagesTest(absltest.TestCase):
+  def test_the_process_begins_anew_once(self):
+    with mock.patch.dict(os.environ), mock.patch.object(os, 'execve') as execve:
+      os.environ.pop('GLIBC_TUNABLES', None)
+      binary._use_huge_pages()
+      program, arguments, environment = execve.call_args.args
+      self.assertEqual((program, arguments), (sys.executable, sys.orig_argv))
+      os.environ['GLIBC_TUNABLES'] = environment['GLIBC_TUNABLES']
+      binary._use_huge_pages()
+      os.environ['GLIBC_TUNABLES'] = ''  # As one sets it who wants none.
+      binary._use_huge_pages()
+    execve.assert_called_once()
 
 
 class ProcessTest(parameterized.TestCase):
