@@ -109,5 +109,5 @@ def run(arguments: list[str]) -> None:
   print(f'\n$ {command(arguments)}', file=sys.stderr, flush=True)
   status = subprocess.run([sys.executable, '-m', *arguments], check=False).returncode
   if status:
-    how = f'ended with exit code {status}; mend what it says' if status > 0 else f'was stopped by signal {-status}'
-    raise ValueError(f'python -m {arguments[0]} {how} and repeat: finished steps are kept')
+    how = f'ended with exit code {status}; mend what it says and' if status > 0 else f'was ended by signal {-status};'
+    raise ValueError(f'python -m {arguments[0]} {how} repeat: finished steps are kept')

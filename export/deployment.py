@@ -3,11 +3,13 @@
 import json
 import string
 
+from b2d import huge_pages
+
 # What the server's process is started with, by kind of model.
 ENVIRONMENT = {
   'student': {
     'TF_ENABLE_ONEDNN_OPTS': '0',  # oneDNN prepares longer than one row's product takes.
-    'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1',  # The table in huge pages: rows are looked up all over it.
+    **huge_pages.ENVIRONMENT,
   },
   'teacher': {},
 }

@@ -19,6 +19,7 @@ from absl import logging
 
 import b2d
 from b2d import config
+from b2d import huge_pages
 from flags import dataclass_flags
 
 _HELP = {'--help', '-help', '-h', '--helpshort', '--helpfull'}
@@ -53,22 +54,11 @@ def run(
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's C++ calls it an error that there is no GPU.
   logging.get_absl_handler().addFilter(_is_worth_saying)
 
-  def work(argv: list[str]) -> int:
-    _require_inputs(parser())
-    _use_huge_pages()
-    return main(argv, parser, step, show, exit_code)
+  def prepare(run_config: Any) -> None:
+    _require_inputs(run_config)
+    huge_pages.use()
 
-  guarded(work, parser.help())
-
-
-def _use_huge_pages() -> None:
-  """Begins this process anew, as the same one, with huge pages for what it allocates, unless GLIBC_TUNABLES is set.
-
-  glibc reads the variable at a process' start alone. A training looks up rows all over its table: on a virtual machine
-  with small pages most of its time goes into finding where they lie.
-  """
-  if sys.platform == 'linux' and 'GLIBC_TUNABLES' not in os.environ:
-    os.execve(sys.executable, sys.orig_argv, os.environ | {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'})
+  guarded(lambda argv: main(argv, parser, step, show, exit_code, prepare), parser.help())
 
 
 def _is_worth_saying(record: Any) -> bool:
@@ -88,8 +78,11 @@ def main(
   step: Callable,
   show: Callable,
   exit_code: Callable[[Any], int] = lambda result: 0,
+  prepare: Callable[[Any], None] = lambda run_config: None,
 ) -> int:
   """`run` without the process around it: the command line's words that are no flags are refused.
+
+  Args, besides those of `run`: `argv`, the words; `parser` of the flags; `prepare`, called before the step.
 
   Raises:
     app.UsageError: words left over, or flags that contradict each other.
@@ -100,6 +93,7 @@ def main(
       "--files=a.tsv,b.tsv, and a pattern is quoted, --files='part-*.tsv'"
     )
   run_config = parser()
+  prepare(run_config)
   result = step(run_config)
   print(show(run_config, result).rstrip('\n'))
   return exit_code(result)

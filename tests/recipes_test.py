@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shlex
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -136,6 +137,12 @@ class OwnTest(parameterized.TestCase):
     self.assertTrue(os.path.exists(recipes.python()))
 
   def test_failed_step_is_named(self):
+    killed = mock.Mock(returncode=-15)
+    with (
+      mock.patch.object(recipes.subprocess, 'run', return_value=killed),
+      self.assertRaisesRegex(ValueError, 'python -m b2d.label was ended by signal 15; repeat: finished steps are kept'),
+    ):
+      recipes.run(['b2d.label'])
     with self.assertRaisesRegex(ValueError, 'python -m b2d.nothing ended with exit code 1; mend'):
       recipes.run(['b2d.nothing', '--flag=1'])
 

@@ -97,39 +97,37 @@ def run_tasks(
     ValueError: `make_state` raised it in a worker.
     ChildProcessError: workers failed otherwise before they had their state.
   """
-  dispatch = _Dispatch(tasks, workers, progress, alike)
-  try:
-    yield from dispatch.run()
-  finally:
-    for worker in dispatch.busy:
-      workers.end(worker)
+  yield from _Dispatch(tasks, workers, progress, alike).run()
 
 
 class _Dispatch:
-  """Hands out tasks to workers, and replaces those that die or hang. Attributes: `busy`, the workers that live."""
+  """Hands out tasks to workers, and replaces those that die or hang."""
 
   def __init__(self, tasks: Sequence[Any], workers: Workers, progress: progress_lib.Progress, alike: bool):
-    self.busy: dict[Any, _Assignment] = {}
+    self._busy: dict[Any, _Assignment] = {}  # By worker.
     self._workers, self._progress, self._alike = workers, progress, alike
-    self._num_workers = min(workers.count, len(tasks))
     self._waiting = collections.deque(tasks)
     self._seconds: collections.deque = collections.deque(maxlen=_REMEMBERED)  # Of the last tasks.
     self._deaths: collections.Counter = collections.Counter()  # By task; and of workers without their state yet.
     self._failures: collections.Counter = collections.Counter()  # By worker.
 
   def run(self) -> Iterator[Outcome]:
-    for number in range(self._num_workers):
-      self._start(number)
-    while self.busy:
-      for worker, event in self._workers.wait(_HANG_SECS / 20):
-        yield from self._take(worker, event)
-      yield from self._replace_hanging()
+    try:
+      for number in range(min(self._workers.count, len(self._waiting))):
+        self._start(number)
+      while self._busy:
+        for worker, event in self._workers.wait(_HANG_SECS / 20):
+          yield from self._take(worker, event)
+        yield from self._replace_hanging()
+    finally:
+      for worker in self._busy:
+        self._workers.end(worker)
 
   def _start(self, number: int) -> None:
-    self.busy[self._workers.start(number)] = _Assignment(number)
+    self._busy[self._workers.start(number)] = _Assignment(number)
 
   def _take(self, worker: Any, event: Event) -> Iterator[Outcome]:
-    assignment, (kind, value) = self.busy[worker], event
+    assignment, (kind, value) = self._busy[worker], event
     assignment.heard = time.monotonic()
     if kind == 'report':
       assignment.reported += value
@@ -150,23 +148,23 @@ class _Dispatch:
   def _give(self, worker: Any) -> None:
     if not self._waiting:
       self._workers.end(worker)
-      del self.busy[worker]
+      del self._busy[worker]
       return
     task, now = self._waiting.popleft(), time.monotonic()
-    self.busy[worker] = _Assignment(self.busy[worker].number, task, now, now)
+    self._busy[worker] = _Assignment(self._busy[worker].number, task, now, now)
     self._workers.give(worker, task)
 
   def _replace_hanging(self) -> Iterator[Outcome]:
     if not self._seconds or not self._alike:
       return
     longest = max(_HANG_SECS, _HANG_TASKS * statistics.median(self._seconds))
-    for worker, assignment in list(self.busy.items()):
+    for worker, assignment in list(self._busy.items()):
       silence = time.monotonic() - assignment.heard
       if assignment.task is not None and silence > longest:
         yield from self._replace(worker, f'said nothing for {silence:.0f} s')
 
   def _replace(self, worker: Any, reason: str) -> Iterator[Outcome]:
-    assignment = self.busy.pop(worker)
+    assignment = self._busy.pop(worker)
     self._workers.end(worker)
     number, task = assignment.number, assignment.task
     logging.error('worker %d %s at %s', number, reason, 'its start' if task is None else task)
@@ -178,7 +176,7 @@ class _Dispatch:
     elif task is not None:
       yield Outcome(task, problem=f'its worker {reason}, {_MAX_DEATHS} times')
     elif self._deaths[died] >= _MAX_DEATHS:
-      if not self.busy:
+      if not self._busy:
         raise ChildProcessError(f'worker {number} {reason} before its first task, {_MAX_DEATHS} times')
       return  # The others go on without it.
     if self._waiting:

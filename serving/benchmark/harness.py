@@ -15,6 +15,8 @@ import subprocess
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from b2d import huge_pages
+
 CACHE_DIR = '~/.cache/b2d-benchmark'
 SOURCE = pathlib.Path(__file__).with_name('harness.cc')
 
@@ -107,14 +109,13 @@ def run_json(command: list[str], environment: Mapping[str, str]) -> dict:
   """Runs a command that prints JSON, in this process' environment and `environment`; ValueError if it fails."""
   # One thread a call is what is measured, whatever library computes it.
   one_thread = {'TOKENIZERS_PARALLELISM': 'false', 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
-  # As a student's export asks for, here for every model; GLIBC_TUNABLES= tries without.
-  huge_pages = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
   done = subprocess.run(
     command,
     capture_output=True,
     text=True,
     check=False,
-    env={**huge_pages, **os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2', **one_thread, **environment},
+    # Huge pages, as a student's export asks for them, for every model; GLIBC_TUNABLES= tries without.
+    env={**huge_pages.ENVIRONMENT, **os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2', **one_thread, **environment},
   )
   if done.returncode:
     raise ValueError(f'{" ".join(command)}: exit code {done.returncode}: {done.stderr[-1000:]}')

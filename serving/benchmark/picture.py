@@ -5,8 +5,8 @@ import dataclasses
 
 from matplotlib import figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart; the markers tell the same.
 _CLAIM_SHARE, _CLAIM_TIMES = 0.97, 150  # BERT2DNN's, of the teacher's accuracy and below BERT-Base.
+# Okabe and Ito's colours, which the colour-blind tell apart; the markers tell the same.
 _STYLES = {'student': ('#0072B2', 'o'), 'encoder': ('#D55E00', 's'), 'library': ('#555555', '^')}
 
 

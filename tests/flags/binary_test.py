@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from unittest import mock
 
 from absl import app
 from absl import flags
@@ -54,20 +53,6 @@ class LogTest(parameterized.TestCase):
     self.assertEqual(binary._is_worth_saying(record), said)
 
 
-class HugePagesTest(absltest.TestCase):
-  def test_the_process_begins_anew_once(self):
-    with mock.patch.dict(os.environ), mock.patch.object(os, 'execve') as execve:
-      os.environ.pop('GLIBC_TUNABLES', None)
-      binary._use_huge_pages()
-      program, arguments, environment = execve.call_args.args
-      self.assertEqual((program, arguments), (sys.executable, sys.orig_argv))
-      os.environ['GLIBC_TUNABLES'] = environment['GLIBC_TUNABLES']
-      binary._use_huge_pages()
-      os.environ['GLIBC_TUNABLES'] = ''  # As one sets it who wants none.
-      binary._use_huge_pages()
-    execve.assert_called_once()
-
-
 class ProcessTest(parameterized.TestCase):
   @parameterized.parameters(*_VERBS)
   def test_help_answers_at_once(self, verb):
@@ -90,6 +75,11 @@ class ProcessTest(parameterized.TestCase):
         [sys.executable, '-c', program.format(argument)], capture_output=True, text=True, check=False
       )
       self.assertEqual(done.stdout.splitlines()[-1], 'False', done.stderr)
+
+  def test_words_that_are_no_flags_are_told_before_what_is_missing(self):
+    done = _python('b2d.label', '--input_files=', 'part-0.tsv', 'part-1.tsv', '--teacher_dir=a', '--output_dir=x')
+    self.assertEqual((done.returncode, done.stdout), (1, ''))
+    self.assertRegex(done.stderr, "^error: expected flags alone, found also 'part-0.tsv' 'part-1.tsv'; ")
 
   def test_a_typo_names_what_was_meant(self):
     done = _python('b2d.distill', '--num_bucket=3')
