@@ -8,6 +8,7 @@ import re
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from b2d import runs
@@ -22,7 +23,7 @@ class Block(NamedTuple):
   """Consecutive rows of one file. Those that were rejected may be among them."""
 
   numbers: np.ndarray  # int64 [rows], as `where` takes them.
-  columns: list[np.ndarray]  # One object [rows] a column: bytes of valid UTF-8, None for a null.
+  columns: list[pa.StringArray]  # One [rows] a column.
 
 
 def where(path: str, number: int) -> str:
@@ -30,6 +31,27 @@ def where(path: str, number: int) -> str:
   match = NAME.search(path)
   is_line = match and match[1] in ('tsv', 'txt', 'jsonl', 'ndjson', 'json')
   return f'{path}:{number}' if is_line else f'{path}: row {number}'
+
+
+def strings(numbers: np.ndarray, cells: pa.BinaryArray, reject: Reject) -> pa.StringArray:
+  """The cells of a column as text [n]; a row whose cell is not UTF-8 is rejected, and gets a null."""
+  try:
+    return cells.cast(pa.string())
+  except pa.ArrowInvalid:
+    return pa.array([_string(*each, reject) for each in zip(numbers.tolist(), cells.to_pylist())], pa.string())
+
+
+def _string(number: int, cell: bytes | None, reject: Reject) -> str | None:
+  try:
+    return cell if cell is None else cell.decode('utf-8')
+  except UnicodeDecodeError as error:
+    reject(number, not_utf8(error.object[error.start : error.end]))
+    return None
+
+
+def not_utf8(found: bytes) -> str:
+  """What is wrong with a row in which these bytes are found."""
+  return f'expected UTF-8, found the bytes {found!r}; convert the file, e.g. with iconv -f latin1 -t utf-8'
 
 
 def check_names(path: str, columns: Sequence[str], names: Sequence[str]) -> None:

@@ -3,7 +3,8 @@
 A batch is a dict of numpy arrays of one length n: the texts ('text', or 'query' and 'title';
 object arrays of UTF-8 bytes), 'id' (object, bytes), 'label' where a label column is set (float32: a
 class index, or a target in [0, 1]; NaN where it is blank), and from soft labels 'logits' (float32 [n, num_teachers,
-num_classes]). How bytes become cells is in `file_formats`, what a label means in `labels`.
+num_classes]). Where rows are only passed on they stay in the tables that batches are made of, see `batch_of`. How bytes
+become cells is in `file_formats`, what a label means in `labels`.
 """
 
 import collections
@@ -17,6 +18,8 @@ from typing import NamedTuple
 from absl import logging
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from b2d import config
@@ -83,7 +86,8 @@ def read(
   found = 0
   if bad_rows is None:
     bad_rows = blocks.BadRows(schema.max_bad_rows)
-  for batch in read_sources(sources(paths), schema, bad_rows, batch_size, scores_columns, keep_columns):
+  tables = read_sources(sources(paths), schema, bad_rows, scores_columns, keep_columns)
+  for batch in rebatch(map(batch_of, tables), batch_size):
     found += size(batch)
     yield batch
   require_some(found, paths)
@@ -112,12 +116,36 @@ def read_sources(
   wanted: Sequence[Source],
   schema: config.Schema,
   bad_rows: blocks.BadRows,
-  batch_size: int = 8192,
   scores_columns: Sequence[str] = (),
   keep_columns: Sequence[str] = (),
-) -> Iterator[Batch]:
-  """As `read`, of parts of files; they may have no rows."""
-  return rebatch(_read_blocks(wanted, schema, scores_columns, keep_columns, bad_rows), batch_size)
+) -> Iterator[pa.Table]:
+  """As `read`, of parts of files, as tables of any number of rows, alike; there may be none."""
+  columns = list(schema.text_columns)
+  columns += [column for column in (schema.id_column, schema.label_column, *scores_columns, *keep_columns) if column]
+  columns = list(dict.fromkeys(columns))
+  for path, name, span in wanted:
+    reject = functools.partial(bad_rows.reject, path)
+    for numbers, cells in file_formats.read(path, columns, reject, schema.tsv_quoting, span):
+      values = dict(zip(columns, cells))
+      if schema.id_column:
+        made = {'id': _not_null(numbers, schema.id_column, values[schema.id_column], reject)}
+      else:
+        made = {'id': pc.binary_join_element_wise(name, pa.array(numbers).cast(pa.string()), ':')}
+      for field, column in zip(schema.fields, schema.text_columns):
+        made[field] = _texts(numbers, column, values[column], schema.null_text, reject)
+      if schema.label_column:
+        found = labels.targets(numbers, _cells(values[schema.label_column]), schema, reject)
+        made['label'] = pa.array(found, from_pandas=True)  # NaN → null.
+      if scores_columns:
+        scores = [_scores(numbers, column, _cells(values[column]), reject) for column in scores_columns]
+        made['scores'] = pa.FixedSizeListArray.from_arrays(np.stack(scores, axis=1).reshape(-1), len(scores))
+      made |= {kept(column): values[column] for column in keep_columns}
+      yield pa.table(made).filter(pa.array(bad_rows.is_good(path, numbers)))
+
+
+def batch_of(table: pa.Table) -> Batch:
+  """The rows of a table: a null is None among texts, NaN among numbers; lists are of one length."""
+  return {name: _cells(column) for name, column in zip(table.column_names, table.columns)}
 
 
 def kept(column: str) -> str:
@@ -175,8 +203,7 @@ def read_column(
     reject = functools.partial(bad_rows.reject, path)
     for block in file_formats.read(path, [column or 'text'], reject, tsv_quoting):
       texts = _texts(block.numbers, column or 'text', block.columns[0], 'error', reject)
-      for value in texts[bad_rows.is_good(path, block.numbers)]:
-        yield value.decode('utf-8')
+      yield from texts.filter(pa.array(bad_rows.is_good(path, block.numbers))).to_pylist()
 
 
 def count(paths: Sequence[str], schema: config.Schema) -> int:
@@ -245,45 +272,29 @@ def _permutation(window: Batch, generator: np.random.Generator, group: str) -> n
   return np.lexsort((generator.permutation(size(window)), group_order[codes]))
 
 
-def _read_blocks(wanted, schema, scores_columns, keep_columns, bad_rows) -> Iterator[Batch]:
-  columns = list(schema.text_columns)
-  columns += [column for column in (schema.id_column, schema.label_column, *scores_columns, *keep_columns) if column]
-  columns = list(dict.fromkeys(columns))
-  for path, name, span in wanted:
-    reject, prefix = functools.partial(bad_rows.reject, path), name.encode('utf-8')
-    for block in file_formats.read(path, columns, reject, schema.tsv_quoting, span):
-      values = dict(zip(columns, block.columns))
-      batch = {
-        field: _texts(block.numbers, column, values[column], schema.null_text, reject)
-        for field, column in zip(schema.fields, schema.text_columns)
-      }
-      if schema.id_column:
-        batch['id'] = _not_null(block.numbers, schema.id_column, values[schema.id_column], reject)
-      else:
-        batch['id'] = np.array([b'%b:%d' % (prefix, number) for number in block.numbers.tolist()], dtype=object)
-      if schema.label_column:
-        batch['label'] = labels.targets(block.numbers, values[schema.label_column], schema, reject)
-      if scores_columns:
-        scores = [_scores(block.numbers, column, values[column], reject) for column in scores_columns]
-        batch['scores'] = np.stack(scores, axis=1)
-      batch |= {kept(column): values[column] for column in keep_columns}
-      yield take(batch, np.flatnonzero(bad_rows.is_good(path, block.numbers)))
+def _cells(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+  """A column as `Batch` has it."""
+  if pa.types.is_fixed_size_list(column.type):
+    return column.combine_chunks().flatten().to_numpy().reshape(-1, column.type.list_size)
+  if pa.types.is_string(column.type):
+    column = column.cast(pa.binary())
+  return np.asarray(column)
 
 
-def _not_null(numbers: np.ndarray, column: str, values: np.ndarray, reject: blocks.Reject) -> np.ndarray:
-  for index in np.flatnonzero(values == None):  # noqa: E711, element by element.
+def _not_null(numbers: np.ndarray, column: str, values: pa.StringArray, reject: blocks.Reject) -> pa.StringArray:
+  for index in np.flatnonzero(values.is_null()) if values.null_count else ():
     reject(
       int(numbers[index]), f'expected a value in {column!r}, found null, NaN or an infinity; fill it in or drop the row'
     )
   return values
 
 
-def _texts(numbers: np.ndarray, column: str, values: np.ndarray, null_text: str, reject: blocks.Reject) -> np.ndarray:
-  for index in [index for index, value in enumerate(values) if value and b'\0' in value]:
+def _texts(
+  numbers: np.ndarray, column: str, values: pa.StringArray, null_text: str, reject: blocks.Reject
+) -> pa.StringArray:
+  for index in np.flatnonzero(pc.match_substring(values, '\0').fill_null(False)):
     reject(int(numbers[index]), f"expected text in {column!r}, found a NUL in it; remove it, e.g. with tr -d '\\000'")
-  if null_text == 'empty':
-    return np.where(values == None, b'', values)  # noqa: E711, element by element.
-  return _not_null(numbers, column, values, reject)
+  return values.fill_null('') if null_text == 'empty' else _not_null(numbers, column, values, reject)
 
 
 def _scores(numbers: np.ndarray, column: str, values: np.ndarray, reject: blocks.Reject) -> np.ndarray:

@@ -5,6 +5,7 @@ A shard that belongs to a plan carries it in its metadata: b2d.plan (an id), b2d
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent import futures
@@ -21,6 +22,8 @@ from b2d import runs
 from b2d.data import file_formats
 
 GROUP_ROWS = 4096  # Rows of a row group, the unit in which soft labels are shuffled.
+# No dictionaries, which most texts, ids and logits are too different for: a fifth of the writing, and files as large.
+_OPTIONS = {'compression': 'zstd', 'use_dictionary': False, 'write_page_checksum': True}
 _THREADS = 4  # Reading and checking leave Python's lock alone.
 _SHOWN = 10  # Damaged shards that a message names.
 
@@ -50,7 +53,7 @@ def write(
   """
   table = table.replace_schema_metadata(dict(marks or {}))
   sink = pa.BufferOutputStream()
-  pq.write_table(table, sink, row_group_size=GROUP_ROWS, compression='zstd', write_page_checksum=True)
+  pq.write_table(table, sink, row_group_size=GROUP_ROWS, **_OPTIONS)
   content = sink.getvalue()
   with runs.atomic_path(os.path.join(folder, name(index))) as temporary:
     with tf.io.gfile.GFile(temporary, 'wb') as file:
@@ -60,11 +63,11 @@ def write(
 
 
 def write_many(path: str, tables: Iterable[pa.Table], marks: Callable[[], Mapping[bytes, str]]) -> int:
-  """Writes tables of any number as one shard of any length, one of them in memory at a time.
+  """Writes tables of any number and length as one shard, few of them in memory at a time.
 
   Args:
     path: of the shard; it is written under a temporary name, then renamed.
-    tables: alike; of a multiple of `GROUP_ROWS` rows each, save the last.
+    tables: alike.
     marks: gives its metadata, when all are written.
 
   Returns:
@@ -73,14 +76,26 @@ def write_many(path: str, tables: Iterable[pa.Table], marks: Callable[[], Mappin
   num_rows = 0
   with runs.atomic_path(path) as temporary:
     with file_formats.RawFile(temporary, 'wb') as file:
-      tables = iter(tables)
-      first = next(tables, pa.table({}))
-      with pq.ParquetWriter(file, first.schema, compression='zstd', write_page_checksum=True) as writer:
-        for table in itertools.chain([first], tables):
+      groups = _whole_groups(tables)
+      first = next(groups, pa.table({}))
+      with pq.ParquetWriter(file, first.schema, **_OPTIONS) as writer:
+        for table in itertools.chain([first], groups):
           writer.write_table(table, GROUP_ROWS)
           num_rows += table.num_rows
         writer.add_key_value_metadata(dict(marks()))
   return num_rows
+
+
+def _whole_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+  """The same rows in tables of whole groups, save the last."""
+  held = None
+  for table in tables:
+    held = pa.concat_tables([held, table]) if held else table
+    if whole := held.num_rows // GROUP_ROWS * GROUP_ROWS:
+      yield held.slice(0, whole)
+      held = held.slice(whole)
+  if held:
+    yield held
 
 
 def marks_of(plan: str, model: str, index: int) -> dict[str, str]:

@@ -114,15 +114,20 @@ def table(batch: rows.Batch) -> pa.Table:
   """
   columns = {}
   for name, values in batch.items():
-    if name == 'logits':
-      width = values.shape[1] * values.shape[2]
-      offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * width)
-      columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1), pa.float32()))
-    elif name == 'label':
+    if name == 'label':
       columns[name] = pa.array(values, pa.float32(), from_pandas=True)  # NaN → null.
-    else:
+    elif name != 'logits':
       columns[name] = pa.array(values, pa.string())
-  return pa.table(columns)
+  made = pa.table(columns)
+  return with_logits(made, batch['logits']) if 'logits' in batch else made
+
+
+def with_logits(rest: pa.Table, logits: np.ndarray) -> pa.Table:
+  """A table with logits, float [n, num_teachers, num_classes], in place of those that it may have."""
+  width = logits.shape[1] * logits.shape[2]
+  offsets = pa.array(np.arange(len(logits) + 1, dtype=np.int32) * width)
+  column = pa.ListArray.from_arrays(offsets, pa.array(logits.reshape(-1), pa.float32()))
+  return rest.select([name for name in rest.column_names if name != 'logits']).append_column('logits', column)
 
 
 def batch_of(path: str, whole: pa.Table, num_teachers: int = 0, num_classes: int = 0) -> rows.Batch:
@@ -131,22 +136,15 @@ def batch_of(path: str, whole: pa.Table, num_teachers: int = 0, num_classes: int
   Raises:
     ValueError: it holds something else.
   """
-  batch = {}
-  for name in whole.column_names:
-    column = whole[name].combine_chunks()
-    if name == 'logits':
-      flat = column.flatten().to_numpy()
-      if flat.size != len(column) * num_teachers * num_classes:
-        raise ValueError(
-          f'{path}: expected logits of {num_teachers} teachers and {num_classes} '
-          f'classes, found {flat.size} numbers in {len(column)} rows; remove the '
-          'folder and label again'
-        )
-      batch[name] = flat.astype(np.float32).reshape(len(column), num_teachers, num_classes)
-    elif name == 'label':
-      batch[name] = column.to_numpy(zero_copy_only=False).astype(np.float32)  # Null → NaN.
-    else:
-      batch[name] = column.cast(pa.binary()).to_numpy(zero_copy_only=False)
+  batch = rows.batch_of(whole.select([name for name in whole.column_names if name != 'logits']))
+  if 'logits' in whole.column_names:
+    flat = whole['logits'].combine_chunks().flatten().to_numpy()
+    if flat.size != whole.num_rows * num_teachers * num_classes:
+      raise ValueError(
+        f'{path}: expected logits of {num_teachers} teachers and {num_classes} classes, found {flat.size} numbers in '
+        f'{whole.num_rows} rows; remove the folder and label again'
+      )
+    batch['logits'] = flat.astype(np.float32).reshape(whole.num_rows, num_teachers, num_classes)
   return batch
 
 

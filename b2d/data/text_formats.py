@@ -4,21 +4,25 @@ Lines end at LF or CR LF and nowhere else. Cells of columns that nobody asked fo
 they hold.
 """
 
+import codecs
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import csv
 import functools
-import io
 import json
 from typing import Any
 from typing import BinaryIO
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from b2d.data import blocks
 
+_CHUNK_BYTES = 1 << 20  # Read at a time.
 _MAX_CELL = 1 << 22  # Characters: a quote that is open for longer was never closed.
 _CSV_REMEDIES = {
   'expected after': (
@@ -33,6 +37,13 @@ _CSV_REMEDIES = {
 Row = tuple[int, Any]  # Its number and its cells.
 
 
+class _Lines(NamedTuple):
+  """Consecutive lines."""
+
+  numbers: np.ndarray  # int64 [n], from 1.
+  texts: pa.BinaryArray  # [n], without their ends.
+
+
 def read_txt(path: str, stream: BinaryIO, columns: Sequence[str], reject: blocks.Reject) -> Iterator[blocks.Block]:
   """Reads one text a line.
 
@@ -44,7 +55,8 @@ def read_txt(path: str, stream: BinaryIO, columns: Sequence[str], reject: blocks
       f'{path}: expected one column, a text a line, was asked for {", ".join(columns)}; give --text_columns one name '
       'and clear --id_column and --label_column, or use a .tsv file'
     )
-  yield from _blocks(((number, (line,)) for number, line in enumerate(_lines(path, stream), 1)), [0], reject)
+  for numbers, texts in _lines(path, stream):
+    yield blocks.Block(numbers, [blocks.strings(numbers, texts, reject)])
 
 
 def read_delimited(
@@ -65,27 +77,35 @@ def read_delimited(
   Raises:
     ValueError: the header has not the columns.
   """
-  lines = _lines(path, stream)
-  records: Iterator[Row]
-  if quoting == 'csv':
-    records = _quoted(lines, '\t' if is_tsv else ',', is_tsv, reject)
-  else:
-    records = enumerate((line.split('\t') for line in lines), 1)
+  if quoting != 'csv':
+    yield from _read_unquoted(path, stream, columns, reject, quoting == 'check')
+    return
+  records = _quoted(_decoded(path, stream), '\t' if is_tsv else ',', is_tsv, reject)
   _, names = next(records, (0, None))
   if names is None:
     return
-  names = [_header(path, name) for name in names]
-  if not is_tsv:
-    _check_delimiter(path, names)
-  if is_tsv and quoting != 'csv' and columns[0] not in names and any(name.startswith('"') for name in names):
-    raise ValueError(f'{path}:1: expected column names, found {", ".join(names)}, quoted; set --tsv_quoting=csv')
-  if is_tsv and len(names) == 1 and ',' in names[0] and columns[0] not in names:
-    raise ValueError(f'{path}:1: expected a header with tabs, found commas; rename the file to .csv')
-  blocks.check_names(path, columns, names)
-  good = _of_header(records, len(names), is_tsv, reject)
-  if quoting == 'check':
-    good = _unquoted(good, reject)
-  yield from _blocks(good, [names.index(column) for column in columns], reject)
+  places = _places(path, names, columns, is_tsv=is_tsv, quoting=quoting)
+  yield from _blocks(_of_header(records, len(names), is_tsv, reject), places, reject)
+
+
+def _read_unquoted(path, stream, columns, reject, check_quotes) -> Iterator[blocks.Block]:
+  """Of a TSV the cells between the tabs."""
+  width, places = 0, []
+  for numbers, lines in _lines(path, stream):
+    if not width:
+      names = _decode(lines[0].as_py()).split('\t')
+      width, places = len(names), _places(path, names, columns, is_tsv=True, quoting='none')
+      numbers, lines = numbers[1:], lines[1:]
+    cells = pc.split_pattern(lines, '\t')
+    lengths = pc.list_value_length(cells).to_numpy()
+    good = lengths == width
+    for index in np.flatnonzero(~good & (pc.binary_length(lines).to_numpy() > 0)):
+      reject(int(numbers[index]), _wrong_length(width, lengths[index], is_tsv=True))
+    numbers, cells = numbers[good], cells.filter(pa.array(good)).flatten()
+    if check_quotes:
+      _check_unquoted(np.repeat(numbers, width), cells, reject)
+    chosen = [cells.take(pa.array(np.arange(place, len(cells), width))) for place in places]
+    yield blocks.Block(numbers, [blocks.strings(numbers, column, reject) for column in chosen])
 
 
 def read_json(path: str, stream: BinaryIO, columns: Sequence[str], reject: blocks.Reject) -> Iterator[blocks.Block]:
@@ -95,19 +115,37 @@ def read_json(path: str, stream: BinaryIO, columns: Sequence[str], reject: block
   )
   rows = (
     (number, _fields(number, line, columns, decode, reject))
-    for number, line in enumerate(_lines(path, stream), 1)
+    for number, line in enumerate(_decoded(path, stream), 1)
     if line.strip()
   )
   yield from _blocks((row for row in rows if row[1] is not None), range(len(columns)), reject)
 
 
-def _lines(path: str, stream: BinaryIO) -> Iterator[str]:
-  """Lines without their ends; bytes that are not UTF-8 become lone surrogates."""
-  text = io.TextIOWrapper(stream, encoding='utf-8-sig', errors='surrogateescape', newline='\n')
-  for number, line in enumerate(text):
-    if not number and line.startswith(('\udcff\udcfe', '\udcfe\udcff')):
-      raise ValueError(f'{path}:1: expected UTF-8, found UTF-16; convert the file with iconv -f utf-16 -t utf-8')
-    yield line.removesuffix('\n').removesuffix('\r')
+def _lines(path: str, stream: BinaryIO) -> Iterator[_Lines]:
+  """All lines, some of them at a time."""
+  first, text = 1, stream.read(_CHUNK_BYTES)
+  if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    raise ValueError(f'{path}:1: expected UTF-8, found UTF-16; convert the file with iconv -f utf-16 -t utf-8')
+  text = text.removeprefix(codecs.BOM_UTF8)
+  while text:
+    more = stream.read(_CHUNK_BYTES)
+    length = text.rfind(b'\n') + 1 if more else len(text)  # The last line may have no end.
+    whole, text = text[:length], text[length:] + more
+    if whole:
+      whole = (whole.removesuffix(b'\n') + b'\n').replace(b'\r\n', b'\n')
+      texts = pc.split_pattern(pa.array([whole[:-1]]), '\n').values
+      yield _Lines(np.arange(first, first + len(texts)), texts)
+      first += len(texts)
+
+
+def _decoded(path: str, stream: BinaryIO) -> Iterator[str]:
+  """All lines; bytes that are not UTF-8 become lone surrogates."""
+  for _, texts in _lines(path, stream):
+    yield from map(_decode, texts.to_pylist())
+
+
+def _decode(line: bytes) -> str:
+  return line.decode('utf-8', 'surrogateescape')
 
 
 def _blocks(rows: Iterable[Row], places: Sequence[int], reject: blocks.Reject) -> Iterator[blocks.Block]:
@@ -128,31 +166,47 @@ def _blocks(rows: Iterable[Row], places: Sequence[int], reject: blocks.Reject) -
     yield blocks.Block(np.array(numbers), [_encode(numbers, column, reject) for column in columns])
 
 
-def _encode(numbers: Sequence[int], cells: Sequence[str | None], reject: blocks.Reject) -> np.ndarray:
-  """object [n] of bytes and None."""
-  encoded = np.empty(len(cells), dtype=object)
+def _encode(numbers: Sequence[int], cells: Sequence[str | None], reject: blocks.Reject) -> pa.StringArray:
+  """A row with a cell that has lone surrogates is rejected, and gets a null."""
   try:
-    encoded[:] = [None if cell is None else cell.encode() for cell in cells]
+    return pa.array(cells, pa.string())
   except UnicodeEncodeError:
-    for index, cell in enumerate(cells):
-      try:
-        encoded[index] = None if cell is None else cell.encode()
-      except UnicodeEncodeError as error:
-        reject(numbers[index], _not_utf8(error))
-  return encoded
+    return pa.array([_encodable(*each, reject) for each in zip(numbers, cells)], pa.string())
 
 
-def _not_utf8(error: UnicodeEncodeError) -> str:
-  found = bytes(ord(character) & 0xFF for character in error.object[error.start : error.end])
-  return f'expected UTF-8, found the bytes {found!r}; convert the file, e.g. with iconv -f latin1 -t utf-8'
-
-
-def _header(path: str, name: str) -> str:
+def _encodable(number: int, cell: str | None, reject: blocks.Reject) -> str | None:
   try:
-    name.encode()
+    (cell or '').encode()
+    return cell
   except UnicodeEncodeError as error:
-    raise ValueError(f'{path}:1: {_not_utf8(error)}') from error
-  return name
+    reject(number, blocks.not_utf8(_surrogates(error)))
+    return None
+
+
+def _surrogates(error: UnicodeEncodeError) -> bytes:
+  """The bytes that they stand for."""
+  return bytes(ord(character) & 0xFF for character in error.object[error.start : error.end])
+
+
+def _places(path: str, names: Sequence[str], columns: Sequence[str], *, is_tsv: bool, quoting: str) -> list[int]:
+  """Where in a header the columns stand.
+
+  Raises:
+    ValueError: not each of them does, once; or the header is that of another format.
+  """
+  for name in names:
+    try:
+      name.encode()
+    except UnicodeEncodeError as error:
+      raise ValueError(f'{path}:1: {blocks.not_utf8(_surrogates(error))}') from error
+  if not is_tsv:
+    _check_delimiter(path, names)
+  if is_tsv and quoting != 'csv' and columns[0] not in names and any(name.startswith('"') for name in names):
+    raise ValueError(f'{path}:1: expected column names, found {", ".join(names)}, quoted; set --tsv_quoting=csv')
+  if is_tsv and len(names) == 1 and ',' in names[0] and columns[0] not in names:
+    raise ValueError(f'{path}:1: expected a header with tabs, found commas; rename the file to .csv')
+  blocks.check_names(path, columns, names)
+  return [names.index(column) for column in columns]
 
 
 def _check_delimiter(path: str, names: Sequence[str]) -> None:
@@ -174,27 +228,27 @@ def _of_header(records: Iterable[Row], expected: int, is_tsv: bool, reject: bloc
     if len(cells) == expected:
       yield number, cells
     elif cells and cells != ['']:
-      parted = 'tabs' if is_tsv else 'commas'
-      reject(
-        number,
-        f'expected {expected} columns as in the header, found {len(cells)}; correct the row: {parted} part the cells, '
-        + ('set --tsv_quoting=csv if they are quoted' if is_tsv else 'quote those that hold some'),
-      )
+      reject(number, _wrong_length(expected, len(cells), is_tsv))
 
 
-def _unquoted(records: Iterable[Row], reject: blocks.Reject) -> Iterator[Row]:
+def _wrong_length(expected: int, found: int, is_tsv: bool) -> str:
+  parted = 'tabs' if is_tsv else 'commas'
+  return (
+    f'expected {expected} columns as in the header, found {found}; correct the row: {parted} part the cells, '
+    + ('set --tsv_quoting=csv if they are quoted' if is_tsv else 'quote those that hold some')
+  )  # fmt: skip
+
+
+def _check_unquoted(numbers: np.ndarray, cells: pa.BinaryArray, reject: blocks.Reject) -> None:
   """Rejects cells as csv.writer, pandas and Excel quote them: "27"" monitor". A quote alone is text."""
-  for number, cells in records:
-    for cell in cells:
-      if cell[:1] == '"' and cell[-1:] == '"' and '""' in cell[1:-1] and '"' not in cell[1:-1].replace('""', ''):
-        reject(
-          number,
-          f'expected cells without quoting, found {cell}, which looks quoted; set --tsv_quoting=csv if a program wrote '
-          'the file so, or --tsv_quoting=none if the quotes belong to the text',
-        )
-        break
-    else:
-      yield number, cells
+  for index in np.flatnonzero(pc.and_(pc.starts_with(cells, '"'), pc.ends_with(cells, '"'))):
+    cell = _decode(cells[index].as_py())
+    if '""' in cell[1:-1] and '"' not in cell[1:-1].replace('""', ''):
+      reject(
+        int(numbers[index]),
+        f'expected cells without quoting, found {cell}, which looks quoted; set --tsv_quoting=csv if a program wrote '
+        'the file so, or --tsv_quoting=none if the quotes belong to the text',
+      )
 
 
 def _quoted(lines: Iterator[str], delimiter: str, by_line: bool, reject: blocks.Reject) -> Iterator[Row]:

@@ -88,39 +88,27 @@ def _block(path, numbers, columns, arrays, names, reject) -> blocks.Block:
   return blocks.Block(numbers, [_cells(path, numbers, column, by_name[column], reject) for column in columns])
 
 
-def _cells(path: str, numbers: np.ndarray, column: str, array: pa.Array, reject: blocks.Reject) -> np.ndarray:
-  """object [n] of bytes, valid UTF-8, and None."""
+def _cells(path: str, numbers: np.ndarray, column: str, array: pa.Array, reject: blocks.Reject) -> pa.StringArray:
   if pa.types.is_dictionary(array.type):
     array = array.dictionary_decode()
   if pa.types.is_floating(array.type):
     return _float_cells(array)
   try:
-    return array.cast(pa.large_string()).cast(pa.large_binary()).to_numpy(zero_copy_only=False)
+    if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+      array = array.cast(pa.string())
   except pa.ArrowNotImplementedError as error:
     raise ValueError(
       f'{path}: expected strings or numbers in {column!r}, found {array.type}; correct the flag that names it'
     ) from error
-  except pa.ArrowInvalid:
-    return _valid_cells(numbers, array, reject)
+  return blocks.strings(numbers, array.cast(pa.binary()), reject)  # What a file calls a string may be no UTF-8.
 
 
-def _float_cells(array: pa.Array) -> np.ndarray:
+def _float_cells(array: pa.Array) -> pa.StringArray:
   finite = pc.fill_null(pc.is_finite(array), False).to_numpy(zero_copy_only=False)
   values = array.to_numpy(zero_copy_only=False)
   cells = np.empty(len(values), dtype=object)
-  cells[finite] = [str(value).removesuffix('.0').encode() for value in values[finite]]  # Shortest that gives it back.
-  return cells
-
-
-def _valid_cells(numbers: np.ndarray, array: pa.Array, reject: blocks.Reject) -> np.ndarray:
-  """Of binary values some of which are not UTF-8."""
-  cells = array.cast(pa.large_binary()).to_numpy(zero_copy_only=False)
-  for number, value in zip(numbers.tolist(), cells):
-    try:
-      (value or b'').decode('utf-8')
-    except UnicodeDecodeError as error:
-      reject(number, f'expected UTF-8, found the bytes {value[error.start : error.end]!r}; write the text as UTF-8')
-  return cells
+  cells[finite] = [str(value).removesuffix('.0') for value in values[finite]]  # Shortest that gives it back.
+  return pa.array(cells, pa.string())
 
 
 def _features(path, numbers, records, columns, reject) -> dict[str, tf.io.FixedLenFeature]:

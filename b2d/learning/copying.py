@@ -25,7 +25,6 @@ from b2d.data import blocks
 from b2d.data import file_formats
 from b2d.data import rows
 from b2d.data import shards
-from b2d.data import soft_labels
 from b2d.learning import engines
 from b2d.learning import local_workers
 from b2d.learning import ray_workers
@@ -33,10 +32,9 @@ from b2d.learning import ray_workers
 PIECE_BYTES = 32 << 20  # Of input: two seconds or so of work, and what a kill loses.
 _WORKER_BYTES = 256 << 20  # Ten seconds of work: one process more is worth the six in which it imports TensorFlow.
 _MARK, _REJECTED = b'b2d.piece', b'b2d.rejected'  # Metadata of a copy.
-_TABLE_ROWS = 16 * shards.GROUP_ROWS  # In memory at a time.
 _THREADS = 4  # Counting lines takes longer than the disk.
 
-Read = Callable[[Sequence[rows.Source], blocks.BadRows], Iterator[rows.Batch]]
+Read = Callable[[Sequence[rows.Source], blocks.BadRows], Iterator[pa.Table]]
 
 
 class Piece(NamedTuple):
@@ -152,9 +150,9 @@ def copy(read: Read, folder: str, max_bad_rows: int, piece: Piece, state: Any, r
     bad_rows = blocks.BadRows(max_bad_rows)
 
     def tables() -> Iterator[pa.Table]:
-      for batch in rows.rebatch(read(piece.sources, bad_rows), _TABLE_ROWS):
+      for table in read(piece.sources, bad_rows):
         report(0)  # It goes on.
-        yield soft_labels.table(batch)
+        yield table
 
     def marks() -> dict[bytes, str]:
       return {_MARK: piece.mark, _REJECTED: json.dumps(bad_rows.listed())}

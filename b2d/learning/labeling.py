@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from b2d import config
 from b2d import remembered
@@ -158,16 +159,15 @@ def label_shard(num_classes: int, task: planning.Task, score: Scorer, report: en
   Raises:
     ValueError: the shard of inputs or the logits are not what the task says.
   """
-  batch = task.read(1, num_classes)
-  logits = score(batch, report)
+  table = task.read()
+  logits = score(soft_labels.batch_of(f'{task.output_dir}/inputs', table, 1, num_classes), report)
   if logits.shape != (task.num_rows, num_classes) or not np.isfinite(logits).all():
     raise ValueError(
       f'{task.output_path}: expected finite logits [{task.num_rows}, '
       f'{num_classes}], found {np.isnan(logits).sum()} NaN in '
       f'{list(logits.shape)}; evaluate the teacher, try --precision=float32'
     )
-  batch['logits'] = logits[:, np.newaxis, :]
-  return task.write(soft_labels.table(batch))
+  return task.write(soft_labels.with_logits(table, logits[:, np.newaxis, :]))
 
 
 def logits_of_scores(batch: rows.Batch, kind: str) -> np.ndarray:
@@ -230,27 +230,27 @@ def rows_a_worker(model: str) -> int:
   return _STUDENT_ROWS if model and isinstance(trained.read_config(model), config.Distill) else 1
 
 
-def _inputs(
-  label_config: config.Label, sources: Sequence[rows.Source], bad_rows: blocks.BadRows
-) -> Iterator[rows.Batch]:
-  """The rows to label, each batch followed by its phrases, all by frequent n-grams; an import's have logits already."""
+def _inputs(label_config: config.Label, sources: Sequence[rows.Source], bad_rows: blocks.BadRows) -> Iterator[pa.Table]:
+  """The rows to label, each table followed by its phrases, all by frequent n-grams; an import's have logits already."""
   ngrams = phrases.Ngrams()
-  for batch in rows.read_sources(sources, label_config.schema, bad_rows, scores_columns=label_config.scores_columns):
-    batch = _unlabelled(batch)
+  for table in rows.read_sources(sources, label_config.schema, bad_rows, label_config.scores_columns):
     if label_config.scores_columns:
-      batch['logits'] = logits_of_scores(batch, label_config.scores_kind)
-      del batch['scores']
-    yield batch
+      logits = logits_of_scores(rows.batch_of(table), label_config.scores_kind)
+      table = soft_labels.with_logits(table.drop_columns('scores'), logits)
+    yield _with_label(table)
     if label_config.phrases_per_row:
-      yield _unlabelled(phrases.cut(batch, label_config.phrases_per_row))
+      yield _with_label(soft_labels.table(phrases.cut(rows.batch_of(table), label_config.phrases_per_row)))
     if label_config.frequent_ngrams:
-      ngrams.add(batch['text'])
+      ngrams.add(rows.batch_of(table)['text'])
   if label_config.frequent_ngrams:
-    yield from map(_unlabelled, ngrams.frequent(label_config.frequent_ngrams))
+    yield from map(_with_label, map(soft_labels.table, ngrams.frequent(label_config.frequent_ngrams)))
 
 
-def _unlabelled(batch: rows.Batch) -> rows.Batch:
-  return {'label': np.full(rows.size(batch), np.nan, np.float32), **batch}
+def _with_label(table: pa.Table) -> pa.Table:
+  """The table, its labels unknown unless it has some."""
+  if 'label' in table.column_names:
+    return table
+  return table.append_column('label', pa.nulls(table.num_rows, pa.float32()))
 
 
 def _imported_scorer() -> Scorer:

@@ -27,7 +27,6 @@ from b2d.data import blocks
 from b2d.data import file_formats
 from b2d.data import rows
 from b2d.data import shards
-from b2d.data import soft_labels
 from b2d.learning import copying
 from b2d.learning import engines
 
@@ -55,14 +54,13 @@ class Task:
   def marks(self) -> dict[str, str]:
     return shards.marks_of(self.plan, self.model, self.index)
 
-  def read(self, num_teachers: int = 0, num_classes: int = 0) -> rows.Batch:
-    """Its rows; with logits if they have some already.
+  def read(self) -> pa.Table:
+    """Its rows, as `Job.read` gave them.
 
     Raises:
       ValueError: what was copied is damaged, gone, or not what was planned.
     """
-    table = copying.read(self.output_dir, self.slices)
-    return soft_labels.batch_of(f'{self.output_dir}/inputs', table, num_teachers, num_classes)
+    return copying.read(self.output_dir, self.slices)
 
   def write(self, table: pa.Table) -> tuple[str, str]:
     """Writes the result; returns the shard's name and digest.
@@ -177,7 +175,7 @@ def make(job: Job) -> Plan:
   known = _made_from(job)
   files = [path for path in rows.expand(job.run_config.input_files) if path in known]
   plan = Plan(job.model, {}, (_copy(job, files),))
-  decided = job.decide(plan.tasks(job.folder)[0].read)
+  decided = job.decide(lambda: rows.batch_of(plan.tasks(job.folder)[0].read()))
   return _write(job.folder, Plan(job.model, decided, (_with_id(job, plan.parts[0], decided),)))
 
 

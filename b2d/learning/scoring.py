@@ -47,6 +47,9 @@ def _job(run_config: config.Score) -> planning.Job:
       '--text_columns'
     )
 
+  same = {} if schema.null_text == 'empty' else dict(zip(schema.text_columns, schema.fields))  # A null stays one.
+  kept = {name: same.get(name, rows.kept(name)) for name in run_config.keep_columns}
+
   def finish(plan: planning.Plan, digests: dict[str, str]) -> dict[str, Any]:
     manifest = {
       'model': run_config.model,
@@ -67,9 +70,9 @@ def _job(run_config: config.Score) -> planning.Job:
   return planning.Job(
     run_config,
     run_config.model,
-    functools.partial(_inputs, schema, run_config.keep_columns),
+    functools.partial(_inputs, schema, tuple(name for name, key in kept.items() if key == rows.kept(name))),
     lambda read: {'precision': labeling.choose_precision(run_config.model, run_config.precision, read)},
-    functools.partial(score_shard, run_config.keep_columns),
+    functools.partial(score_shard, kept),
     make_state,
     finish,
     run_config.num_workers,
@@ -78,9 +81,15 @@ def _job(run_config: config.Score) -> planning.Job:
 
 
 def score_shard(
-  keep_columns: tuple[str, ...], task: planning.Task, model: trained.Model, report: engines.Report
+  kept: dict[str, str], task: planning.Task, model: trained.Model, report: engines.Report
 ) -> tuple[str, str]:
   """Scores one shard and writes it under its final name.
+
+  Args:
+    kept: the columns to pass on, and their names among the inputs.
+    task: the shard.
+    model: what scores it.
+    report: told when it is done.
 
   Returns:
     Its name and digest.
@@ -88,22 +97,21 @@ def score_shard(
   Raises:
     ValueError: the shard of inputs is not what the task says, or a probability is not a number.
   """
-  batch = task.read()
-  probability = model.probability(batch).astype(np.float32)
+  table = task.read()
+  probability = model.probability(rows.batch_of(table.select(model.fields))).astype(np.float32)
   if not np.isfinite(probability).all():
     raise ValueError(
       f'{task.output_path}: expected probabilities, found {np.isnan(probability).sum()} NaN; evaluate the model, try '
       '--precision=float32'
     )
   report(task.num_rows)
-  columns = {'id': pa.array(batch['id'], pa.string()), 'probability': _array(probability)}
-  columns |= {name: pa.array(batch[rows.kept(name)], pa.string()) for name in keep_columns}
-  return task.write(pa.table(columns))
+  columns = {'id': table['id'], 'probability': _array(probability)}
+  return task.write(pa.table(columns | {name: table[key] for name, key in kept.items()}))
 
 
 def _inputs(
   schema: config.Schema, keep_columns: Sequence[str], sources: Sequence[rows.Source], bad_rows: blocks.BadRows
-) -> Iterator[rows.Batch]:
+) -> Iterator[pa.Table]:
   return rows.read_sources(sources, schema, bad_rows, keep_columns=keep_columns)
 
 

@@ -130,7 +130,8 @@ class RowsTest(parameterized.TestCase):
         whole_bad, bad = blocks.BadRows(1), blocks.BadRows(1)
         whole = rows.concatenate(list(rows.read([path], schema, bad_rows=whole_bad)))
         sources = [rows.sources([path])[0]._replace(span=span) for span in parts]
-        found = rows.concatenate([batch for each in sources for batch in rows.read_sources([each], schema, bad)])
+        found = pa.concat_tables([table for each in sources for table in rows.read_sources([each], schema, bad)])
+        found = rows.batch_of(found)
         for name in whole:
           self.assertEqual(found[name].tolist(), whole[name].tolist())
         self.assertEqual(bad.listed(), whole_bad.listed())
