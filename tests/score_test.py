@@ -6,6 +6,7 @@ from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
@@ -80,6 +81,26 @@ class ScoreTest(absltest.TestCase):
     self.assertEqual((manifest['kind'], manifest['calibrated'], list(manifest['sha256'])),
                      ('student', True, ['part-00000.parquet', 'part-00001.parquet']))  # fmt: skip
     self.assertNotIn('inputs', os.listdir(self.output))
+
+  def test_odd_texts_are_kept_as_they_are(self):
+    queries, titles = ['', None, 'x' * 1_000_000, '"a" \u2028', ' \t\n'], ['a', 'b', None, '\x01', '']
+    rest = ['1', None, '', '\0', '\ufeff']
+    pq.write_table(pa.table({'q': queries, 't': titles, 'rest': rest}), self._path('odd.parquet'))
+    settings = {'input_files': [self._path('odd.parquet')], 'keep_columns': ['t', 'rest', 'q'], 'rows_per_shard': 9}
+    self._score(null_text='empty', **settings)
+    found = pq.read_table(self._path('scores/part-00000.parquet'))
+    self.assertEqual([found[name].to_pylist() for name in ('q', 't', 'rest')], [queries, titles, rest])
+    expected = b2d.load(self.student).probability(query=[text or '' for text in queries],
+                                                  title=[text or '' for text in titles])  # fmt: skip
+    np.testing.assert_allclose(found['probability'], expected, rtol=1e-5)
+    with self.assertRaisesRegex(ValueError, "odd.parquet: row 2: expected a value in 'q', found null"):
+      self._score(output_dir=self._path('other'), **settings)
+    with open(self._path('in.tsv'), 'wb') as file:
+      file.write(b'q\tt\nsaw\ta\nr\xf8d\tb\nr\0d\tc\nlast\td\n')
+    self._score(max_bad_rows=2, keep_columns=['q', 't'], rows_per_shard=9, output_dir=self._path('other'))
+    found = pq.read_table(self._path('other/part-00000.parquet'))
+    self.assertEqual(found['q'].to_pylist(), ['saw', 'last'])
+    self.assertEqual(found['id'].to_pylist(), ['in.tsv:2', 'in.tsv:5'])
 
   def test_columns_are_those_of_the_model(self):
     with open(self._path('in.tsv'), encoding='utf-8') as file:

@@ -124,13 +124,14 @@ def read_json(path: str, stream: BinaryIO, columns: Sequence[str], reject: block
 def _lines(path: str, stream: BinaryIO) -> Iterator[_Lines]:
   """All lines, some of them at a time."""
   first, text = 1, stream.read(_CHUNK_BYTES)
-  if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-    raise ValueError(f'{path}:1: expected UTF-8, found UTF-16; convert the file with iconv -f utf-16 -t utf-8')
-  text = text.removeprefix(codecs.BOM_UTF8)
   while text:
     more = stream.read(_CHUNK_BYTES)
     length = text.rfind(b'\n') + 1 if more else len(text)  # The last line may have no end.
     whole, text = text[:length], text[length:] + more
+    if first == 1:
+      if whole.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f'{path}:1: expected UTF-8, found UTF-16; convert the file with iconv -f utf-16 -t utf-8')
+      whole = whole.removeprefix(codecs.BOM_UTF8)
     if whole:
       whole = (whole.removesuffix(b'\n') + b'\n').replace(b'\r\n', b'\n')
       texts = pc.split_pattern(pa.array([whole[:-1]]), '\n').values

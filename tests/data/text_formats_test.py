@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
 
 from b2d import config
 from b2d.data import rows
+from b2d.data import text_formats
 
 _PAIRS = config.Schema(text_columns=('query', 'title'), id_column='id')
 _TEXTS = config.Schema(text_columns=('text',))
@@ -62,6 +64,18 @@ class TextFormatsTest(parameterized.TestCase):
     self._assert_refused(self._write('a.csv', 'text,x\nb,1\na\rb,1\n'), 'a.csv: row 2: expected no carriage return')
     self.assertEqual(self._texts(self._write('b.csv', 'text,x\n"a\rb",1\n')), [b'a\rb'])
 
+  @parameterized.parameters(3, 50, 1 << 20)
+  def test_odd_lines_across_chunks(self, chunk_bytes):
+    texts = ['', '"', 'a\r', '\ufeff', 'rød\u2028', 'x' * 2000, 'y' * (1_000_000 if chunk_bytes > 50 else 0), 'last']
+    lines = [f'\ttitle {number}\t{text}' for number, text in enumerate(texts)]
+    path = self._write('a.tsv', '\ufeff' + '\r\n'.join(['x\ttitle\ttext', *lines]))
+    empty = self._write('b.tsv', '\ufeff')
+    with mock.patch.object(text_formats, '_CHUNK_BYTES', chunk_bytes):
+      batch = rows.concatenate(list(rows.read([path, empty], config.Schema(text_columns=('text', 'title')))))
+    self.assertEqual(batch['query'].tolist(), [text.encode() for text in texts])
+    self.assertEqual(batch['title'].tolist(), [b'title %d' % number for number in range(len(texts))])
+    self.assertEqual(batch['id'].tolist(), [b'a.tsv:%d' % number for number in range(2, 2 + len(texts))])
+
   @parameterized.named_parameters(
     ('tabs', 'a.csv', 'id\ttext\n1\tb, c\n', 'a.csv:1: expected a header with commas, found tabs; rename .* .tsv'),
     ('semicolons', 'a.csv', 'id;text\n1;b\n', 'a.csv:1: expected a header with commas, found semicolons'),
@@ -87,6 +101,7 @@ class TextFormatsTest(parameterized.TestCase):
     ('key', 'a.jsonl', '{"text": "a"}\n\n{"txt": "b"}\n', "a.jsonl:3: expected the key 'text', found 'txt'; "),
     ('nested', 'a.jsonl', '{"text": {"b": "c"}}\n', "a.jsonl:1: expected a string or a number in 'text', found an ob"),
     ('null', 'a.jsonl', '{"text": null}\n', "a.jsonl:1: expected a value in 'text', found null"),
+    ('half_a_pair', 'a.jsonl', '{"text": "\\ud83d"}\n', 'a.jsonl:1: expected UTF-8, found the bytes'),
     ('json_utf8', 'a.jsonl', b'{"text": "\xe9"}\n', r"a.jsonl:1: expected UTF-8, found the bytes b'\\xe9'"),
   )
   def test_refused(self, name, content, message):

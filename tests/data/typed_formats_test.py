@@ -82,6 +82,14 @@ class TypedFormatsTest(parameterized.TestCase):
     path = self._parquet(query=[1984, 2**53 + 1])
     self.assertEqual(list(rows.read_column([path], 'query')), ['1984', '9007199254740993'])
 
+  def test_a_string_that_is_no_utf8_is_named(self):
+    texts = pa.array([b'a', b'\xff', None, b'b'])
+    path = self._parquet(text=pa.Array.from_buffers(pa.string(), len(texts), texts.buffers()))
+    with self.assertRaisesRegex(ValueError, r"a.parquet: row 2: expected UTF-8, found the bytes b'\\xff'"):
+      next(rows.read([path], config.Schema(null_text='empty')))
+    batch = next(rows.read([path], config.Schema(null_text='empty', max_bad_rows=1)))
+    self.assertEqual(batch['text'].tolist(), [b'a', b'', b'b'])
+
   def test_a_column_of_a_name_that_stands_twice(self):
     path = os.path.join(self.folder, 'a.parquet')
     table = pa.table([['a'], ['b'], [1]], names=['text', 'text', 'id'])
