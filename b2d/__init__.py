@@ -16,6 +16,10 @@ from typing import Any
 
 from b2d import config
 
+# TensorFlow reads it as it is imported. With the 5 seconds that it would remember the size of a file on gs://, one that
+# another process has written anew is cut off at the old size, and one that is gone is there.
+os.environ.setdefault('GCS_STAT_CACHE_MAX_AGE', '0')
+
 __all__ = ('load', 'run')
 __version__ = '0.1.0'
 

@@ -16,6 +16,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 import b2d
 from b2d import config
@@ -35,6 +36,8 @@ from export import warmup
 _WARMUP_ROWS = {'student': (1, 8, 64, 512), 'teacher': (1, 8, 32)}
 # What a version that need not be made again shares with the one that is asked for.
 _SAME = ('kind', 'export', 'made_from', 'tensorflow', 'b2d', 'git_revision')
+# An object store has no folders to rename: a version gets its files one by one, in order, and this one at the end.
+_LAST = 'variables/variables.index'
 _MEASURED = ('auc', 'accuracy', 'log_loss')
 
 
@@ -117,11 +120,12 @@ def _held_out(settings: config.Export, run: config.Distill | config.Finetune) ->
 
 
 def _latest(folder: str) -> tuple[str, dict[str, Any]] | None:
-  """The folder of the highest version and what its export.json holds."""
+  """The folder of the highest version and what its export.json holds, if it is whole."""
   for version in record.saved_model_versions(folder)[-1:]:
-    path = os.path.join(folder, str(version), warmup.ASSETS, 'export.json')
-    if tf.io.gfile.exists(path):
-      return os.path.join(folder, str(version)), runs.read_json(path)
+    made = os.path.join(folder, str(version))
+    paths = [os.path.join(made, warmup.ASSETS, 'export.json'), os.path.join(made, _LAST)]
+    if all(map(tf.io.gfile.exists, paths)):
+      return made, runs.read_json(paths[0])
   return None
 
 
@@ -148,10 +152,13 @@ def _save(module, source: trained.Model, folder: str) -> list[str]:
   names = ('irrelevant', 'relevant') if schema.label_range else schema.classes
   made = signatures.make(module, source.calibration, names)
   tf.saved_model.save(module, folder, signatures=made)
-  updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
+  # `tf.saved_model.save` calls every method predict.
+  path = os.path.join(folder, 'saved_model.pb')
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    saved = saved_model_pb2.SavedModel.FromString(file.read())
   for name in signatures.METHODS.keys() & made.keys():
-    updater.replace_method_name(name, signatures.METHODS[name])
-  updater.save()
+    saved.meta_graphs[0].signature_def[name].method_name = signatures.METHODS[name]
+  runs.write_bytes(path, saved.SerializeToString())
   return list(made)
 
 

@@ -1,4 +1,9 @@
-"""Paths of another file system than the local one: `ram://` stands for any that TensorFlow knows, `gs://` say."""
+"""Paths of another file system than the local one: `ram://` stands for any that TensorFlow knows.
+
+With REMOTE_PATHS=gs://bucket/folder it runs there; `python -m tests.object_store` has a bucket on this machine.
+"""
+
+import os
 
 from absl.testing import absltest
 import tensorflow as tf
@@ -7,7 +12,7 @@ import b2d
 from b2d import config
 
 _ROWS = [('good' if number % 2 else 'bad', number) for number in range(64)]
-_ALL = 'ram://remote'
+_ALL = os.environ.get('REMOTE_PATHS', 'ram://remote')
 
 
 def _write(name: str, header: str, lines: list[str]) -> str:
@@ -22,7 +27,8 @@ class RemotePathsTest(absltest.TestCase):
     tf.io.gfile.makedirs(_ALL)
     _write('log-1.csv', 'text,p', [f'{word} film {number},{0.9 if word == "good" else 0.1}' for word, number in _ROWS])
     valid = _write('valid.tsv', 'text\tlabel', [f'{word} film\t{int(word == "good")}' for word, _ in _ROWS])
-    labels, both, student, scores = (f'{_ALL}/{name}' for name in ('labels', 'both', 'student', 'scores'))
+    names = ('labels', 'both', 'student', 'scores', 'exported', 'evaluation')
+    labels, both, student, scores, exported, evaluation = (f'{_ALL}/{name}' for name in names)
     label = config.Label(
       input_files=(f'{_ALL}/log-*.csv',), scores_columns=('p',), rows_per_shard=16, output_dir=labels
     )
@@ -41,8 +47,32 @@ class RemotePathsTest(absltest.TestCase):
     self.assertGreater(b2d.run(distill)['auc'], 0.9)
     score = config.Score(model=student, input_files=(valid,), output_dir=scores)
     self.assertEqual(b2d.run(score)['rows'], 64)
-    left = {name for folder in (labels, both, scores) for name in tf.io.gfile.listdir(folder)}
-    self.assertEmpty([name for name in left if 'tmp' in name or name.startswith(('inputs', 'lease'))])
+    export = config.Export(model=student, output_dir=exported, valid_files=(valid,))
+    version, described = b2d.run(export)
+    self.assertEqual(version, f'{exported}/1')
+    self.assertLess(described['largest_difference'], 0.1)
+    self.assertEqual(b2d.run(export)[0], version)  # The second time it is there.
+    tf.io.gfile.remove(f'{version}/variables/variables.index')  # As a kill leaves it where folders cannot be renamed.
+    self.assertEqual(b2d.run(export)[0], f'{exported}/2')
+    evaluate = config.Evaluate(
+      models=(f'student={student}', f'export={exported}'),
+      reference='student',
+      files=(valid,),
+      schema=config.Schema(label_column='label'),
+      report=True,
+      output_dir=evaluation,
+    )
+    b2d.run(evaluate)
+    self.assertIn('report.html', tf.io.gfile.listdir(evaluation))
+    left = {name for folder in (labels, both, scores, exported) for name in tf.io.gfile.listdir(folder)}
+    self.assertEmpty([name for name in left if 'tmp' in name or name.startswith(('inputs', 'lease', 'unfinished'))])
+    shard = f'{labels}/part-00000.parquet'
+    tf.io.gfile.copy(f'{labels}/part-00001.parquet', shard, overwrite=True)
+    with self.assertRaisesRegex(ValueError, f'remove {shard} and repeat the command'):
+      b2d.run(config.Label(verify=True, output_dir=labels))
+
+  def test_what_another_process_changes_is_seen_at_once(self):
+    self.assertEqual(os.environ['GCS_STAT_CACHE_MAX_AGE'], '0')
 
 
 if __name__ == '__main__':

@@ -200,4 +200,6 @@ def remedy(paths: Sequence[str]) -> str:
   if step is None:
     return 'remove it and repeat the command' if os.path.basename(folder) == 'inputs' else 'copy or write it again'
   removed = ' '.join(paths) if step in ('label', 'score') else os.path.join(folder, 'metrics.json')
+  if '://' in folder:  # Neither rm nor a flagfile knows such paths.
+    return f'make it anew: remove {removed} and repeat the command that made the folder'
   return f'make it anew: rm -f {removed} && python -m b2d.{step} --flagfile={folder}/run.flags'
