@@ -22,7 +22,9 @@ import tensorflow as tf
 NAME = 'lease.json'
 _RENEW_SECS = 5.0
 _EXPIRE_SECS = 20.0
-_SETTLE_SECS = 0.2  # In which another one that started at the same moment has written its own.
+_SETTLE_SECS = (
+  0.2  # In which, and in twice the time that writing takes, another one that came at once has written its own.
+)
 
 
 _held: dict[str, tuple[str, str]] = {}  # Folder → path and nonce of the lease that this process holds there.
@@ -46,8 +48,9 @@ def hold(folder: str, task: str = '', in_turn: bool = False) -> Iterator[None]:
     try:
       for other in {path} if task or in_turn else {path, *tf.io.gfile.glob(os.path.join(folder, 'lease*.json'))}:
         _wait_for_expiry(folder, other)
+      started = time.monotonic()
       _write(path, nonce)
-      time.sleep(_SETTLE_SECS)
+      time.sleep(_SETTLE_SECS + 2 * (time.monotonic() - started))
       _check(folder, path, nonce)
       break
     except ValueError as error:
@@ -122,11 +125,11 @@ def _wait_for_expiry(folder: str, path: str) -> None:
 
 
 def _read(path: str) -> dict[str, Any]:
-  """What the lease says; nothing where there is none, or not a whole one."""
+  """What the lease says; nothing where there is none, or not a whole one. That it could not be read says neither."""
   try:
     with tf.io.gfile.GFile(path) as file:
       return json.loads(file.read())
-  except (ValueError, OSError, tf.errors.OpError):
+  except (ValueError, tf.errors.NotFoundError):
     return {}
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from absl import logging
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 import b2d
 from b2d import config
@@ -152,13 +151,10 @@ def _save(module, source: trained.Model, folder: str) -> list[str]:
   names = ('irrelevant', 'relevant') if schema.label_range else schema.classes
   made = signatures.make(module, source.calibration, names)
   tf.saved_model.save(module, folder, signatures=made)
-  # `tf.saved_model.save` calls every method predict.
-  path = os.path.join(folder, 'saved_model.pb')
-  with tf.io.gfile.GFile(path, 'rb') as file:
-    saved = saved_model_pb2.SavedModel.FromString(file.read())
+  updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
   for name in signatures.METHODS.keys() & made.keys():
-    saved.meta_graphs[0].signature_def[name].method_name = signatures.METHODS[name]
-  runs.write_bytes(path, saved.SerializeToString())
+    updater.replace_method_name(name, signatures.METHODS[name])
+  updater.save()
   return list(made)
 
 

@@ -45,7 +45,7 @@ class _Handler(server.RequestHandler):
     self._context = context
     super().__init__(*args)
 
-  def do_CONNECT(self):  # noqa: N802, the name that http.server looks for
+  def do_CONNECT(self):
     self.send_response_only(200)
     self.end_headers()
     self.request = self._context.wrap_socket(self.request, server_side=True)

@@ -36,10 +36,11 @@ class RemotePathsTest(absltest.TestCase):
       self.assertEqual(b2d.run(label)['rows'], 64)
     self.assertEqual(b2d.run(config.Label(verify=True, output_dir=labels))['verified_shards'], 4)
     self.assertEqual(b2d.run(config.Stack(soft_labels=(labels, labels), output_dir=both))['rows'], 64)
+    labelled = config.Schema(label_column='label')
     distill = config.Distill(
       soft_labels=(both,),
       valid_files=(valid,),
-      schema=config.Schema(label_column='label'),
+      schema=labelled,
       student=config.Student(num_buckets=256, embedding_dim=4, hidden_layers=(8,)),
       training=config.Training(learning_rate=0.2),
       output_dir=student,
@@ -47,25 +48,15 @@ class RemotePathsTest(absltest.TestCase):
     self.assertGreater(b2d.run(distill)['auc'], 0.9)
     score = config.Score(model=student, input_files=(valid,), output_dir=scores)
     self.assertEqual(b2d.run(score)['rows'], 64)
-    export = config.Export(model=student, output_dir=exported, valid_files=(valid,))
-    version, described = b2d.run(export)
-    self.assertEqual(version, f'{exported}/1')
-    self.assertLess(described['largest_difference'], 0.1)
-    self.assertEqual(b2d.run(export)[0], version)  # The second time it is there.
-    tf.io.gfile.remove(f'{version}/variables/variables.index')  # As a kill leaves it where folders cannot be renamed.
-    self.assertEqual(b2d.run(export)[0], f'{exported}/2')
-    evaluate = config.Evaluate(
-      models=(f'student={student}', f'export={exported}'),
-      reference='student',
-      files=(valid,),
-      schema=config.Schema(label_column='label'),
-      report=True,
-      output_dir=evaluation,
-    )
-    b2d.run(evaluate)
-    self.assertIn('report.html', tf.io.gfile.listdir(evaluation))
-    left = {name for folder in (labels, both, scores, exported) for name in tf.io.gfile.listdir(folder)}
-    self.assertEmpty([name for name in left if 'tmp' in name or name.startswith(('inputs', 'lease', 'unfinished'))])
+    models = (f'student={student}',)
+    if not _ALL.startswith('ram:'):  # Which cannot rename folders.
+      for _ in range(2):
+        self.assertEqual(b2d.run(config.Export(model=student, output_dir=exported))[0], f'{exported}/1')
+      models += (f'export={exported}',)
+    b2d.run(config.Evaluate(models=models, files=(valid,), schema=labelled, report=True, output_dir=evaluation))
+    self.assertTrue(tf.io.gfile.exists(f'{evaluation}/report.html'))
+    left = {name for folder in (labels, both, scores) for name in tf.io.gfile.listdir(folder)}
+    self.assertEmpty([name for name in left if 'tmp' in name or name.startswith(('inputs', 'lease'))])
     shard = f'{labels}/part-00000.parquet'
     tf.io.gfile.copy(f'{labels}/part-00001.parquet', shard, overwrite=True)
     with self.assertRaisesRegex(ValueError, f'remove {shard} and repeat the command'):

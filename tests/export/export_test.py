@@ -234,6 +234,12 @@ class ExportTest(parameterized.TestCase):
     runs.write_text(calibration.path(self.run_dir), '{"scale": 2.0, "offset": 0.5}')
     self.assertEqual(self._export(table_dtype='float16')[0], os.path.join(self.output_dir, '3'))
 
+  def test_half_a_version_as_a_kill_leaves_it_in_an_object_store_does_not_count(self):
+    _write_student(self.run_dir)
+    runs.write_metrics(self.run_dir, {'auc': 0.5})
+    os.remove(os.path.join(self._export()[0], 'variables', 'variables.index'))
+    self.assertEqual(self._export()[0], os.path.join(self.output_dir, '2'))
+
   def test_warm_up_requests_run(self):
     _write_student(self.run_dir)
     folder, described = self._export()

@@ -1,5 +1,6 @@
 """What is wrong with shards is loud: flipped bits, shards exchanged or gone, leftovers of another plan, two drivers."""
 
+from concurrent import futures
 import dataclasses
 import json
 import os
@@ -9,6 +10,7 @@ import time
 from unittest import mock
 
 from absl.testing import absltest
+import tensorflow as tf
 
 from b2d import config
 from b2d import lease
@@ -249,6 +251,33 @@ class LeaseTest(absltest.TestCase):
     started = time.monotonic()
     with lease.hold(self.folder):
       self.assertGreater(time.monotonic() - started, 0.5)
+
+  def test_of_two_that_come_at_once_one_is_told_though_a_store_takes_its_time(self):
+    write = lease._write
+
+    def write_slowly(path, nonce):
+      time.sleep(0.2)
+      write(path, nonce)
+
+    def work(delay):
+      time.sleep(delay)
+      try:
+        with lease.hold(self.folder):
+          time.sleep(0.5)
+          return True
+      except ValueError:
+        return False
+
+    with mock.patch.object(lease, '_write', write_slowly), futures.ThreadPoolExecutor() as threads:
+      self.assertEqual(list(threads.map(work, (0, 0.15))), [False, True])
+
+  def test_is_renewed_though_the_store_could_not_be_read_for_a_while(self):
+    with lease.hold(self.folder):
+      with mock.patch.object(tf.io.gfile, 'GFile', side_effect=tf.errors.UnavailableError(None, None, 'away')):
+        time.sleep(0.2)
+      before = lease._read(self.path)
+      time.sleep(0.2)
+      self.assertNotEqual(lease._read(self.path)['beat'], before['beat'])
 
   def test_whoever_lost_it_is_told(self):
     with self.assertRaisesRegex(ValueError, 'process 7 on other works there'):
