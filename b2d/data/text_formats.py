@@ -101,7 +101,9 @@ def _read_unquoted(path, stream, columns, reject, check_quotes) -> Iterator[bloc
     good = lengths == width
     for index in np.flatnonzero(~good & (pc.binary_length(lines).to_numpy() > 0)):
       reject(int(numbers[index]), _wrong_length(width, lengths[index], is_tsv=True))
-    numbers, cells = numbers[good], cells.filter(pa.array(good)).flatten()
+    if not good.all():
+      numbers, cells = numbers[good], cells.filter(pa.array(good))
+    cells = cells.flatten()
     if check_quotes:
       _check_unquoted(np.repeat(numbers, width), cells, reject)
     chosen = [cells.take(pa.array(np.arange(place, len(cells), width))) for place in places]
@@ -133,8 +135,10 @@ def _lines(path: str, stream: BinaryIO) -> Iterator[_Lines]:
         raise ValueError(f'{path}:1: expected UTF-8, found UTF-16; convert the file with iconv -f utf-16 -t utf-8')
       whole = whole.removeprefix(codecs.BOM_UTF8)
     if whole:
-      whole = (whole.removesuffix(b'\n') + b'\n').replace(b'\r\n', b'\n')
-      texts = pc.split_pattern(pa.array([whole[:-1]]), '\n').values
+      whole = whole.removesuffix(b'\n')
+      if b'\r' in whole:  # Looking for both takes 0.2 µs a line, for one next to nothing.
+        whole = whole.replace(b'\r\n', b'\n').removesuffix(b'\r')
+      texts = pc.split_pattern(pa.array([whole]), '\n').values
       yield _Lines(np.arange(first, first + len(texts)), texts)
       first += len(texts)
 
