@@ -9,6 +9,7 @@ TensorFlow knows one address of the store, googleapis.com, and reaches it here b
 
 import functools
 from http import server as http_server
+import logging
 import os
 import ssl
 import subprocess
@@ -62,6 +63,12 @@ class _Handler(server.RequestHandler):
     super().send_header(keyword, value.replace('http://', 'https://', 1) if keyword == 'Location' else value)
 
 
+class _Proxy(http_server.ThreadingHTTPServer):
+  def handle_error(self, request, client_address):
+    if not isinstance(sys.exception(), ConnectionError):  # A client that was killed is no error.
+      super().handle_error(request, client_address)
+
+
 def _in_turn(handle):
   def locked(router, method):
     with _Handler.lock:
@@ -72,6 +79,7 @@ def _in_turn(handle):
 
 def main(command: list[str]) -> int:
   """Runs the command with a store; returns its exit code."""
+  logging.disable()  # The emulator warns of each file that is not there.
   server.Request = _Request
   server.Router.handle = _in_turn(server.Router.handle)
   store = storage.Storage(use_memory_fs=True)
@@ -80,12 +88,13 @@ def main(command: list[str]) -> int:
     subprocess.run(_CERTIFICATE, cwd=folder, check=True, stderr=subprocess.DEVNULL)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(f'{folder}/cert.pem', f'{folder}/key.pem')
-    with http_server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(_Handler, context, store)) as proxy:
+    with _Proxy(('127.0.0.1', 0), functools.partial(_Handler, context, store)) as proxy:
       threading.Thread(target=proxy.serve_forever, daemon=True).start()
       there = {
         'https_proxy': f'http://127.0.0.1:{proxy.server_port}',
         'CURL_CA_BUNDLE': f'{folder}/cert.pem',
         'GOOGLE_AUTH_TOKEN_FOR_TESTING': 'any',
+        'GCS_STAT_CACHE_MAX_AGE': '0',  # As b2d sets it, for what imports TensorFlow before b2d.
       }
       return subprocess.run(command, env=os.environ | there, check=False).returncode
 

@@ -2,6 +2,7 @@
 
     python -m tests.stress --kills=50 --rounds=10                  # Local workers.
     python -m tests.stress --kills=50 --rounds=10 --engine=ray     # A Ray cluster of three nodes on this machine.
+    python -m tests.object_store python -m tests.stress --flips=40 --folder=gs://bucket/stress
 
 A round kills workers, the driver and (of Ray) a node at random moments with SIGKILL and SIGTERM and repeats the
 command; lets two drivers begin at once; flips bits; cuts off an input. It ends with an error if a row was lost, doubled
@@ -15,7 +16,6 @@ import hashlib
 import multiprocessing
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -26,6 +26,7 @@ from unittest import mock
 from absl import app
 from absl import flags
 import numpy as np
+import tensorflow as tf
 
 from b2d import config
 from b2d import runs
@@ -38,12 +39,14 @@ _KILLS = flags.DEFINE_integer('kills', 50, 'Kills a round.')
 _ROUNDS = flags.DEFINE_integer('rounds', 1, 'Rounds.')
 _FLIPS = flags.DEFINE_integer('flips', 400, 'Flipped bits a round.')
 _ENGINE = flags.DEFINE_enum('engine', 'local', ['local', 'ray'], 'Who makes the shards.')
+_FOLDER = flags.DEFINE_string('folder', '', 'Where, on any file system; otherwise in a temporary folder.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the first round.')
 
 _NUM_SHARDS, _SHARD_ROWS = 24, 20
 _SHARD_SECS = 0.05
 _CONTEXT = multiprocessing.get_context('forkserver')  # The libraries are imported once for all drivers.
 _CONTEXT.set_forkserver_preload(['b2d.learning.labeling'])
+_STARTS = 4  # Of a node, before that it does not is an error.
 _NODE = {'num_cpus': 1, 'object_store_memory': 80 << 20}
 
 
@@ -74,8 +77,7 @@ def _drive(label: config.Label, told: str) -> None:
     try:
       labeling.label(label, _make_scorer)
     except Exception as error:
-      with open(told, 'w') as file:
-        file.write(str(error) if isinstance(error, ValueError | OSError) else traceback.format_exc())
+      runs.write_text(told, str(error) if isinstance(error, ValueError | OSError) else traceback.format_exc())
       os._exit(1)
 
 
@@ -85,6 +87,7 @@ class Round:
   def __init__(self, folder: str, seed: int, scaling: config.Scaling):
     self.random = random.Random(seed)
     self.cluster = None
+    tf.io.gfile.makedirs(folder)
     self._folder, self._scaling, self._told = folder, scaling, os.path.join(folder, 'told')
     teacher = config.Finetune(  # A record alone: `_make_scorer` stands for the weights.
       train_files=('train.tsv',),
@@ -101,11 +104,12 @@ class Round:
   def kill(self, num_kills: int) -> None:
     """Kills at random moments; a folder that was finished is begun anew."""
     driver = self._start('killed')
+    is_slow = self.cluster is not None or '://' in self._folder
     for _ in range(num_kills):
-      time.sleep(self.random.uniform(0.05, 1) * (1 if self.cluster is None else 8))
+      time.sleep(self.random.uniform(0.05, 1) * (8 if is_slow else 1))
       if driver.exitcode == 0:
         self._check('killed')
-        shutil.rmtree(self._path('killed'))
+        tf.io.gfile.rmtree(self._path('killed'))
       elif driver.exitcode is None:
         self._kill_one(driver)
         driver.join(0.5)
@@ -131,36 +135,37 @@ class Round:
     """Each is found, and the shard named."""
     verify = config.Label(verify=True, output_dir=self._path('expected'))
     for _ in range(num_flips):
-      path = os.path.join(self._path('expected'), shards.name(self.random.randrange(_NUM_SHARDS)))
-      with open(path, 'rb') as file:
-        whole = file.read()
+      name = os.path.join('expected', shards.name(self.random.randrange(_NUM_SHARDS)))
+      whole = self._read(name)
       flipped = bytearray(whole)
       flipped[self.random.randrange(len(whole))] ^= 1 << self.random.randrange(8)
-      self._write(path, bytes(flipped))
+      self._write(name, bytes(flipped))
       try:
         labeling.label(verify)
-        raise AssertionError(f'{path}: a flipped bit was not found')
+        raise AssertionError(f'{name}: a flipped bit was not found')
       except ValueError as error:
-        assert path in str(error), error
-      self._write(path, whole)
+        assert self._path(name) in str(error), error
+      self._write(name, whole)
     self._check('expected')
 
   def truncated_input(self) -> None:
     """An input that was cut off is named, and gives no soft labels."""
-    with open(self._input, 'rb') as file:
-      whole = gzip.compress(file.read())
+    whole = gzip.compress(self._read('in.txt'))
     self._write('cut.txt.gz', whole[: self.random.randrange(1, len(whole) - 8)])
     driver = self._start('cut', input_files=(self._path('cut.txt.gz'),))
     driver.join()
     assert driver.exitcode == 1 and 'cut.txt.gz' in self._said(), self._said()
-    assert not os.path.exists(self._path('cut'))
+    assert not tf.io.gfile.exists(self._path('cut'))
 
   def _path(self, name: str) -> str:
     return os.path.join(self._folder, name)
 
+  def _read(self, name: str) -> bytes:
+    with tf.io.gfile.GFile(self._path(name), 'rb') as file:
+      return file.read()
+
   def _write(self, name: str, content: str | bytes) -> str:
-    with open(self._path(name), 'wb') as file:
-      file.write(content.encode() if isinstance(content, str) else content)
+    runs.write_bytes(self._path(name), content.encode() if isinstance(content, str) else content)
     return self._path(name)
 
   def _label(self, output: str, **changes) -> config.Label:
@@ -179,14 +184,13 @@ class Round:
     return driver
 
   def _said(self) -> str:
-    with open(self._told) as file:
-      return file.read()
+    return self._read('told').decode()
 
   def _kill_one(self, driver) -> None:
     how = self.random.choice([signal.SIGKILL, signal.SIGTERM])
     if self.cluster is not None and self.random.random() < 0.1:
       self.cluster.remove_node(self.random.choice(list(self.cluster.worker_nodes)), allow_graceful=False)
-      self.cluster.add_node(**_NODE)
+      _add_node(self.cluster)
       return
     workers = _workers(driver.pid if self.cluster is None else os.getpid(), 'ray::_Actor' if self.cluster else '')
     pid = self.random.choice(workers) if workers and self.random.random() < 0.7 else driver.pid
@@ -195,21 +199,18 @@ class Round:
 
   def _check(self, output: str) -> None:
     """Every row once, bit for bit."""
-    if any('tmp' in name for name in os.listdir(self._path(output))):  # Of a worker that outlived its driver.
+    if any('tmp' in name for name in tf.io.gfile.listdir(self._path(output))):  # Of a worker that outlived its driver.
       self._start(output).join()
     found = self._contents(output)
     differ = sorted(name for name in found | self._expected if found.get(name) != self._expected.get(name))
     assert not differ, f'{self._path(output)}: {", ".join(differ)} differ from an uninterrupted run'
     labeling.label(config.Label(verify=True, output_dir=self._path(output)))
-    assert not [name for name in os.listdir(self._path(output)) if 'tmp' in name or name == 'inputs']
+    left = tf.io.gfile.listdir(self._path(output))
+    assert not [name for name in left if 'tmp' in name or name.startswith('inputs')]
 
   def _contents(self, output: str) -> dict[str, bytes]:
-    found = {}
-    for name in os.listdir(self._path(output)):
-      if name.startswith('part-'):
-        with open(os.path.join(self._path(output), name), 'rb') as file:
-          found[name] = file.read()
-    return found
+    names = [name for name in tf.io.gfile.listdir(self._path(output)) if name.startswith('part-')]
+    return {name: self._read(os.path.join(output, name)) for name in names}
 
 
 def _workers(pid: int, title: str) -> list[int]:
@@ -229,6 +230,14 @@ def _workers(pid: int, title: str) -> list[int]:
   return found
 
 
+def _add_node(cluster) -> None:
+  for _ in range(_STARTS - 1):  # Ray gives a node 30 s to start, which a busy machine does not always keep.
+    with contextlib.suppress(Exception):
+      cluster.add_node(**_NODE)
+      return
+  cluster.add_node(**_NODE)
+
+
 @contextlib.contextmanager
 def _ray_cluster():
   """A cluster of three nodes."""
@@ -237,7 +246,7 @@ def _ray_cluster():
 
   cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={**_NODE, 'include_dashboard': False})
   for _ in range(2):
-    cluster.add_node(**_NODE)
+    _add_node(cluster)
   try:
     yield cluster
   finally:
@@ -251,7 +260,7 @@ def main(argv: list[str]) -> None:
     for seed in range(_SEED.value, _SEED.value + _ROUNDS.value):
       started = time.monotonic()
       with tempfile.TemporaryDirectory() as folder:
-        one = Round(folder, seed, scaling)
+        one = Round(os.path.join(_FOLDER.value or folder, str(seed)), seed, scaling)
         one.cluster = cluster
         one.kill(_KILLS.value)
         one.two_drivers()
