@@ -322,6 +322,11 @@ class Student(base.Config):
     0, "Pairs: first bytes in which a query token and one of the title's must agree to match, at most 8; 0: all."
   )
   product: bool = base.option(True, 'Pairs: whether the product of the pooled fields is a feature.')
+  soft_match: bool = base.option(
+    False,
+    'Pairs: whether the matches are also pooled by how near the title comes to each query token, the highest cosine of '
+    'their vectors: more accurate, and slower.',
+  )
   embedding_dim: int = base.option(32, 'Width of a table row.')
   weighted_pooling: bool = base.option(
     False,
@@ -348,6 +353,7 @@ class Student(base.Config):
       not self.match_prefix or self.tokenizer != 'wordpiece',
       '--match_prefix compares letters; take another --tokenizer than wordpiece',
     )
+    base.require(self.match or not self.soft_match, '--soft_match weighs the matches; leave --nomatch out')
     base.require(
       self.vector_dim > 0, f'--embedding_dim={self.embedding_dim}: expected at least 1, and 2 with --weighted_pooling'
     )

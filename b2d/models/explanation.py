@@ -37,8 +37,8 @@ class Explanation(NamedTuple):
     log_odds: of the row; with two classes the logit as it is served, before any calibration.
     decided: the class that they are of: 1 of two classes, else the one decided for.
     words: the words of all texts, in their order.
-    features: n-grams and matches of a student, in their order; none of other models, nor where a student has a
-      convolution, which sees n-grams in their places.
+    features: n-grams and matches of a student, in their order; none of other models, nor of a student that sees
+      n-grams in their places, as a convolution and a soft match do.
   """
 
   log_odds: float
@@ -69,7 +69,7 @@ def explain(
   log_odds = _log_odds(logits, decided)
   of_words = [Part(*place, float(log_odds[0] - without)) for place, without in zip(places, log_odds[1:])]
   features = []
-  if isinstance(keras, student.StudentModel) and not keras.settings.convolution_filters:
+  if isinstance(keras, student.StudentModel) and not keras.sees_places:
     features = _features(keras, texts, decided)
   return Explanation(float(log_odds[0]), decided, of_words, features)
 

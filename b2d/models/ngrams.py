@@ -120,7 +120,7 @@ def ranking_bags(query: tf.Tensor, titles: tf.Tensor, settings: config.Student) 
     return Bags(ids, segment_ids, 1 + num_titles)
   keys = _beginnings(tokens, settings.match_prefix) if settings.match_prefix else unigrams
   rows, shift = _match_rows(unigrams, row_ids, settings)
-  num_query = _num_below(row_ids, tf.constant(1, tf.int64))
+  num_query = num_below(row_ids, tf.constant(1, tf.int64))
   rows = tf.slice(rows, tf.constant([0], tf.int64), num_query)
   had = _had(keys, row_ids, num_query)
   match_ids = tf.reshape(rows + had * shift, [-1])
@@ -281,7 +281,7 @@ def _matches(
   Returns:
     Both int64 [query tokens].
   """
-  num_title = _num_below(row_ids, num_rows)
+  num_title = num_below(row_ids, num_rows)
   numbers = tf.unique(keys + tf.math.floormod(row_ids, num_rows) * _ROW_TAG).idx
   had = numbers <= tf.reduce_max(tf.slice(numbers, tf.constant([0], tf.int64), num_title))
   rows, had_shift = _match_rows(unigrams, row_ids, settings)
@@ -299,7 +299,7 @@ def _match_rows(unigrams: tf.Tensor, row_ids: tf.Tensor, settings: config.Studen
   return rows, has.start - lacked.start
 
 
-def _num_below(row_ids: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+def num_below(row_ids: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
   """int64 [1]: how many tokens are of texts before `row`."""
   # The op itself: tf.searchsorted spends three more nodes on shapes.
   return tf.reshape(

@@ -4,7 +4,8 @@
 
 With --weighted_pooling a table row is a weight and a vector, and a bag pools to Σ weight · vector / √Σ weight²: with
 equal weights the sqrtn of the default. With --convolution_filters a convolution over the rows of neighbouring tokens
-sees their order, and its maximum over the text stands beside the bag (Kim 2014, arXiv 1408.5882).
+sees their order, and its maximum over the text stands beside the bag (Kim 2014, arXiv 1408.5882). With --soft_match
+a pair's matches are pooled once more, each with how near the title comes to that query token (`soft_match`).
 
 `featurize` holds everything up to the row ids, so that training computes it on the input thread; `logits_of_poolable`
 is the rest. Both together are the model that is exported (`export/`), which only swaps in the table in --table_dtype.
@@ -25,6 +26,7 @@ from b2d import config
 from b2d import runs
 from b2d.learning import training
 from b2d.models import ngrams
+from b2d.models import soft_match
 from b2d.models import text
 
 _PREDICT_ROWS = 1024
@@ -46,7 +48,8 @@ class StudentModel(tf_keras.Model):
 
   Attributes:
     table: float32 variable [ngrams.table_rows, embedding_dim].
-    dense: the convolution's layer, if there is one, then the feed-forward layers, of which the last one is linear.
+    dense: the layer of the convolution or of the soft match, if there is one, then the feed-forward layers, of which
+      the last one is linear.
   """
 
   def __init__(
@@ -60,8 +63,13 @@ class StudentModel(tf_keras.Model):
     self.table = tf.Variable(tf.zeros(shape) if blank else _initial_table(settings, fields, seed), name='table')
     self._has_product = len(fields) == 2 and settings.product
     units = (*settings.hidden_layers, 1 if num_classes == 2 else num_classes)
-    width = (len(self.kinds) + self._has_product) * settings.vector_dim + settings.convolution_filters
+    self._has_soft_match = len(fields) == 2 and settings.soft_match
+    num_vectors = len(self.kinds) + self._has_soft_match + self._has_product
+    width = num_vectors * settings.vector_dim + settings.convolution_filters
     self.dense = []
+    if self._has_soft_match:
+      identity = tf_keras.initializers.Identity()
+      self.dense.append(_dense(settings.vector_dim, settings.vector_dim, None, 'soft_match', identity))
     if settings.convolution_filters:
       self.dense.append(
         _dense(
@@ -69,11 +77,12 @@ class StudentModel(tf_keras.Model):
           settings.convolution_filters,
           None,
           'convolution',
-          seed + len(units),
+          tf_keras.initializers.HeNormal(seed + len(units)),
         )
       )
     for i, (inputs, outputs) in enumerate(zip((width, *units), units)):
-      self.dense.append(_dense(inputs, outputs, 'relu' if i < len(units) - 1 else None, f'dense_{i}', seed + i))
+      activation = 'relu' if i < len(units) - 1 else None
+      self.dense.append(_dense(inputs, outputs, activation, f'dense_{i}', tf_keras.initializers.HeNormal(seed + i)))
     self.built = True
     # Nothing branches on tensors: without AutoGraph, whose rewriting takes longer than the tracing.
     self._predict = tf.function(
@@ -81,6 +90,11 @@ class StudentModel(tf_keras.Model):
       input_signature=[tf.TensorSpec([None], tf.string)] * len(self.fields),
       autograph=False,
     )
+
+  @property
+  def sees_places(self) -> bool:
+    """Whether it looks at single tokens, so that `ngrams.Bags` must hold those of whole texts, in their order."""
+    return bool(self.settings.convolution_filters) or self._has_soft_match
 
   def moved_rows(self) -> np.ndarray:
     """Which rows of the table training has moved from where they began, bool [ngrams.table_rows]."""
@@ -124,7 +138,14 @@ class StudentModel(tf_keras.Model):
     Returns:
       As `logits_of`.
     """
-    hidden = self._combine(self._pool(rows, bags))
+    soft = []
+    if self._has_soft_match:
+      turn, *dense = dense
+      num_texts = 2 * (bags.num_segments // len(self.kinds))
+      texts, matches = soft_match.padded(rows, bags, num_texts, turn, self.settings)
+      titles, queries = tf.split(texts, 2)
+      soft = [soft_match.pooled(queries, titles, matches)]
+    hidden = self._combine(self._pool(rows, bags), soft)
     if self.settings.convolution_filters:
       convolution, *dense = dense
       hidden = tf.concat([hidden, self._convolve(rows, bags, convolution)], axis=1)
@@ -145,11 +166,19 @@ class StudentModel(tf_keras.Model):
     Returns:
       As `logits_of`.
     """
+    soft = []
+    if self._has_soft_match:
+      turn, *dense = dense
+      num_texts = 1 + bags.num_segments // (len(self.kinds) - 1)
+      texts, matches = soft_match.padded(rows, bags, num_texts, turn, self.settings)
+      query, titles = tf.split(texts, [1, -1])
+      soft = [soft_match.pooled(query, titles, matches)]
     first, *others = dense
     width = self.settings.vector_dim
     query, of_titles = tf.split(self._pool(rows, bags), [1, -1])
-    of_titles = tf.concat(tf.unstack(tf.reshape(of_titles, [len(self.kinds) - 1, -1, width])), axis=1)
-    # Blocks of the kernel as `_combine` lays the features: title, query, matches and product, as far as they are.
+    of_titles = tf.concat([*tf.unstack(tf.reshape(of_titles, [len(self.kinds) - 1, -1, width])), *soft], axis=1)
+    # Blocks of the kernel as `_combine` lays the features: title, query, matches, soft matches and product, as far as
+    # they are.
     title, of_query, *kernels = (
       first.kernel[start : start + width] for start in range(0, first.kernel.shape[0], width)
     )
@@ -208,11 +237,11 @@ class StudentModel(tf_keras.Model):
     # Every text has a token, since marks stand before it.
     return tf.nn.relu(tf.math.segment_max(found, row_ids))
 
-  def _combine(self, pooled: tf.Tensor) -> tf.Tensor:
-    """[kinds · N, dim] → [N, features]: the kinds side by side, and the product of query and title."""
+  def _combine(self, pooled: tf.Tensor, soft: list[tf.Tensor]) -> tf.Tensor:
+    """[kinds · N, dim] → [N, features]: the kinds side by side, `soft`, and the product of query and title."""
     if len(self.kinds) == 1:
       return pooled
-    by_kind = tf.unstack(tf.reshape(pooled, [len(self.kinds), -1, self.settings.vector_dim]))
+    by_kind = [*tf.unstack(tf.reshape(pooled, [len(self.kinds), -1, self.settings.vector_dim])), *soft]
     if self._has_product:
       by_kind.append(by_kind[0] * by_kind[1])
     return tf.concat(by_kind, axis=1)
@@ -240,11 +269,11 @@ class StudentModel(tf_keras.Model):
     return logits.astype(np.float32)
 
 
-def _dense(inputs: int, outputs: int, activation: str | None, name: str, seed: int) -> tf_keras.layers.Dense:
+def _dense(
+  inputs: int, outputs: int, activation: str | None, name: str, initializer: tf_keras.initializers.Initializer
+) -> tf_keras.layers.Dense:
   """A built layer [n, inputs] → [n, outputs]."""
-  layer = tf_keras.layers.Dense(
-    outputs, activation=activation, name=name, kernel_initializer=tf_keras.initializers.HeNormal(seed=seed)
-  )
+  layer = tf_keras.layers.Dense(outputs, activation=activation, name=name, kernel_initializer=initializer)
   layer.build([None, inputs])
   return layer
 

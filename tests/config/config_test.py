@@ -225,6 +225,7 @@ class ValidationTest(parameterized.TestCase):
         _wrong(config.Student, '--convolution_filters must not', convolution_filters=-1),
         _wrong(config.Student, '--convolution_width=0: expected 1 to 8', convolution_width=0),
         _wrong(config.Student, '--convolution_width=9: expected 1 to 8', convolution_width=9),
+        _wrong(config.Student, '--soft_match weighs the matches', match=False, soft_match=True),
         _wrong(config.Student, '--embedding_dim=1: expected', embedding_dim=1, weighted_pooling=True),
         _wrong(config.Student, '--hidden_layers=(8, 0): expected positive', hidden_layers=(8, 0)),
         _wrong(config.Student, "--delimiters='、': expected ASCII characters", delimiters='、'),

@@ -172,6 +172,8 @@ class ExportTest(parameterized.TestCase):
     ({'product': False},),
     ({'match_prefix': 3, 'strip_suffix': 's', 'delimiters': ','},),
     ({'weighted_pooling': True, 'ngram_orders': (1, 3)},),
+    ({'soft_match': True},),
+    ({'soft_match': True, 'weighted_pooling': True, 'product': False},),
     ({'hidden_layers': ()},),
     ({'num_classes': 3},),
   )

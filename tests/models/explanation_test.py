@@ -83,6 +83,11 @@ class ExplanationTest(parameterized.TestCase):
     self.assertLen(found.words, 2)
     self.assertEmpty(found.features)
 
+  def test_a_soft_match_has_words_alone(self):
+    found = _explain(_student(('query', 'title'), soft_match=True), {'query': 'red shoe', 'title': 'a red boot'})
+    self.assertLen(found.words, 5)
+    self.assertEmpty(found.features)
+
   def test_an_empty_text_has_no_words(self):
     self.assertEmpty(_explain(_student(('text',)), {'text': ''}).words)
 

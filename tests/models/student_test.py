@@ -40,9 +40,13 @@ def _reference(model, batch) -> np.ndarray:
     if len(ids):
       pooled[bag] = weights[ids] @ table[ids] / np.sqrt(np.sum(weights[ids] ** 2))
   parts = np.split(pooled, len(model.kinds))
+  dense = model.dense
+  if model.settings.soft_match:
+    turn, *dense = dense
+    rows = zip(batch['query'], batch['title'])
+    parts.append(np.stack([_soft_match(model, *texts, *turn.get_weights()) for texts in rows]))
   if len(model.fields) == 2 and model.settings.product:
     parts.append(parts[0] * parts[1])
-  dense = model.dense
   if model.settings.convolution_filters:
     convolution, *dense = dense
     parts.append(np.stack([_convolution(model, text, *convolution.get_weights()) for text in batch['text']]))
@@ -64,6 +68,23 @@ def _convolution(model, text, kernel, bias) -> np.ndarray:
   return np.maximum(windows @ kernel + bias, 0).max(axis=0)
 
 
+def _soft_match(model, query, title, kernel, bias) -> np.ndarray:
+  """Vectors of a query's matches, each as often as its token's cosine with the nearest of the title's tokens says."""
+  bags = model.featurize({'query': tf.constant([query]), 'title': tf.constant([title])})
+  rows = model.poolable(model.table).numpy()[bags.ids.numpy(), -model.settings.vector_dim :]
+  of_title, of_query, matches = (rows[bags.segment_ids.numpy() == bag] for bag in range(3))
+  of_title, of_query = (
+    vectors[:: len(model.settings.ngram_orders)][:limit] @ kernel + bias
+    for vectors, limit in ((of_title, 32), (of_query, 16))
+  )
+  of_title, of_query = (
+    vectors / np.sqrt(np.maximum(np.sum(vectors**2, axis=1, keepdims=True), 1e-4)) for vectors in (of_title, of_query)
+  )
+  # A title is padded with zeros, unless it is cut: there is always something at a right angle.
+  cosines = np.concatenate([of_query @ of_title.T, np.zeros([len(of_query), int(len(of_title) < 32)])], axis=1)
+  return cosines.max(axis=1) @ matches[:16]
+
+
 class StudentTest(parameterized.TestCase):
   @parameterized.parameters(
     (_PAIR, 2, {}),
@@ -71,6 +92,8 @@ class StudentTest(parameterized.TestCase):
     (_PAIR, 2, {'match': False}),
     (_PAIR, 2, {'product': False}),
     (_PAIR, 2, {'weighted_pooling': True}),
+    (_PAIR, 2, {'soft_match': True}),
+    (_PAIR, 3, {'soft_match': True, 'ngram_orders': (1, 2, 3), 'weighted_pooling': True, 'product': False}),
     (('text',), 2, {'weighted_pooling': True}),
     (('text',), 3, {}),
     (('text',), 2, {'hidden_layers': ()}),
@@ -103,8 +126,26 @@ class StudentTest(parameterized.TestCase):
     self.assertCountEqual(table.indices.numpy(), batch['rows'].numpy())  # Each row once, as LazyAdam needs it.
     self.assertGreater(np.abs(kernel).max(), 1e-6)
 
+  def test_gradient_of_a_soft_match(self):
+    model = _student(soft_match=True)
+    model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
+    batch = model.featurize_unique(*(tf.constant(_BATCH[field], tf.string) for field in _PAIR))
+    with tf.GradientTape() as tape:
+      loss = tf.reduce_sum(model.logits_of(batch))
+    table, kernel = tape.gradient(loss, [model.table, model.dense[0].kernel])
+    self.assertCountEqual(table.indices.numpy(), batch['rows'].numpy())
+    self.assertGreater(np.abs(kernel).max(), 1e-6)
+
+  def test_a_soft_match_cuts_long_texts(self):
+    model = _student(soft_match=True)
+    model.table.assign_add(tf.random.stateless_normal(model.table.shape, [3, 4]))
+    letters = 'abcdefghijklmnopqrstuvwxyz0123456789'
+    batch = {'query': _texts(' '.join(letters[::-1]), 'z 5'), 'title': _texts('saw', ' '.join(letters))}
+    np.testing.assert_allclose(model.predict_logits(batch)[:, 1:], _reference(model, batch), rtol=1e-4)
+
   @parameterized.parameters(
     (_PAIR, {}),
+    (_PAIR, {'soft_match': True}),
     (('text',), {'convolution_filters': 5, 'ngram_orders': (1, 3)}),
     (('text',), {'convolution_filters': 5, 'convolution_width': 2, 'ngram_orders': (2, 1)}),
   )
@@ -119,7 +160,9 @@ class StudentTest(parameterized.TestCase):
       alone = model.predict_logits({field: many[field][row : row + 1] for field in fields})
       np.testing.assert_allclose(found[row::4], np.tile(alone, [300, 1]), rtol=1e-5, atol=1e-7)
 
-  @parameterized.parameters((_PAIR, 2, {}), (_PAIR, 3, {}), (('text',), 2, {'convolution_filters': 5}))
+  @parameterized.parameters(
+    (_PAIR, 2, {}), (_PAIR, 3, {'soft_match': True}), (('text',), 2, {'convolution_filters': 5})
+  )
   def test_no_rows(self, fields, num_classes, settings):
     empty = {field: np.array([], dtype=object) for field in fields}
     model = _student(fields, num_classes, **settings)

@@ -81,6 +81,7 @@ def _save(folder: str) -> list[str]:
     add(f'{tokenizer}_{form}', _PAIR, settings)
   add('no_matches', _PAIR, config.Student(match=False, product=False, ngram_orders=(1,), **tiny))
   add('beginnings', _PAIR, config.Student(match_prefix=3, **tiny))
+  add('soft_match', _PAIR, config.Student(soft_match=True, **tiny))
   add('one_text', ('text',), config.Student(**tiny))
   add('one_text_convolved', ('text',), config.Student(convolution_filters=4, **tiny), by_example=True)
   add('one_text_five_classes', ('text',), config.Student(**tiny), num_classes=5, by_example=True)
