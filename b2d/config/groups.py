@@ -308,6 +308,9 @@ class Student(base.Config):
   delimiters: str = base.option(
     '', 'Characters that part the tokens of --tokenizer=whitespace and words, besides white space.'
   )
+  part_numbers: bool = base.option(
+    False, "Whether a number is a token of its own where letters touch it, as in '12ft'; with the same tokenizers."
+  )
   strip_suffix: str = base.option(
     '', r"RE2 expression dropped from the end of a token, e.g. '\Bs|\.' to join plural and singular."
   )
@@ -365,6 +368,10 @@ class Student(base.Config):
     base.require(
       self.delimiters.isascii(),
       f'--delimiters={self.delimiters!r}: expected ASCII characters; --tokenizer=unicode_script parts at others',
+    )
+    base.require(
+      not self.part_numbers or self.tokenizer in ('whitespace', 'words'),
+      f'--part_numbers goes with --tokenizer=whitespace and words; --tokenizer={self.tokenizer} has its own way',
     )
     base.require(
       self.tokenizer != 'wordpiece' or bool(self.tokenizer_vocab), '--tokenizer=wordpiece needs --tokenizer_vocab'

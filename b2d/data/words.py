@@ -21,11 +21,12 @@ _SIGNS = (
   # Common to several scripts: punctuation, long and middle marks of Kana, full and half width.
   '\u3001-\u303f\u30a0\u30fb\u30fc\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\uff70'
 )
+NUMBER = '[0-9]+(?:[./][0-9]+)*'  # '3/4' and '1.5' stay whole.
 SIGN = f'[{_SIGNS}][\\p{{M}}\uff9e\uff9f]*'
 _SPACES = ' ' + RARE_SPACES
 _WORD = regex.compile(rf'([{_SPACES}]*)({SIGN}|[^{_SPACES}{_SIGNS}]+)')
 _UNSPACED = regex.compile(rf'(?:{SIGN}){{8}}')  # Longer than a word that somebody has parted by spaces.
-# '3/4' and '1.5' stay whole; punctuation is none.
+# Punctuation is none.
 _WITHOUT_PUNCTUATION = regex.compile(rf'\d+(?:[./]\d+)+|(?=\w){SIGN}|(?:(?![{_SIGNS}])\w)+')
 
 

@@ -243,6 +243,7 @@ def _tokens(strings: tf.Tensor, settings: config.Student) -> tuple[tf.Tensor, tf
     settings.tokenizer,
     marks=_marks(settings),
     delimiters=settings.delimiters,
+    part_numbers=settings.part_numbers,
     strip_suffix=settings.strip_suffix,
     vocab_file=settings.tokenizer_vocab,
   )

@@ -47,6 +47,7 @@ def split(
   *,
   marks: int = 0,
   delimiters: str = '',
+  part_numbers: bool = False,
   strip_suffix: str = '',
   vocab_file: str = '',
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -59,6 +60,7 @@ def split(
       digits and punctuation count as one), 'characters' (all one by one) or 'wordpiece'.
     marks: how many `MARK` tokens, or [UNK] pieces, are put before each text, so that n-grams see where it starts.
     delimiters: characters (one byte each) that part tokens of 'whitespace' and 'words', besides white space.
+    part_numbers: whether a number is a token of its own, for these two: '12ft' is '12' and 'ft'.
     strip_suffix: RE2 expression dropped where it stands before a delimiter of these two; see `check_marks`.
     vocab_file: vocabulary of 'wordpiece'.
 
@@ -72,8 +74,9 @@ def split(
   if tokenizer in ('whitespace', 'words'):
     if marks or strip_suffix:
       strings = tf.strings.join([f'{MARK} ' * marks, strings, *([' '] if strip_suffix else [])])
-    if tokenizer == 'words':
-      strings = tf.strings.regex_replace(strings, words.SIGN, r' \0 ')  # Without groups, which take ten times as long.
+    apart = [words.SIGN] * (tokenizer == 'words') + [words.NUMBER] * part_numbers
+    if apart:
+      strings = tf.strings.regex_replace(strings, '|'.join(apart), r' \0 ')  # Groups would take ten times as long.
     strings = tf.strings.regex_replace(strings, _spaces(strip_suffix, delimiters), ' ')
     # The first generation of the op takes a *set* of delimiters, and is the faster if it is a single one.
     indices, tokens, _ = tf.raw_ops.StringSplit(input=strings, delimiter=' ' + delimiters, skip_empty=True)

@@ -77,6 +77,7 @@ def frequent_words(batches: Iterable[rows.Batch], fields: Iterable[str], setting
         text.normalize(tf.constant(batch[field], tf.string), settings.normalization),
         settings.tokenizer,
         delimiters=settings.delimiters,
+        part_numbers=settings.part_numbers,
       )
       counts.update(tokens.numpy().tolist())
     seen += rows.size(batch)

@@ -229,6 +229,7 @@ class ValidationTest(parameterized.TestCase):
         _wrong(config.Student, '--embedding_dim=1: expected', embedding_dim=1, weighted_pooling=True),
         _wrong(config.Student, '--hidden_layers=(8, 0): expected positive', hidden_layers=(8, 0)),
         _wrong(config.Student, "--delimiters='、': expected ASCII characters", delimiters='、'),
+        _wrong(config.Student, '--part_numbers goes with', tokenizer='unicode_script', part_numbers=True),
         _wrong(config.Student, 'needs --tokenizer_vocab', tokenizer='wordpiece'),
         _wrong(config.Student, "--tokenizer='bpe': expected one of whitespace, ", tokenizer='bpe'),
         _wrong(config.Distill, 'set --train_files, which have labels, or --soft'),

@@ -170,7 +170,7 @@ class ExportTest(parameterized.TestCase):
     ({},),
     ({'match': False},),
     ({'product': False},),
-    ({'match_prefix': 3, 'strip_suffix': 's', 'delimiters': ','},),
+    ({'match_prefix': 3, 'strip_suffix': 's', 'delimiters': ',', 'part_numbers': True},),
     ({'weighted_pooling': True, 'ngram_orders': (1, 3)},),
     ({'soft_match': True},),
     ({'soft_match': True, 'weighted_pooling': True, 'product': False},),

@@ -98,6 +98,16 @@ class SplitTest(parameterized.TestCase):
         [['shoe', 'boot', 'a.b', 'c']],
       )
 
+  @parameterized.parameters('whitespace', 'words')
+  def test_numbers_of_their_own(self, tokenizer):
+    self.assertEqual(
+      _tokens(['12ft. M18 3/4in', '1.5x2', ''], tokenizer, part_numbers=True, strip_suffix=r'\.', marks=1),
+      [[text.MARK, '12', 'ft', 'M', '18', '3/4', 'in'], [text.MARK, '1.5', 'x', '2'], [text.MARK]],
+    )
+
+  def test_numbers_among_signs(self):
+    self.assertEqual(_tokens(['买2件iPhone15'], 'words', part_numbers=True), [['买', '2', '件', 'iPhone', '15']])
+
   @parameterized.parameters(
     '我的iPhone 15，很好！\u3000“不错”',
     'ラーメン か\u3099ﾞ\u200bฟ้าสวย',
