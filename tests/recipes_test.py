@@ -90,10 +90,11 @@ class ShippedTest(parameterized.TestCase):
       if flag.startswith('--flagfile=')
     }
     spare = {str(path) for path in _SHIPPED.rglob('*.flags')} - used
-    paper = str(_SHIPPED / 'homedepot' / 'paper.flags')
-    self.assertEqual(spare, {paper})
-    student = _parse('b2d.distill', '--text_columns=query,title', '--soft_labels=a', f'--flagfile={paper}').student
-    self.assertEqual(student.hidden_layers, (1024, 512, 128, 64))
+    paper, strong = (str(_SHIPPED / 'homedepot' / f'{name}.flags') for name in ('paper', 'strong'))
+    self.assertEqual(spare, {paper, strong})
+    given = ('--text_columns=query,title', '--soft_labels=a')
+    self.assertEqual(_parse('b2d.distill', *given, f'--flagfile={paper}').student.hidden_layers, (1024, 512, 128, 64))
+    self.assertTrue(_parse('b2d.distill', *given, f'--flagfile={strong}').student.soft_match)
 
 
 class OwnTest(parameterized.TestCase):
