@@ -140,7 +140,8 @@ def read_sources(
         scores = [_scores(numbers, column, _cells(values[column]), reject) for column in scores_columns]
         made['scores'] = pa.FixedSizeListArray.from_arrays(np.stack(scores, axis=1).reshape(-1), len(scores))
       made |= {kept(column): values[column] for column in keep_columns}
-      yield pa.table(made).filter(pa.array(bad_rows.is_good(path, numbers)))
+      good = bad_rows.is_good(path, numbers)
+      yield pa.table(made) if good.all() else pa.table(made).filter(pa.array(good))
 
 
 def batch_of(table: pa.Table) -> Batch:
