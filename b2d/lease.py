@@ -22,10 +22,8 @@ import tensorflow as tf
 NAME = 'lease.json'
 _RENEW_SECS = 5.0
 _EXPIRE_SECS = 20.0
-_SETTLE_SECS = (
-  0.2  # In which, and in twice the time that writing takes, another one that came at once has written its own.
-)
-
+# In which, and in twice the time that writing takes, another one that came at the same moment has written its own.
+_SETTLE_SECS = 0.2
 
 _held: dict[str, tuple[str, str]] = {}  # Folder → path and nonce of the lease that this process holds there.
 
