@@ -16,7 +16,7 @@ from b2d.models import ngrams
 
 # The first ones of a query and of a title, marks included.
 _QUERY_TOKENS, _TITLE_TOKENS = 16, 32
-_LEAST_SQUARED = 1e-4  # Length of a vector: rows begin at 0.01 a column, and no direction of theirs means anything.
+_LEAST_SQUARE = 1e-4  # Of a vector's length, which may be 0.
 
 
 def padded(
@@ -44,7 +44,7 @@ def padded(
   of_tokens, text_ids = (tf.strided_slice(values, start, num_ids, step) for values in (bags.ids, bags.segment_ids))
   to_end = tf.constant([-1], tf.int64)
   of_matches, match_rows = (tf.slice(values, num_ids, to_end) for values in (bags.ids, bags.segment_ids))
-  vectors = tf.math.l2_normalize(layer(_vectors(rows, of_tokens, settings)), axis=1, epsilon=_LEAST_SQUARED)
+  vectors = tf.math.l2_normalize(layer(_vectors(rows, of_tokens, settings)), axis=1, epsilon=_LEAST_SQUARE)
   return (
     _pad(vectors, text_ids, num_texts, _TITLE_TOKENS),
     _pad(_vectors(rows, of_matches, settings), match_rows - num_texts, bags.num_segments - num_texts, _QUERY_TOKENS),
