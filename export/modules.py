@@ -87,7 +87,8 @@ class _Frozen:
   """The Keras dense layer with its weights as constants."""
 
   def __init__(self, layer):
-    self.kernel, self.bias, self.activation = layer.kernel.numpy(), layer.bias.numpy(), layer.activation
+    self.kernel, self.activation = layer.kernel.numpy(), layer.activation
+    self.bias = layer.bias.numpy() if layer.use_bias else None  # Of a soft match the kernel alone is read.
 
   def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
     return self.activation(tf.nn.bias_add(tf.matmul(inputs, self.kernel), self.bias))

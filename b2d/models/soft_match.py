@@ -1,13 +1,11 @@
 """How near a title comes to each token of the query: where `ngrams` asks whether it has the token, or has it not.
 
-A token's vector is its table row, turned by a layer; the nearest of the title's tokens is the one of the highest
+A token's vector is its table row times a learnt matrix; the nearest of the title's tokens is the one of the highest
 cosine, which is 1 for the token itself. With this weight the query's matches are pooled once more: the student learns
 what a match of that token is worth, and how much of it a word nearby is.
 
 Texts are padded to a fixed number of tokens, as more of them tell nothing and a long one would take the memory of all.
 """
-
-from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -20,11 +18,7 @@ _LEAST_SQUARE = 1e-4  # Of a vector's length, which may be 0.
 
 
 def padded(
-  rows: tf.Tensor,
-  bags: ngrams.Bags,
-  num_texts: tf.Tensor,
-  layer: Callable[[tf.Tensor], tf.Tensor],
-  settings: config.Student,
+  rows: tf.Tensor, bags: ngrams.Bags, num_texts: tf.Tensor, kernel: tf.Tensor, settings: config.Student
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """The vectors that `pooled` compares and pools.
 
@@ -32,7 +26,7 @@ def padded(
     rows: table rows that the bags' ids index, [num_rows, embedding_dim].
     bags: first `num_texts` of n-grams, then N of matches.
     num_texts: int64 scalar.
-    layer: [n, vector_dim] → [n, vector_dim].
+    kernel: the matrix, [vector_dim, vector_dim].
     settings: the student's configuration.
 
   Returns:
@@ -44,7 +38,7 @@ def padded(
   of_tokens, text_ids = (tf.strided_slice(values, start, num_ids, step) for values in (bags.ids, bags.segment_ids))
   to_end = tf.constant([-1], tf.int64)
   of_matches, match_rows = (tf.slice(values, num_ids, to_end) for values in (bags.ids, bags.segment_ids))
-  vectors = tf.math.l2_normalize(layer(_vectors(rows, of_tokens, settings)), axis=1, epsilon=_LEAST_SQUARE)
+  vectors = tf.math.l2_normalize(tf.matmul(_vectors(rows, of_tokens, settings), kernel), axis=1, epsilon=_LEAST_SQUARE)
   return (
     _pad(vectors, text_ids, num_texts, _TITLE_TOKENS),
     _pad(_vectors(rows, of_matches, settings), match_rows - num_texts, bags.num_segments - num_texts, _QUERY_TOKENS),

@@ -68,14 +68,13 @@ def _convolution(model, text, kernel, bias) -> np.ndarray:
   return np.maximum(windows @ kernel + bias, 0).max(axis=0)
 
 
-def _soft_match(model, query, title, kernel, bias) -> np.ndarray:
+def _soft_match(model, query, title, kernel) -> np.ndarray:
   """Vectors of a query's matches, each as often as its token's cosine with the nearest of the title's tokens says."""
   bags = model.featurize({'query': tf.constant([query]), 'title': tf.constant([title])})
   rows = model.poolable(model.table).numpy()[bags.ids.numpy(), -model.settings.vector_dim :]
   of_title, of_query, matches = (rows[bags.segment_ids.numpy() == bag] for bag in range(3))
   of_title, of_query = (
-    vectors[:: len(model.settings.ngram_orders)][:limit] @ kernel + bias
-    for vectors, limit in ((of_title, 32), (of_query, 16))
+    vectors[:: len(model.settings.ngram_orders)][:limit] @ kernel for vectors, limit in ((of_title, 32), (of_query, 16))
   )
   of_title, of_query = (
     vectors / np.sqrt(np.maximum(np.sum(vectors**2, axis=1, keepdims=True), 1e-4)) for vectors in (of_title, of_query)
