@@ -11,7 +11,6 @@ a pair's matches are pooled once more, each with how near the title comes to tha
 is the rest. Both together are the model that is exported (`export/`), which only swaps in the table in --table_dtype.
 """
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -128,15 +127,13 @@ class StudentModel(tf_keras.Model):
     weight = tf.exp(tf.clip_by_value(_WEIGHT_SCALE * rows[:, :1], -_WEIGHT_LIMIT, _WEIGHT_LIMIT))
     return tf.concat([weight * weight, weight * rows[:, 1:]], axis=1)
 
-  def logits_of_poolable(
-    self, rows: tf.Tensor, bags: ngrams.Bags, dense: Sequence[Callable[[tf.Tensor], tf.Tensor]]
-  ) -> tf.Tensor:
+  def logits_of_poolable(self, rows: tf.Tensor, bags: ngrams.Bags, dense: Sequence[Any]) -> tf.Tensor:
     """Pools and scores rows that `poolable` has made.
 
     Args:
       rows: [num_rows, embedding_dim].
       bags: whose `ids` index `rows`.
-      dense: `self.dense`, or the same layers with frozen weights; of a convolution's `kernel` and `bias` are read.
+      dense: `self.dense`, or the same layers with frozen weights; of the first one `kernel` and `bias` may be read.
 
     Returns:
       As `logits_of`.
