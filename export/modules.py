@@ -35,13 +35,16 @@ class StudentModule(tf.Module):
   def __init__(self, model: student.StudentModel, table_dtype: str):
     super().__init__(name='student')
     self.fields, self.num_classes = model.fields, model.num_classes
-    self.table = tf.Variable(tf.cast(model.poolable(tf.convert_to_tensor(model.table)), table_dtype), name='table')
+    rows, units = model.poolable(tf.convert_to_tensor(model.table))
+    self.table = tf.Variable(tf.cast(rows, table_dtype), name='table')
+    self.units = None
+    if units is not None:
+      self.units = tf.Variable(tf.cast(units[: model.settings.num_buckets], table_dtype), name='units')
     layers = [_Frozen(layer) for layer in model.dense]
     # In closures, tf.Module does not see the Keras model, whose call functions would be saved too.
-    # The table as a tensor: a gather from the variable itself makes every other read of it a copy of the whole.
-    self._logits = lambda bags: model.logits_of_poolable(tf.convert_to_tensor(self.table), bags, layers)
+    self._logits = lambda bags: model.logits_of_poolable(self._ready(), bags, layers)
     self._featurize, self._settings = model.featurize, model.settings
-    self._ranking_logits = lambda bags: model.ranking_logits(tf.convert_to_tensor(self.table), bags, layers)
+    self._ranking_logits = lambda bags: model.ranking_logits(self._ready(), bags, layers)
     self._ranking_bags = lambda query, titles: ngrams.ranking_bags(query, titles, model.settings)
 
   def logits(self, texts: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -51,6 +54,12 @@ class StudentModule(tf.Module):
   def ranking_logits(self, query: tf.Tensor, title: tf.Tensor) -> tf.Tensor:
     """Of pairs alone: string [1] and [N] → as `logits` of the query repeated."""
     return self._ranking_logits(self._ranking_bags(query, title))
+
+  def _ready(self) -> student.Poolable:
+    # As tensors: a gather from the variable itself makes every other read of it a copy of the whole.
+    return student.Poolable(
+      *(None if rows is None else tf.convert_to_tensor(rows) for rows in (self.table, self.units))
+    )
 
   def _few(self, bags: ngrams.Bags) -> ngrams.Bags:
     """The bags, which a run refuses (INVALID_ARGUMENT) where their tokens would want too much memory."""
@@ -87,8 +96,7 @@ class _Frozen:
   """The Keras dense layer with its weights as constants."""
 
   def __init__(self, layer):
-    self.kernel, self.activation = layer.kernel.numpy(), layer.activation
-    self.bias = layer.bias.numpy() if layer.use_bias else None  # Of a soft match the kernel alone is read.
+    self.kernel, self.bias, self.activation = layer.kernel.numpy(), layer.bias.numpy(), layer.activation
 
   def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
     return self.activation(tf.nn.bias_add(tf.matmul(inputs, self.kernel), self.bias))

@@ -96,8 +96,8 @@ def _features(model: student.StudentModel, texts: Mapping[str, str], decided: in
     tf.constant(segments[order]),
     tf.constant(len(model.kinds) * (num_members + 1), tf.int64),
   )
-  rows = model.poolable(tf.gather(model.table, bags.ids))
-  logits = model.logits_of_poolable(rows, without, model.dense).numpy()
+  ready = model.poolable(tf.gather(model.table, bags.ids))
+  logits = model.logits_of_poolable(ready, without, model.dense).numpy()
   if model.num_classes == 2:
     logits = np.stack([np.zeros_like(logits), logits], axis=1)
   log_odds = _log_odds(logits, decided)

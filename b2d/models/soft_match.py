@@ -17,16 +17,21 @@ _QUERY_TOKENS, _TITLE_TOKENS = 16, 32
 _LEAST_SQUARE = 1e-4  # Of a vector's length, which may be 0.
 
 
+def turned(rows: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+  """Vectors times the matrix, made as long as 1: [n, vector_dim]. Once a table row, not once a token."""
+  return tf.math.l2_normalize(tf.matmul(rows, kernel), axis=1, epsilon=_LEAST_SQUARE)
+
+
 def padded(
-  rows: tf.Tensor, bags: ngrams.Bags, num_texts: tf.Tensor, kernel: tf.Tensor, settings: config.Student
+  rows: tf.Tensor, units: tf.Tensor, bags: ngrams.Bags, num_texts: tf.Tensor, settings: config.Student
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """The vectors that `pooled` compares and pools.
 
   Args:
     rows: table rows that the bags' ids index, [num_rows, embedding_dim].
+    units: their `turned` vectors, [num_rows, vector_dim]; only those of tokens are looked at.
     bags: first `num_texts` of n-grams, then N of matches.
     num_texts: int64 scalar.
-    kernel: the matrix, [vector_dim, vector_dim].
     settings: the student's configuration.
 
   Returns:
@@ -38,10 +43,10 @@ def padded(
   of_tokens, text_ids = (tf.strided_slice(values, start, num_ids, step) for values in (bags.ids, bags.segment_ids))
   to_end = tf.constant([-1], tf.int64)
   of_matches, match_rows = (tf.slice(values, num_ids, to_end) for values in (bags.ids, bags.segment_ids))
-  vectors = tf.math.l2_normalize(tf.matmul(_vectors(rows, of_tokens, settings), kernel), axis=1, epsilon=_LEAST_SQUARE)
+  matches = _gathered(rows, of_matches)[:, rows.shape[1] - settings.vector_dim :]
   return (
-    _pad(vectors, text_ids, num_texts, _TITLE_TOKENS),
-    _pad(_vectors(rows, of_matches, settings), match_rows - num_texts, bags.num_segments - num_texts, _QUERY_TOKENS),
+    _pad(_gathered(units, of_tokens), text_ids, num_texts, _TITLE_TOKENS),
+    _pad(matches, match_rows - num_texts, bags.num_segments - num_texts, _QUERY_TOKENS),
   )
 
 
@@ -56,22 +61,21 @@ def pooled(queries: tf.Tensor, titles: tf.Tensor, matches: tf.Tensor) -> tf.Tens
   Returns:
     float32 [N, vector_dim].
   """
-  cosines = tf.matmul(queries[:, :_QUERY_TOKENS], titles, transpose_b=True)
-  nearest = tf.reduce_max(cosines, axis=2)[:, tf.newaxis]
+  cosines = tf.matmul(titles, queries[:, :_QUERY_TOKENS], transpose_b=True)
+  nearest = tf.reduce_max(cosines, axis=1, keepdims=True)
   return tf.reshape(tf.matmul(nearest, matches), [-1, matches.shape[2]])
 
 
-def _vectors(rows: tf.Tensor, ids: tf.Tensor, settings: config.Student) -> tf.Tensor:
-  """float32 [n, vector_dim]."""
-  found = tf.cast(tf.gather(rows, ids), tf.float32)
-  return found[:, 1:] if settings.weighted_pooling else found
+def _gathered(rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+  """float32 [n, width]."""
+  return tf.cast(tf.gather(rows, ids), tf.float32)
 
 
 def _pad(vectors: tf.Tensor, row_ids: tf.Tensor, num_rows: tf.Tensor, length: int) -> tf.Tensor:
   """[n, width] of ascending rows → [num_rows, length, width]: zeros behind the short ones, the long ones cut."""
   # The op itself: RaggedTensor.to_tensor computes row splits first, in a dozen nodes.
   return tf.raw_ops.RaggedTensorToTensor(
-    shape=tf.stack([num_rows, length, vectors.shape[1]]),
+    shape=tf.constant([-1, length, vectors.shape[1]], tf.int64),
     values=vectors,
     default_value=tf.constant(0.0),
     row_partition_tensors=[num_rows, row_ids],

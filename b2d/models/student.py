@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import dataclasses
 import os
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +36,18 @@ _WEIGHT_SCALE, _WEIGHT_LIMIT = 4.0, 4.0
 _LEAST_SQUARES = 1e-6  # A bag may be empty.
 
 
+class Poolable(NamedTuple):
+  """Table rows as `StudentModel.logits_of_poolable` takes them; an export holds the whole table ready made.
+
+  Attributes:
+    rows: [num_rows, embedding_dim].
+    units: their `soft_match.turned` vectors, [num_rows, vector_dim]; None where nothing compares them.
+  """
+
+  rows: tf.Tensor
+  units: tf.Tensor | None
+
+
 class StudentModel(tf_keras.Model):
   """Texts → logits.
 
@@ -47,8 +60,8 @@ class StudentModel(tf_keras.Model):
 
   Attributes:
     table: float32 variable [ngrams.table_rows, embedding_dim].
-    dense: the layer of the convolution or of the soft match, if there is one, then the feed-forward layers, of which
-      the last one is linear.
+    turn: the matrix of the soft match, if there is one.
+    dense: the layer of the convolution, if there is one, then the feed-forward layers, of which the last one is linear.
   """
 
   def __init__(
@@ -62,17 +75,11 @@ class StudentModel(tf_keras.Model):
     self.table = tf.Variable(tf.zeros(shape) if blank else _initial_table(settings, fields, seed), name='table')
     self._has_product = len(fields) == 2 and settings.product
     units = (*settings.hidden_layers, 1 if num_classes == 2 else num_classes)
-    self._has_soft_match = len(fields) == 2 and settings.soft_match
-    num_vectors = len(self.kinds) + self._has_soft_match + self._has_product
+    has_soft_match = len(fields) == 2 and settings.soft_match
+    num_vectors = len(self.kinds) + has_soft_match + self._has_product
     width = num_vectors * settings.vector_dim + settings.convolution_filters
+    self.turn = tf.Variable(tf.eye(settings.vector_dim), name='turn') if has_soft_match else None
     self.dense = []
-    if self._has_soft_match:
-      # A bias would make all vectors alike: 0.005 of Home Depot's AUC.
-      turn = tf_keras.layers.Dense(
-        settings.vector_dim, use_bias=False, kernel_initializer='identity', name='soft_match'
-      )
-      turn.build([None, settings.vector_dim])
-      self.dense.append(turn)
     if settings.convolution_filters:
       self.dense.append(
         _dense(
@@ -96,7 +103,7 @@ class StudentModel(tf_keras.Model):
   @property
   def sees_places(self) -> bool:
     """Whether it looks at single tokens, so that `ngrams.Bags` must hold those of whole texts, in their order."""
-    return bool(self.settings.convolution_filters) or self._has_soft_match
+    return bool(self.settings.convolution_filters) or self.turn is not None
 
   def moved_rows(self) -> np.ndarray:
     """Which rows of the table training has moved from where they began, bool [ngrams.table_rows]."""
@@ -116,66 +123,66 @@ class StudentModel(tf_keras.Model):
     Returns:
       float [N] for two classes, else [N, num_classes].
     """
-    rows = self.poolable(tf.gather(self.table, batch['rows']))
+    ready = self.poolable(tf.gather(self.table, batch['rows']))
     bags = ngrams.Bags(batch['ids'], batch['segment_ids'], batch['num_segments'])
-    return self.logits_of_poolable(rows, bags, self.dense)
+    return self.logits_of_poolable(ready, bags, self.dense)
 
-  def poolable(self, rows: tf.Tensor) -> tf.Tensor:
-    """Table rows → what `logits_of_poolable` takes, of the same shape; an export holds the whole table ready made."""
-    if not self.settings.weighted_pooling:
-      return rows
-    weight = tf.exp(tf.clip_by_value(_WEIGHT_SCALE * rows[:, :1], -_WEIGHT_LIMIT, _WEIGHT_LIMIT))
-    return tf.concat([weight * weight, weight * rows[:, 1:]], axis=1)
+  def poolable(self, rows: tf.Tensor) -> Poolable:
+    """Of table rows, [num_rows, embedding_dim]."""
+    vectors = rows
+    if self.settings.weighted_pooling:
+      weight = tf.exp(tf.clip_by_value(_WEIGHT_SCALE * rows[:, :1], -_WEIGHT_LIMIT, _WEIGHT_LIMIT))
+      vectors = weight * rows[:, 1:]
+      rows = tf.concat([weight * weight, vectors], axis=1)
+    return Poolable(rows, None if self.turn is None else soft_match.turned(vectors, self.turn))
 
-  def logits_of_poolable(self, rows: tf.Tensor, bags: ngrams.Bags, dense: Sequence[Any]) -> tf.Tensor:
+  def logits_of_poolable(self, ready: Poolable, bags: ngrams.Bags, dense: Sequence[Any]) -> tf.Tensor:
     """Pools and scores rows that `poolable` has made.
 
     Args:
-      rows: [num_rows, embedding_dim].
-      bags: whose `ids` index `rows`.
+      ready: of `poolable`; of a table its first rows, those of n-grams, are enough for `units`.
+      bags: whose `ids` index `ready`.
       dense: `self.dense`, or the same layers with frozen weights; of the first one `kernel` and `bias` may be read.
 
     Returns:
       As `logits_of`.
     """
     soft = []
-    if self._has_soft_match:
-      turn, *dense = dense
+    if ready.units is not None:
       num_texts = 2 * (bags.num_segments // len(self.kinds))
-      texts, matches = soft_match.padded(rows, bags, num_texts, turn.kernel, self.settings)
+      texts, matches = soft_match.padded(ready.rows, ready.units, bags, num_texts, self.settings)
       titles, queries = tf.split(texts, 2)
       soft = [soft_match.pooled(queries, titles, matches)]
-    hidden = self._combine(self._pool(rows, bags), soft)
+    hidden = self._combine(self._pool(ready.rows, bags), soft)
     if self.settings.convolution_filters:
       convolution, *dense = dense
-      hidden = tf.concat([hidden, self._convolve(rows, bags, convolution)], axis=1)
+      hidden = tf.concat([hidden, self._convolve(ready.rows, bags, convolution)], axis=1)
     for layer in dense:
       hidden = layer(hidden)
     return tf.reshape(hidden, [-1]) if self.num_classes == 2 else hidden
 
-  def ranking_logits(self, rows: tf.Tensor, bags: ngrams.Bags, dense: Sequence[Any]) -> tf.Tensor:
+  def ranking_logits(self, ready: Poolable, bags: ngrams.Bags, dense: Sequence[Any]) -> tf.Tensor:
     """As `logits_of_poolable`, of one query with N titles: the first layer sees the query once.
 
         W_t·t + W_q·q + W_m·m + W_p·(t∘q) + b = [W_t + W_p·diag(q), W_m]·[t, m] + (W_q·q + b)
 
     Args:
-      rows: [num_rows, embedding_dim].
-      bags: of `ngrams.ranking_bags`, whose `ids` index `rows`.
+      ready: as of `logits_of_poolable`.
+      bags: of `ngrams.ranking_bags`, whose `ids` index `ready`.
       dense: as of `logits_of_poolable`, the first one with `kernel`, `bias` and `activation`.
 
     Returns:
       As `logits_of`.
     """
     soft = []
-    if self._has_soft_match:
-      turn, *dense = dense
+    if ready.units is not None:
       num_texts = 1 + bags.num_segments // (len(self.kinds) - 1)
-      texts, matches = soft_match.padded(rows, bags, num_texts, turn.kernel, self.settings)
+      texts, matches = soft_match.padded(ready.rows, ready.units, bags, num_texts, self.settings)
       query, titles = tf.split(texts, [1, -1])
       soft = [soft_match.pooled(query, titles, matches)]
     first, *others = dense
     width = self.settings.vector_dim
-    query, of_titles = tf.split(self._pool(rows, bags), [1, -1])
+    query, of_titles = tf.split(self._pool(ready.rows, bags), [1, -1])
     of_titles = tf.concat([*tf.unstack(tf.reshape(of_titles, [len(self.kinds) - 1, -1, width])), *soft], axis=1)
     # Blocks of the kernel as `_combine` lays the features: title, query, matches, soft matches and product, as far as
     # they are.

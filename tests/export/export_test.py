@@ -51,8 +51,7 @@ def _write_student(folder: str, columns=_PAIR, num_classes: int = 2, classes=(),
   runs.once(run, lambda run: {})
   model = student.StudentModel(run.student, run.schema.fields, num_classes)
   for layer in model.dense:
-    if layer.use_bias:
-      layer.bias.assign(tf.range(layer.units, dtype=tf.float32) / 10 - 0.3)
+    layer.bias.assign(tf.range(layer.units, dtype=tf.float32) / 10 - 0.3)
   tf.train.Checkpoint(model=model).save(os.path.join(folder, 'best', 'ckpt'))
   return model
 

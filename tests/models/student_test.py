@@ -42,9 +42,8 @@ def _reference(model, batch) -> np.ndarray:
   parts = np.split(pooled, len(model.kinds))
   dense = model.dense
   if model.settings.soft_match:
-    turn, *dense = dense
     rows = zip(batch['query'], batch['title'])
-    parts.append(np.stack([_soft_match(model, *texts, *turn.get_weights()) for texts in rows]))
+    parts.append(np.stack([_soft_match(model, *texts) for texts in rows]))
   if len(model.fields) == 2 and model.settings.product:
     parts.append(parts[0] * parts[1])
   if model.settings.convolution_filters:
@@ -61,20 +60,21 @@ def _reference(model, batch) -> np.ndarray:
 
 def _convolution(model, text, kernel, bias) -> np.ndarray:
   """Largest response of every filter over the windows of one text, which end in the marks of a text behind it."""
-  settings, table = model.settings, model.poolable(model.table).numpy()
+  settings, table = model.settings, model.poolable(model.table).rows.numpy()
   ids = model.featurize({'text': tf.constant([text])}).ids.numpy()[:: len(settings.ngram_orders)]
   vectors = table[np.concatenate([ids, ids[: settings.convolution_width - 1]]), -settings.vector_dim :]
   windows = [vectors[i : i + settings.convolution_width].ravel() for i in range(len(ids))]
   return np.maximum(windows @ kernel + bias, 0).max(axis=0)
 
 
-def _soft_match(model, query, title, kernel) -> np.ndarray:
+def _soft_match(model, query, title) -> np.ndarray:
   """Vectors of a query's matches, each as often as its token's cosine with the nearest of the title's tokens says."""
   bags = model.featurize({'query': tf.constant([query]), 'title': tf.constant([title])})
-  rows = model.poolable(model.table).numpy()[bags.ids.numpy(), -model.settings.vector_dim :]
+  rows = model.poolable(model.table).rows.numpy()[bags.ids.numpy(), -model.settings.vector_dim :]
   of_title, of_query, matches = (rows[bags.segment_ids.numpy() == bag] for bag in range(3))
   of_title, of_query = (
-    vectors[:: len(model.settings.ngram_orders)][:limit] @ kernel for vectors, limit in ((of_title, 32), (of_query, 16))
+    vectors[:: len(model.settings.ngram_orders)][:limit] @ model.turn.numpy()
+    for vectors, limit in ((of_title, 32), (of_query, 16))
   )
   of_title, of_query = (
     vectors / np.sqrt(np.maximum(np.sum(vectors**2, axis=1, keepdims=True), 1e-4)) for vectors in (of_title, of_query)
@@ -131,9 +131,9 @@ class StudentTest(parameterized.TestCase):
     batch = model.featurize_unique(*(tf.constant(_BATCH[field], tf.string) for field in _PAIR))
     with tf.GradientTape() as tape:
       loss = tf.reduce_sum(model.logits_of(batch))
-    table, kernel = tape.gradient(loss, [model.table, model.dense[0].kernel])
+    table, turn = tape.gradient(loss, [model.table, model.turn])
     self.assertCountEqual(table.indices.numpy(), batch['rows'].numpy())
-    self.assertGreater(np.abs(kernel).max(), 1e-6)
+    self.assertGreater(np.abs(turn).max(), 1e-6)
 
   def test_a_soft_match_cuts_long_texts(self):
     model = _student(soft_match=True)
