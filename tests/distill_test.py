@@ -18,6 +18,7 @@ from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
 from b2d.learning import distillation
 from b2d.learning import labeling
+from b2d.learning import run_state
 from b2d.learning import targets
 from b2d.learning import training
 from b2d.measures import metrics
@@ -272,12 +273,12 @@ class DistillTest(absltest.TestCase):
         raise KeyboardInterrupt
       return held_out(*args)
 
-    with absltest.mock.patch.object(training, '_CHECKPOINT_SECS', -1):
+    with absltest.mock.patch.object(run_state, '_CHECKPOINT_SECS', -1):
       with absltest.mock.patch.object(metrics, 'held_out', until_killed):
         with self.assertRaises(KeyboardInterrupt):
           self._distill(valid_files=(self.valid,))
     self.assertFalse(runs.finished(self.run_dir))
-    self.assertTrue(training.has_checkpoint(self.run_dir))
+    self.assertTrue(run_state.has_checkpoint(self.run_dir))
     resumed = self._distill(valid_files=(self.valid,))
     for name in ('step', 'auc', 'log_loss'):
       self.assertEqual(resumed[name], self.whole[name])

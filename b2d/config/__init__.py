@@ -13,9 +13,9 @@ from b2d.config.base import inputs
 from b2d.config.base import option
 from b2d.config.base import require
 from b2d.config.base import to_flat
+from b2d.config.columns import Schema
 from b2d.config.drift import Drift
 from b2d.config.explain import Explain
-from b2d.config.groups import Schema
 from b2d.config.groups import Student
 from b2d.config.groups import Teacher
 from b2d.config.groups import Training

@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from b2d.config import base
-from b2d.config import groups
+from b2d.config import columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Drift(base.Config):
   teacher: str = base.option('', 'Model whose decisions --model is held against, on --teacher_rows.', role='input')
   teacher_rows: int = base.option(1000, 'Rows of each side that --teacher scores.')
   max_rows: int = base.option(200_000, 'Rows of each side that are looked at, spread evenly; 0: all.')
-  schema: groups.Schema = groups.Schema()
+  schema: columns.Schema = columns.Schema()
   max_psi: float = base.option(0.2, 'Highest population stability index of the scores.')
   max_ks: float = base.option(
     0.1, 'Greatest distance of the two distributions of scores (Kolmogorov-Smirnov), if it is significant (p < 0.01).'

@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from b2d.config import base
-from b2d.config import groups
+from b2d.config import columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Explain(base.Config):
   title: tuple[str, ...] = base.option((), 'Title to explain; may be given several times.', repeated=True)
   text: tuple[str, ...] = base.option((), 'Single text to explain; may be given several times.', repeated=True)
   files: tuple[str, ...] = base.option((), 'Rows to explain instead: file patterns.', role='input')
-  schema: groups.Schema = groups.Schema()
+  schema: columns.Schema = columns.Schema()
 
   def validate(self) -> None:
     base.require(bool(self.model), 'set --model')

@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from b2d.config import base
-from b2d.config import groups
+from b2d.config import columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class PairUp(base.Config):
   output_dir: str = base.option('', 'Folder of the pairs.', role='free', required=True)
   query_column: str = base.option('query', 'Column of the queries; files of plain lines (.txt) need none.')
   title_column: str = base.option('title', 'Column of the titles; files of plain lines (.txt) need none.')
-  tsv_quoting: str = base.option('check', 'Quotes in .tsv files: as of b2d.label.', groups.TSV_QUOTINGS)
+  tsv_quoting: str = base.option('check', 'Quotes in .tsv files: as of b2d.label.', columns.TSV_QUOTINGS)
   max_bad_rows: int = base.option(
     0, 'Rows that cannot be read and are left out, at most; rejected.jsonl in the output names them and says why.'
   )

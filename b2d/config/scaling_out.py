@@ -3,6 +3,7 @@
 import dataclasses
 
 from b2d.config import base
+from b2d.config import columns
 from b2d.config import groups
 
 ENGINES = ('local', 'ray')
@@ -48,7 +49,7 @@ class Scaling(base.Config):
 class Sharded(base.Config):
   """What `label` and `score` share: rows in, shards out, made by any number of workers."""
 
-  schema: groups.Schema = groups.Schema()
+  schema: columns.Schema = columns.Schema()
   num_workers: int = base.option(
     0,
     'Workers: local processes, or actors on Ray; 0: one for each core (as far as the rows are worth it), or for each '

@@ -5,6 +5,7 @@ from typing import ClassVar
 from typing import Self
 
 from b2d.config import base
+from b2d.config import columns
 from b2d.config import groups
 from b2d.config import scaling_out
 
@@ -27,7 +28,7 @@ class Learning(base.Config):
   )
   hard_label_share: float = base.option(0.0, 'Weight of the hard label in the loss where a soft-labelled row has one.')
   max_rows: int = base.option(0, 'Use only so many of the soft labels, spread evenly (0: all).')
-  schema: groups.Schema = groups.Schema()
+  schema: columns.Schema = columns.Schema()
 
   def validate(self) -> None:
     base.require(
@@ -250,7 +251,7 @@ class Evaluate(base.Config):
   reference: str = base.option('', 'Name of the teacher that agreement and recovered ratio refer to.')
   files: tuple[str, ...] = base.option((), 'Labelled rows: file patterns.', role='input', required=True)
   output_dir: str = base.option('', 'Folder of metrics.json and the table.', role='free', required=True)
-  schema: groups.Schema = groups.Schema()
+  schema: columns.Schema = columns.Schema()
   bootstrap: int = base.option(0, 'Bootstrap repeats over queries (or rows) for the intervals; 0: none.')
   report: bool = base.option(
     False,

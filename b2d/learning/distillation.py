@@ -21,6 +21,7 @@ from b2d.data import words
 from b2d.learning import events
 from b2d.learning import losses
 from b2d.learning import optimizers
+from b2d.learning import run_state
 from b2d.learning import targets
 from b2d.learning import training
 from b2d.measures import metrics
@@ -46,7 +47,7 @@ def distill(run_config: config.Distill) -> dict[str, float]:
   """
   run_config = targets.completed(run_config)
   result = runs.once(run_config, _distill)
-  training.discard_checkpoints(run_config.output_dir)
+  run_state.discard_checkpoints(run_config.output_dir)
   return result
 
 
@@ -66,7 +67,7 @@ def _distill(run_config: config.Distill) -> dict[str, float]:
   if run_config.student.tokenizer == 'wordpiece':
     wordpiece.read_vocab(run_config.student.tokenizer_vocab)
   encoder = None
-  if run_config.init_embeddings and not training.has_checkpoint(run_config.output_dir):
+  if run_config.init_embeddings and not run_state.has_checkpoint(run_config.output_dir):
     encoder = word_vectors.load_encoder(run_config.init_embeddings, run_config.student.vector_dim)
   folder = run_config.output_dir
   bad_rows.write(folder)
@@ -128,7 +129,7 @@ def _choose_temperature(run_config: config.Distill, folder: str) -> float:
   if tf.io.gfile.exists(trials):
     tf.io.gfile.rmtree(trials)
   reached = runs.read_json(path)
-  best = (min if metric in training.LOWER_IS_BETTER else max)(reached, key=reached.__getitem__)
+  best = (min if metric in run_state.LOWER_IS_BETTER else max)(reached, key=reached.__getitem__)
   logging.info(
     '%s: temperature %s, by %s of a short run: %s',
     folder,

@@ -15,6 +15,7 @@ from b2d.data import blocks
 from b2d.data import rows
 from b2d.learning import events
 from b2d.learning import precision
+from b2d.learning import run_state
 from b2d.learning import targets
 from b2d.learning import training
 from b2d.measures import metrics
@@ -33,7 +34,7 @@ def finetune(run_config: config.Finetune) -> dict[str, Any]:
   """
   run_config = targets.completed(run_config, run_config.teacher.init_checkpoint)
   result = runs.once(run_config, _finetune)
-  training.discard_checkpoints(run_config.output_dir)
+  run_state.discard_checkpoints(run_config.output_dir)
   return result
 
 

@@ -24,7 +24,7 @@ import tf_keras
 
 from b2d import config
 from b2d import runs
-from b2d.learning import training
+from b2d.learning import run_state
 from b2d.models import ngrams
 from b2d.models import soft_match
 from b2d.models import text
@@ -311,7 +311,7 @@ def load(folder: str) -> StudentModel:
   if settings.tokenizer == 'wordpiece':
     settings = dataclasses.replace(settings, tokenizer_vocab=vocab_path(folder))
   model = StudentModel(settings, run.schema.fields, run.schema.num_classes, run.training.seed, blank=True)
-  training.restore_best(model, folder)
+  run_state.restore_best(model, folder)
   return model
 
 

@@ -21,6 +21,7 @@ import tf_keras
 from b2d import config
 from b2d import runs
 from b2d.learning import optimizers
+from b2d.learning import run_state
 from b2d.learning import training
 from b2d.models import checkpoints
 from b2d.models import fused_encoder
@@ -236,7 +237,7 @@ def build(
   with _dtype_policy(precision):
     model = TeacherModel(settings, used, vocab_file, num_classes, fields)
   if runs.config_of(path, config.Finetune):
-    training.restore_best(model, path)
+    run_state.restore_best(model, path)
   else:
     checkpoints.load_weights(model.encoder, path, whole)
   logging.info(
@@ -259,7 +260,7 @@ def load(folder: str, precision: str = 'float32') -> TeacherModel:
     ValueError: the folder holds no trained teacher.
   """
   model = _untrained(folder, pretrained.read_architecture(folder), precision)
-  training.restore_best(model, folder)
+  run_state.restore_best(model, folder)
   model.freeze()
   return model
 

@@ -12,6 +12,7 @@ import tf_keras
 
 from b2d import config
 from b2d import runs
+from b2d.learning import run_state
 from b2d.learning import training
 
 _ROWS = 40
@@ -100,9 +101,9 @@ class TrainingTest(parameterized.TestCase):
         yield batch
 
     folder = self.create_tempdir().full_path
-    with absltest.mock.patch.object(training, '_CHECKPOINT_SECS', -1), self.assertRaises(_Killed):
+    with absltest.mock.patch.object(run_state, '_CHECKPOINT_SECS', -1), self.assertRaises(_Killed):
       self._fit(self._model(), folder, batches_until_killed)
-    self.assertTrue(training.has_checkpoint(folder))
+    self.assertTrue(run_state.has_checkpoint(folder))
     resumed, prepared = self._model(), []
     result = self._fit(resumed, folder, prepare=lambda batch: prepared.append(batch) or batch)
     self.assertLen(prepared, 20 - len(seen))
@@ -127,7 +128,7 @@ class TrainingTest(parameterized.TestCase):
     self.assertEqual(result[metric], values[step // 5 - 1])
     np.testing.assert_array_equal(model.trainable_variables[0], weights[step // 5 - 1])
     restored = self._model()
-    training.restore_best(restored, self.folder)
+    run_state.restore_best(restored, self.folder)
     np.testing.assert_array_equal(restored.trainable_variables[0], weights[step // 5 - 1])
     self.assertEqual(runs.read_json(os.path.join(self.folder, 'best', 'metrics.json'))['step'], step)
 
@@ -145,7 +146,7 @@ class TrainingTest(parameterized.TestCase):
       self._fit(stopped, folder, evaluate=asked)
     self.assertEqual(exit_.exception.code, 143)
     self.assertIs(signal.getsignal(signal.SIGTERM), before)
-    self.assertTrue(training.has_checkpoint(folder))
+    self.assertTrue(run_state.has_checkpoint(folder))
     resumed = self._model()
     self._fit(resumed, folder)
     np.testing.assert_array_equal(resumed.trainable_variables[0], whole.trainable_variables[0])
@@ -190,12 +191,12 @@ class TrainingTest(parameterized.TestCase):
 
   def test_restore_best(self):
     with self.assertRaisesRegex(ValueError, 'expected trained weights in best/, found none'):
-      training.restore_best(self._model(), self.folder)
+      run_state.restore_best(self._model(), self.folder)
     self._fit(self._model())
     other = tf_keras.Sequential([tf_keras.layers.Dense(3)])
     other.build([None, 2])
     with self.assertRaisesRegex(ValueError, 'the weights do not fit the model'):
-      training.restore_best(other, self.folder)
+      run_state.restore_best(other, self.folder)
 
 
 if __name__ == '__main__':
