@@ -125,11 +125,13 @@ def read_json(path: str, stream: BinaryIO, columns: Sequence[str], reject: block
 
 def _lines(path: str, stream: BinaryIO) -> Iterator[_Lines]:
   """All lines, some of them at a time."""
-  first, text = 1, stream.read(_CHUNK_BYTES)
-  while text:
-    more = stream.read(_CHUNK_BYTES)
+  first, rest, more = 1, b'', b'\n'
+  while more:
+    # Twice as much as before where a line has not ended yet: a long one would be copied at every chunk.
+    more = stream.read(max(_CHUNK_BYTES, len(rest)))
+    text = rest + more
     length = text.rfind(b'\n') + 1 if more else len(text)  # The last line may have no end.
-    whole, text = text[:length], text[length:] + more
+    whole, rest = text[:length], text[length:]
     if first == 1:
       if whole.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError(f'{path}:1: expected UTF-8, found UTF-16; convert the file with iconv -f utf-16 -t utf-8')

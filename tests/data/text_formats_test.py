@@ -1,6 +1,7 @@
 """Text as its writer meant it, or the row named: quotes, delimiters, encodings, line ends, JSON Lines."""
 
 import csv
+import io
 import json
 import os
 from unittest import mock
@@ -75,6 +76,13 @@ class TextFormatsTest(parameterized.TestCase):
     self.assertEqual(batch['query'].tolist(), [text.encode() for text in texts])
     self.assertEqual(batch['title'].tolist(), [b'title %d' % number for number in range(len(texts))])
     self.assertEqual(batch['id'].tolist(), [b'a.tsv:%d' % number for number in range(2, 2 + len(texts))])
+
+  def test_a_very_long_line_is_not_copied_at_every_chunk(self):
+    stream = mock.Mock(wraps=io.BytesIO(b'x' * 1_000_000 + b'\ny\n'))
+    with mock.patch.object(text_formats, '_CHUNK_BYTES', 1000):
+      blocks = list(text_formats.read_txt('a.txt', stream, ['text'], self.fail))
+    self.assertEqual([len(text) for block in blocks for text in block.columns[0].to_pylist()], [1_000_000, 1])
+    self.assertLess(stream.read.call_count, 20)
 
   @parameterized.named_parameters(
     ('tabs', 'a.csv', 'id\ttext\n1\tb, c\n', 'a.csv:1: expected a header with commas, found tabs; rename .* .tsv'),
