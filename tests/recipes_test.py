@@ -81,6 +81,11 @@ class ShippedTest(parameterized.TestCase):
     self.assertEqual((steps['student'].training.num_train_epochs, base['student'].training.num_train_epochs), (1, 4))
     self.assertEqual(steps['student'].student, base['student'].student)
 
+  def test_a_better_teacher_labels_more(self):
+    steps, quick = _steps('homedepot_base'), _steps('homedepot')
+    self.assertEqual(steps['pairs'].num_pseudo_queries, 2 * quick['pairs'].num_pseudo_queries)
+    self.assertEqual(steps['student'].student, quick['student'].student)
+
   def test_every_flagfile_is_of_a_step(self):
     used = {
       flag.removeprefix('--flagfile=')
