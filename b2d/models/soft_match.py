@@ -17,9 +17,9 @@ _QUERY_TOKENS, _TITLE_TOKENS = 16, 32
 _LEAST_SQUARE = 1e-4  # Of a vector's length, which may be 0.
 
 
-def turned(rows: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def turned(vectors: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
   """Vectors times the matrix, made as long as 1: [n, vector_dim]. Once a table row, not once a token."""
-  return tf.math.l2_normalize(tf.matmul(rows, kernel), axis=1, epsilon=_LEAST_SQUARE)
+  return tf.math.l2_normalize(tf.matmul(vectors, kernel), axis=1, epsilon=_LEAST_SQUARE)
 
 
 def padded(
@@ -43,7 +43,9 @@ def padded(
   of_tokens, text_ids = (tf.strided_slice(values, start, num_ids, step) for values in (bags.ids, bags.segment_ids))
   to_end = tf.constant([-1], tf.int64)
   of_matches, match_rows = (tf.slice(values, num_ids, to_end) for values in (bags.ids, bags.segment_ids))
-  matches = _gathered(rows, of_matches)[:, rows.shape[1] - settings.vector_dim :]
+  matches = _gathered(rows, of_matches)
+  if settings.weighted_pooling:  # Slicing nothing off would be an op of each call, too.
+    matches = matches[:, 1:]
   return (
     _pad(_gathered(units, of_tokens), text_ids, num_texts, _TITLE_TOKENS),
     _pad(matches, match_rows - num_texts, bags.num_segments - num_texts, _QUERY_TOKENS),
