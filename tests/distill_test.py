@@ -18,6 +18,7 @@ from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
 from b2d.learning import distillation
 from b2d.learning import labeling
+from b2d.learning import local_workers
 from b2d.learning import run_state
 from b2d.learning import targets
 from b2d.learning import training
@@ -106,6 +107,15 @@ class DistillTest(absltest.TestCase):
 
   def _distill(self, schema=None, **changes):
     return distillation.distill(self._config(schema, **{'output_dir': self.run_dir, **changes}))
+
+  def test_an_op_gets_half_of_the_cores(self):
+    self.enter_context(mock.patch.object(local_workers, 'num_cores', lambda: 8))
+    threading = self.enter_context(mock.patch.object(tf.config, 'threading'))
+    self.enter_context(mock.patch.dict(os.environ)).pop('TF_NUM_INTRAOP_THREADS', None)
+    for own in (0, 3):
+      threading.get_intra_op_parallelism_threads.return_value = own
+      distillation.distill(self.whole_config)
+    threading.set_intra_op_parallelism_threads.assert_called_once_with(4)
 
   def test_texts_without_spaces_call_for_another_tokenizer(self):
     path = os.path.join(self.create_tempdir().full_path, 'train.tsv')

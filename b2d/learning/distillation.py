@@ -1,6 +1,7 @@
 """Soft labels, or hard ones, → a student: the stream of batches, the loss, temperature and calibration."""
 
 from collections.abc import Iterator
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -19,6 +20,7 @@ from b2d.data import rows
 from b2d.data import soft_labels
 from b2d.data import words
 from b2d.learning import events
+from b2d.learning import local_workers
 from b2d.learning import losses
 from b2d.learning import optimizers
 from b2d.learning import run_state
@@ -46,9 +48,18 @@ def distill(run_config: config.Distill) -> dict[str, float]:
     ValueError: rows, soft labels, or run folder are not what the configuration says.
   """
   run_config = targets.completed(run_config)
+  _leave_cores_to_the_input()
   result = runs.once(run_config, _distill)
   run_state.discard_checkpoints(run_config.output_dir)
   return result
+
+
+def _leave_cores_to_the_input() -> None:
+  """Gives an op half of the cores: more of its threads would take turns with the input's, and with ops beside it."""
+  if tf.config.threading.get_intra_op_parallelism_threads() or 'TF_NUM_INTRAOP_THREADS' in os.environ:
+    return
+  with contextlib.suppress(RuntimeError):  # This process has begun with TensorFlow, and keeps its threads.
+    tf.config.threading.set_intra_op_parallelism_threads(max(1, local_workers.num_cores() // 2))
 
 
 def _distill(run_config: config.Distill) -> dict[str, float]:
