@@ -140,7 +140,7 @@ def _choose_temperature(run_config: config.Distill, folder: str) -> float:
   if tf.io.gfile.exists(trials):
     tf.io.gfile.rmtree(trials)
   reached = runs.read_json(path)
-  best = (min if metric in run_state.LOWER_IS_BETTER else max)(reached, key=reached.__getitem__)
+  best = (min if metric in metrics.LOWER_IS_BETTER else max)(reached, key=reached.__getitem__)
   logging.info(
     '%s: temperature %s, by %s of a short run: %s',
     folder,

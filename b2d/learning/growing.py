@@ -13,13 +13,13 @@ from b2d import config
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
-from b2d.learning import run_state
 from b2d.learning import targets
 from b2d.learning import trials
 from b2d.measures import bootstrap
 from b2d.measures import charts
 from b2d.measures import comparison
 from b2d.measures import markdown
+from b2d.measures import metrics
 from b2d.models import student
 
 _FITTED_SIZES = 3  # The largest: a student that nears its teacher bends the curve.
@@ -89,7 +89,7 @@ def doubling(sizes: Sequence[int], means: np.ndarray, replicates: np.ndarray, me
   """
   gain = float(_gains(sizes, means[:, np.newaxis], metric)[0])
   low, high = bootstrap.interval(_gains(sizes, replicates, metric))
-  worth = -1 if metric in run_state.LOWER_IS_BETTER else 1
+  worth = -1 if metric in metrics.LOWER_IS_BETTER else 1
   if min(worth * low, worth * high) > 0:
     advice = f'twice the rows ({2 * sizes[-1]:,}) should change {metric} by {gain:+.4f} [{low:+.4f}, {high:+.4f}]'
   elif max(worth * low, worth * high) < 0:
@@ -104,11 +104,11 @@ def doubling(sizes: Sequence[int], means: np.ndarray, replicates: np.ndarray, me
 
 def _gains(sizes: Sequence[int], values: np.ndarray, metric: str) -> np.ndarray:
   """The metric's change with twice the rows, float [repeats], of values [sizes, repeats]."""
-  errors = values if metric in run_state.LOWER_IS_BETTER else 1 - values
+  errors = values if metric in metrics.LOWER_IS_BETTER else 1 - values
   fitted = slice(-_FITTED_SIZES, None)
   slope, offset = np.polyfit(np.log(sizes[fitted]), np.log(np.maximum(errors[fitted], _LOWEST_ERROR)), 1)
   change = np.exp(slope * np.log(sizes[-1]) + offset) * (2.0**slope - 1)  # Of the error.
-  return change if metric in run_state.LOWER_IS_BETTER else -change
+  return change if metric in metrics.LOWER_IS_BETTER else -change
 
 
 def table(result: Mapping[str, Any]) -> str:

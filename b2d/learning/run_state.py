@@ -18,11 +18,11 @@ import tf_keras
 from b2d import lease
 from b2d import runs
 from b2d.learning import events
+from b2d.measures import metrics
 
 _CHECKPOINT_SECS = 300
 _EVALUATIONS = 10  # A run, unless --eval_every says otherwise.
 _EVENTS = 200  # A run; each takes 5 ms.
-LOWER_IS_BETTER = ('log_loss',)
 _COUNTERS = ('step', 'epoch', 'epoch_step', 'rows', 'seconds')
 
 
@@ -134,14 +134,14 @@ class RunState:
       return
     started, step = time.monotonic(), self.counters['step']
     with self.events.as_default(step):
-      metrics = self._evaluate()
-    if self._settings.best_metric not in metrics:
-      raise ValueError(f'--best_metric={self._settings.best_metric}: the held-out metrics are {", ".join(metrics)}')
-    events.scalars(metrics, step, 'held_out/')
+      found = self._evaluate()
+    if self._settings.best_metric not in found:
+      raise ValueError(f'--best_metric={self._settings.best_metric}: the held-out metrics are {", ".join(found)}')
+    events.scalars(found, step, 'held_out/')
     self.events.flush()
-    logging.info('step %d: %s', step, ', '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
-    if self._score(metrics) > self._score(self._best_metrics()):
-      self._save_best(metrics)
+    logging.info('step %d: %s', step, ', '.join(f'{name} {value:.4f}' for name, value in found.items()))
+    if self._score(found) > self._score(self._best_metrics()):
+      self._save_best(found)
     self._logged += time.monotonic() - started  # rows_per_sec is the training's alone.
 
   def save(self):
@@ -166,20 +166,20 @@ class RunState:
     )
     return {**self._best_metrics(), 'seconds': seconds, 'rows_per_sec': self.counters['rows'] / max(seconds, 1e-9)}
 
-  def _score(self, metrics) -> float:
-    value = metrics.get(self._settings.best_metric, math.nan)
+  def _score(self, found) -> float:
+    value = found.get(self._settings.best_metric, math.nan)
     if math.isnan(value):
       return -math.inf
-    return -value if self._settings.best_metric in LOWER_IS_BETTER else value
+    return -value if self._settings.best_metric in metrics.LOWER_IS_BETTER else value
 
   def _best_metrics(self) -> dict[str, float]:
     path = os.path.join(self._folder, 'best', 'metrics.json')
     return runs.read_json(path) if tf.io.gfile.exists(path) else {}
 
-  def _save_best(self, metrics):
+  def _save_best(self, found):
     lease.check(self._folder)
     self._best.save(self.counters['step'])
     runs.write_text(
       os.path.join(self._folder, 'best', 'metrics.json'),
-      json.dumps({**metrics, 'step': self.counters['step']}, indent=2) + '\n',
+      json.dumps({**found, 'step': self.counters['step']}, indent=2) + '\n',
     )

@@ -9,9 +9,9 @@ from b2d import config
 from b2d import runs
 from b2d.data import rows
 from b2d.data import soft_labels
-from b2d.learning import run_state
 from b2d.learning import trials
 from b2d.measures import markdown
+from b2d.measures import metrics
 
 
 def sweep(run_config: config.Sweep) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def combine(
           found[measure]['std'] = float(np.std(values, ddof=1))
     combinations.append(found)
   return sorted(
-    combinations, key=lambda found: found[best_metric]['mean'], reverse=best_metric not in run_state.LOWER_IS_BETTER
+    combinations, key=lambda found: found[best_metric]['mean'], reverse=best_metric not in metrics.LOWER_IS_BETTER
   )
 
 

@@ -11,6 +11,7 @@ from sklearn import metrics as sklearn_metrics
 
 from b2d import config
 
+LOWER_IS_BETTER = ('log_loss',)  # Of those that --best_metric may name.
 _GRADE_TOLERANCE = 1e-6  # Targets are float32: a grade on the threshold must not fall below it.
 
 
