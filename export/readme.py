@@ -154,6 +154,9 @@ _ENVIRONMENT_NOTE = """- `TF_ENABLE_ONEDNN_OPTS=0` keeps small matrix products o
   oneDNN's own preparation takes longer than the product.
 - `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` asks the kernel for huge pages: rows are looked up all over the
   table. It needs glibc 2.35 and transparent huge pages that are not `never`; elsewhere it does nothing.
+- The `Dockerfile` here puts jemalloc into the image, with huge pages of its own: where it was measured, one row takes
+  a fifth less time. `docker build -t serving-jemalloc - < Dockerfile`, then `serving-jemalloc` in place of
+  `tensorflow/serving`, here and in the other files.
 """
 
 

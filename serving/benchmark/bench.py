@@ -8,6 +8,7 @@ from Python as well. Rivals are built once, into `--models`. It needs the extra
 `bench` and a machine that does nothing else. docs/benchmark.md tells how to read it.
 """
 
+import ctypes.util
 import dataclasses
 import json
 import os
@@ -22,6 +23,7 @@ from absl import logging
 import onnxruntime
 import tensorflow as tf
 
+from b2d import huge_pages
 from serving import binary
 from serving.benchmark import baselines
 from serving.benchmark import encoders
@@ -49,6 +51,12 @@ _WORKLOADS = flags.DEFINE_list(
 _THREADS = flags.DEFINE_list('threads', '1,2', 'Numbers of calling threads.')
 _SECONDS = flags.DEFINE_float('seconds', 1, 'How long to call, for each figure.')
 _MAX_CALL_SECS = flags.DEFINE_float('max_call_secs', 5, 'Leave out requests that take longer.')
+_ALLOCATOR = flags.DEFINE_enum(
+  'allocator',
+  'glibc',
+  ['glibc', 'jemalloc'],
+  "What gives every model its memory; jemalloc as in an export's Dockerfile.",
+)
 
 # As the README that the exporter writes tells TensorFlow Serving: oneDNN prepares longer than one row's product takes.
 # The other SavedModels are left as they are: theirs are larger.
@@ -110,6 +118,8 @@ def measure(subject: Subject, harness_path: str, texts: str) -> dict:
   """Measures one subject in a process of its own; returns its fields with `harness.run`'s."""
   values = {'seconds': _SECONDS.value, 'max_call_secs': _MAX_CALL_SECS.value}
   environment = {'TF_ENABLE_ONEDNN_OPTS': _STUDENTS_ONEDNN} if subject.name in pairs(_STUDENTS) else {}
+  if _ALLOCATOR.value == 'jemalloc':
+    environment |= huge_pages.JEMALLOC
   if subject.kind == 'harness':
     signature = f'tokens_{subject.tokens}' if subject.tokens else 'serving_default'
     return dataclasses.asdict(subject) | harness.run(
@@ -151,12 +161,14 @@ def machine() -> str:
   return (
     f'{names[0] if names else platform.machine()}, {os.cpu_count()} cores; Python '
     f'{platform.python_version()}, TensorFlow {tf.__version__}, '
-    f'ONNX Runtime {onnxruntime.__version__}'
+    f'ONNX Runtime {onnxruntime.__version__}, {_ALLOCATOR.value}'
   )
 
 
 def run() -> str:
   """Builds, measures and writes what the flags ask for; returns the report."""
+  if _ALLOCATOR.value == 'jemalloc' and not ctypes.util.find_library('jemalloc'):
+    raise ValueError('--allocator=jemalloc: found no libjemalloc.so.2; install it (Debian, Ubuntu: libjemalloc2)')
   output, results, left_out = pathlib.Path(_OUTPUT.value), [], []
   output.mkdir(parents=True, exist_ok=True)
   auc_of = {name: float(auc) for name, auc in pairs(_AUC).items()}

@@ -9,6 +9,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import yaml
 
+from b2d import huge_pages
 from export import deployment
 
 _FLAG = '--tensorflow_session_config_file=/models/Shop_1/session_latency.config'
@@ -50,6 +51,7 @@ class DeploymentTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.texts = deployment.files('Shop_1', '2.15', 'student')
+    self.dockerfile = self.texts.pop('Dockerfile')
     self.found = {name: list(yaml.safe_load_all(text)) for name, text in self.texts.items()}
 
   def test_flags_and_names(self):
@@ -66,6 +68,13 @@ class DeploymentTest(parameterized.TestCase):
     self.assertEqual(service['spec']['selector'], deployed['spec']['template']['metadata']['labels'])
     (inference,) = self.found['kserve.yaml']
     self.assertEqual(inference['spec']['predictor']['model']['storageUri'], 'pvc://shop-1-models/Shop_1')
+
+  def test_an_image_with_jemalloc_for_students(self):
+    lines = [line for line in self.dockerfile.splitlines() if not line.startswith('#')]
+    self.assertEqual([line.split()[0] for line in lines], ['FROM', 'RUN', 'ENV'])
+    self.assertIn(' libjemalloc2 ', lines[1])
+    self.assertEqual(dict(pair.split('=', 1) for pair in lines[2].split()[1:]), huge_pages.JEMALLOC)
+    self.assertNotIn('Dockerfile', deployment.files('Shop_1', '2.15', 'teacher'))
 
   @_needs('kubernetes_validate')
   def test_by_the_schema_of_kubernetes(self):
