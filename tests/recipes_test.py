@@ -1,5 +1,6 @@
 """The recipes that are shipped fit the binaries' flags; what is wrong with one's own is said."""
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -84,7 +85,14 @@ class ShippedTest(parameterized.TestCase):
   def test_a_better_teacher_labels_more(self):
     steps, quick = _steps('homedepot_base'), _steps('homedepot')
     self.assertEqual(steps['pairs'].num_pseudo_queries, 2 * quick['pairs'].num_pseudo_queries)
-    self.assertEqual(steps['student'].student, quick['student'].student)
+    larger = dataclasses.replace(quick['student'].student, num_buckets=1 << 20)
+    self.assertEqual((steps['student'].student, steps['baseline'].student), (larger, larger))
+
+  def test_a_better_teacher_of_single_texts(self):
+    steps = _steps('sst2_base')
+    self.assertEqual((steps['soft_labels'].frequent_ngrams, steps['phrases'].phrases_per_row), (0, 4))
+    self.assertEqual(steps['student'].student, steps['baseline'].student)
+    self.assertEqual(steps['student'].student.convolution_filters, 64)
 
   def test_every_flagfile_is_of_a_step(self):
     used = {
@@ -96,10 +104,13 @@ class ShippedTest(parameterized.TestCase):
     }
     spare = {str(path) for path in _SHIPPED.rglob('*.flags')} - used
     paper, strong = (str(_SHIPPED / 'homedepot' / f'{name}.flags') for name in ('paper', 'strong'))
-    self.assertEqual(spare, {paper, strong})
+    strong_text = str(_SHIPPED / 'sst2_base' / 'strong.flags')
+    self.assertEqual(spare, {paper, strong, strong_text})
     given = ('--text_columns=query,title', '--soft_labels=a')
     self.assertEqual(_parse('b2d.distill', *given, f'--flagfile={paper}').student.hidden_layers, (1024, 512, 128, 64))
     self.assertTrue(_parse('b2d.distill', *given, f'--flagfile={strong}').student.soft_match)
+    given = ('--text_columns=text', '--soft_labels=a')
+    self.assertEqual(_parse('b2d.distill', *given, f'--flagfile={strong_text}').student.embedding_dim, 64)
 
 
 class OwnTest(parameterized.TestCase):
