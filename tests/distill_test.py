@@ -112,9 +112,12 @@ class DistillTest(absltest.TestCase):
     self.enter_context(mock.patch.object(local_workers, 'num_cores', lambda: 8))
     threading = self.enter_context(mock.patch.object(tf.config, 'threading'))
     self.enter_context(mock.patch.dict(os.environ)).pop('TF_NUM_INTRAOP_THREADS', None)
+    threading.get_intra_op_parallelism_threads.return_value = 0
+    distillation.distill(self.whole_config)  # It is finished, so that there is nothing to share.
+    threading.set_intra_op_parallelism_threads.assert_not_called()
     for own in (0, 3):
       threading.get_intra_op_parallelism_threads.return_value = own
-      distillation.distill(self.whole_config)
+      self._distill(output_dir=f'{self.run_dir}{own}')
     threading.set_intra_op_parallelism_threads.assert_called_once_with(4)
 
   def test_texts_without_spaces_call_for_another_tokenizer(self):

@@ -48,7 +48,6 @@ def distill(run_config: config.Distill) -> dict[str, float]:
     ValueError: rows, soft labels, or run folder are not what the configuration says.
   """
   run_config = targets.completed(run_config)
-  _leave_cores_to_the_input()
   result = runs.once(run_config, _distill)
   run_state.discard_checkpoints(run_config.output_dir)
   return result
@@ -63,6 +62,7 @@ def _leave_cores_to_the_input() -> None:
 
 
 def _distill(run_config: config.Distill) -> dict[str, float]:
+  _leave_cores_to_the_input()
   settings = run_config.training
   bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
   num_rows = targets.count(run_config, bad_rows)
