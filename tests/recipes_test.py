@@ -104,13 +104,17 @@ class ShippedTest(parameterized.TestCase):
     }
     spare = {str(path) for path in _SHIPPED.rglob('*.flags')} - used
     paper, strong = (str(_SHIPPED / 'homedepot' / f'{name}.flags') for name in ('paper', 'strong'))
-    strong_text = str(_SHIPPED / 'sst2_base' / 'strong.flags')
-    self.assertEqual(spare, {paper, strong, strong_text})
+    strong_text, assistant = (str(_SHIPPED / 'sst2_base' / f'{name}.flags') for name in ('strong', 'assistant'))
+    self.assertEqual(spare, {paper, strong, strong_text, assistant})
     given = ('--text_columns=query,title', '--soft_labels=a')
     self.assertEqual(_parse('b2d.distill', *given, f'--flagfile={paper}').student.hidden_layers, (1024, 512, 128, 64))
     self.assertTrue(_parse('b2d.distill', *given, f'--flagfile={strong}').student.soft_match)
     given = ('--text_columns=text', '--soft_labels=a')
     self.assertEqual(_parse('b2d.distill', *given, f'--flagfile={strong_text}').student.embedding_dim, 64)
+    flagfiles = (f'--flagfile={path}' for path in (_SHIPPED / 'sst2' / 'finetune.flags', assistant))
+    taught = _parse('b2d.finetune', *given, *flagfiles)
+    self.assertEqual((taught.training.best_metric, taught.training.train_batch_size), ('auc', 128))
+    self.assertEqual((taught.rule, taught.temperature), ('hinton', 2.0))
 
 
 class OwnTest(parameterized.TestCase):
