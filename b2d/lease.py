@@ -1,11 +1,13 @@
 """One process works in a folder: it holds lease.json there and renews it; a second one is told who works there.
 
-Of a run that a scheduler gives out in tasks, one process works at each, under a lease of its own.
+Of a run that a scheduler gives out in tasks, one process works at each, under a lease of its own, while no process
+holds the whole folder and all count the same tasks.
 
 The lease of a driver that has died expires: at once where its process can be seen to be gone, else when it has not been
 renewed while it was watched. It is watched, not dated: the clocks of two machines may be an hour apart.
 """
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import json
@@ -34,25 +36,29 @@ def hold(folder: str, task: str = '', in_turn: bool = False) -> Iterator[None]:
 
   Args:
     folder: an existing folder.
-    task: what of the folder is held, where others may hold other tasks; '': all of it.
-    in_turn: waits for the others instead of refusing; those who hold a task may go on.
+    task: 'N-of-M', what of the folder is held, where others may hold other tasks of M; '': all of it.
+    in_turn: waits for who else holds all of it instead of refusing, as a task does; those who hold a task may go on.
 
   Raises:
     ValueError: another process works in the folder.
   """
-  path = os.path.join(folder, f'lease-{task}.json' if task else NAME)
+  whole = os.path.join(folder, NAME)
+  path = os.path.join(folder, f'lease-{task}.json') if task else whole
   nonce = uuid.uuid4().hex
   while True:
     try:
-      for other in {path} if task or in_turn else {path, *tf.io.gfile.glob(os.path.join(folder, 'lease*.json'))}:
-        _wait_for_expiry(folder, other)
+      dead = _wait_for_expiry(folder, {path, whole} | (set() if in_turn else _other_tasks(folder, task)))
       started = time.monotonic()
       _write(path, nonce)
       time.sleep(_SETTLE_SECS + 2 * (time.monotonic() - started))
       _check(folder, path, nonce)
+      for other in () if in_turn else _other_tasks(folder, task):
+        if (found := _read(other)) and found != dead.get(other):  # It came at the same moment and may not have seen it.
+          tf.io.gfile.remove(path)
+          raise ValueError(_taken(folder, found))
       break
     except ValueError as error:
-      if not in_turn:
+      if not (in_turn or task and _read(whole)):
         raise
       logging.log_every_n_seconds(logging.INFO, 'waiting: %s', 60, error)
       time.sleep(_RENEW_SECS / 10)
@@ -108,18 +114,26 @@ def _renewed(folder: str, path: str, nonce: str) -> Iterator[None]:
       tf.io.gfile.remove(path)
 
 
-def _wait_for_expiry(folder: str, path: str) -> None:
-  """Returns when no living driver holds the lease; raises ValueError if one does."""
-  found = _read(path)
+def _other_tasks(folder: str, task: str) -> set[str]:
+  """The leases of tasks that nobody who holds this one may work beside; '' being all of the folder."""
+  paths = set(tf.io.gfile.glob(os.path.join(folder, 'lease-*.json')))
+  return {path for path in paths if not task or path.rpartition('-of-')[2] != f'{task.rpartition("-of-")[2]}.json'}
+
+
+def _wait_for_expiry(folder: str, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
+  """Returns what the leases say when no living process holds one; raises ValueError if one does."""
+  found = {path: _read(path) for path in paths}
   deadline = time.monotonic() + _EXPIRE_SECS
-  while found and not (found.get('host') == _host() and _is_gone(found.get('pid', 0))):
-    if time.monotonic() > deadline:
-      return
+  while time.monotonic() <= deadline and any(
+    lease and not (lease.get('host') == _host() and _is_gone(lease.get('pid', 0))) for lease in found.values()
+  ):
     time.sleep(_RENEW_SECS / 10)
-    now = _read(path)
-    if now and now != found:
-      raise ValueError(_taken(folder, now))
-    found = now
+    for path, before in found.items():
+      now = _read(path)
+      if now and now != before:
+        raise ValueError(_taken(folder, now))
+      found[path] = now
+  return found
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -294,8 +294,16 @@ class TasksTest(PlanningTest):
       with lease.hold(self.output, '1-of-2'):
         with self.assertRaisesRegex(ValueError, f'process {os.getpid()} on .* works there'):
           self._label(finish=True)
-        with self.assertRaisesRegex(ValueError, f'process {os.getpid()} on .* works there'):
-          self._label(task=1, num_tasks=2)
+        for task, num_tasks in ((1, 2), (0, 3)):
+          with self.assertRaisesRegex(ValueError, f'process {os.getpid()} on .* works there'):
+            self._label(task=task, num_tasks=num_tasks)
+      released.clear()
+      other = threading.Thread(target=hold)  # Of the whole folder, when it is planned.
+      other.start()
+      time.sleep(0.1)
+      self._label(task=0, num_tasks=2)
+      other.join()
+      self.assertTrue(released)
 
   def test_slips(self):
     for wrong, message in (

@@ -271,6 +271,20 @@ class LeaseTest(absltest.TestCase):
     with mock.patch.object(lease, '_write', write_slowly), futures.ThreadPoolExecutor() as threads:
       self.assertEqual(list(threads.map(work, (0, 0.15))), [False, True])
 
+  def test_a_folder_is_not_held_beside_a_task_that_came_meanwhile(self):
+    write = lease._write
+
+    def write_when_a_task_has_come(path, nonce):
+      with open(os.path.join(self.folder, 'lease-3-of-4.json'), 'w') as file:
+        json.dump({'host': 'other', 'pid': 7}, file)
+      write(path, nonce)
+
+    with mock.patch.object(lease, '_write', write_when_a_task_has_come):
+      with self.assertRaisesRegex(ValueError, 'process 7 on other works there'):
+        with lease.hold(self.folder):
+          pass
+    self.assertEqual(os.listdir(self.folder), ['lease-3-of-4.json'])
+
   def test_is_renewed_though_the_store_could_not_be_read_for_a_while(self):
     with lease.hold(self.folder):
       with mock.patch.object(tf.io.gfile, 'GFile', side_effect=tf.errors.UnavailableError(None, None, 'away')):
