@@ -27,6 +27,7 @@ from b2d import record
 # What a folder holds in which nothing is done yet; `inputs` without a plan, in a run of b2d.label.
 _NOTHING_DONE = {'config.json', 'run.flags', 'made_from.json', 'inputs', 'rejected.jsonl', 'shards.jsonl', lease.NAME}
 MADE_FROM = 'made_from.json'
+PLAN = 'plan.json'  # Of a folder of shards: written when the rows of its input files have been copied.
 
 
 @contextlib.contextmanager
@@ -81,7 +82,6 @@ def start(run_config: Any) -> str:
   if not folder:
     raise ValueError('set --output_dir')
   path = os.path.join(folder, 'config.json')
-  flat = config.to_flat(run_config)
   stored = read_json(path) if tf.io.gfile.exists(path) else None
   if stored is not None:
     before = config.to_flat(type(run_config).from_dict(stored['config'])) if stored.get('step') == step else {}
@@ -94,27 +94,30 @@ def start(run_config: Any) -> str:
       what = f'another {", ".join("--" + name for name in changed)}' if changed else f'the step {stored.get("step")!r}'
       raise ValueError(f'{folder}: holds a run of {what}; remove it or choose another --output_dir')
   found = {'step': step, 'config': json.loads(run_config.to_json())}
-  if stored != found:
-    flagfile = _flagfile(flat)
+  if stored != found and not finished(folder):  # What is made of a finished run holds it to its record.
+    flagfile = _flagfile(run_config)
     tf.io.gfile.makedirs(folder)
     write_text(os.path.join(folder, 'run.flags'), flagfile)
     write_text(path, json.dumps(found, indent=2) + '\n')
   return folder
 
 
-def _flagfile(flat: dict[str, Any]) -> str:
+def _flagfile(run_config: config.Config) -> str:
   """The flags, one a line, as absl reads them: items of a list are quoted where they hold a comma or a quote."""
   lines = []
-  for name, value in flat.items():
+  for field, value in config.flat_fields(run_config):
+    if field.metadata['repeated']:
+      lines += [f'--{field.name}={item}' for item in value]
+      continue
     if isinstance(value, tuple):
       quoted = io.StringIO()
       csv.writer(quoted, lineterminator='').writerow(value)
       value = quoted.getvalue()
-    line = f'--{name}={value}'
+    lines.append(f'--{field.name}={value}')
+  for line in lines:
     if line.splitlines() != [line.strip()]:
       raise ValueError(f'{line!r}: expected one line without white space at its end; a flagfile could not repeat it')
-    lines.append(line + '\n')
-  return ''.join(lines)
+  return ''.join(line + '\n' for line in lines)
 
 
 def step_of(folder: str) -> str | None:
@@ -179,7 +182,7 @@ def once(
   new = not tf.io.gfile.exists(os.path.join(run_config.output_dir, 'config.json'))
   folder = start(run_config)
   if finished(folder):
-    changed = _changed_inputs(run_config)
+    changed = _changed_inputs(run_config, needs_all=remake)
     if not changed:
       logging.info('%s: finished before, nothing to do', folder)
       return read_json(os.path.join(folder, 'metrics.json'))
@@ -195,6 +198,7 @@ def once(
       result = work(run_config)
     except (ValueError, OSError, tf.errors.OpError):
       if new and {name.rstrip('/') for name in tf.io.gfile.listdir(folder)} <= _NOTHING_DONE:
+        lease.check(folder)  # Another process's by now, it stays.
         tf.io.gfile.rmtree(folder)
       raise
     if result is not None:
@@ -212,24 +216,32 @@ def check_inputs(run_config: Any, *, anew: bool = False) -> None:
   Raises:
     ValueError: they hold something else now.
   """
-  path = os.path.join(run_config.output_dir, MADE_FROM)
+  path, path_of_plan = (os.path.join(run_config.output_dir, name) for name in (MADE_FROM, PLAN))
   if anew or not tf.io.gfile.exists(path):
     write_text(path, json.dumps(record.read(run_config, {}), indent=1) + '\n')
-  elif changed := _changed_inputs(run_config):
+  elif changed := _changed_inputs(run_config, needs_all=not tf.io.gfile.exists(path_of_plan)):
     raise ValueError(changed)
 
 
-def _changed_inputs(run_config: Any) -> str:
-  """What of the inputs is not as it was written down, and what to do; '' if all is."""
+def _changed_inputs(run_config: Any, *, needs_all: bool) -> str:
+  """What of the inputs is not as it was written down, and what to do; '' if all is.
+
+  Args:
+    run_config: the configuration of the step.
+    needs_all: whether a file that is gone counts, if what names it still names others: of these alone the result would
+      be another one.
+  """
   folder = run_config.output_dir
   before = read_json(os.path.join(folder, MADE_FROM))
-  changed = record.changed(before, record.read(run_config, before))
-  if not changed:
+  now = record.read(run_config, before)
+  if changed := record.changed(before, now):
+    path = changed[0]
+    what, remedy = ('has changed', 'restore it') if path in before else ('has come', 'take it away')
+  elif needs_all and before.keys() > now.keys() and all(record.files_of(path) for _, path in config.inputs(run_config)):
+    path, what, remedy = min(before.keys() - now.keys()), 'has gone', 'restore it'
+  else:
     return ''
-  what, remedy = ('has changed', 'restore it') if changed[0] in before else ('has come', 'take it away')
-  return (
-    f'{changed[0]}: {what} since {folder} was begun; {remedy}, or remove that folder or choose another --output_dir'
-  )
+  return f'{path}: {what} since {folder} was begun; {remedy}, or remove that folder or choose another --output_dir'
 
 
 def finished(folder: str) -> bool:

@@ -89,6 +89,14 @@ class RunFolderTest(parameterized.TestCase):
     parse.flag_values(['binary', f'--flagfile={self.folder}/run.flags'])
     self.assertEqual(parse(), given)
 
+  @parameterized.parameters((('train_batch_size=128,256', 'hidden_layers=64,256:64'),), ((),))
+  def test_flagfile_repeats_a_flag_that_is_given_several_times(self, over):
+    given = config.Sweep(soft_labels=('a',), valid_files=('v',), over=over, output_dir=self.folder)
+    runs.start(given)
+    parse = dataclass_flags.Parser(config.Sweep)
+    parse.flag_values(['binary', f'--flagfile={self.folder}/run.flags'])
+    self.assertEqual(parse(), given)
+
   @parameterized.parameters('; ', ';\n#')
   def test_what_a_flagfile_cannot_repeat_is_refused(self, delimiters):
     given = dataclasses.replace(self.config, student=config.Student(delimiters=delimiters))
@@ -178,6 +186,21 @@ class RunFolderTest(parameterized.TestCase):
       runs.once(self.config, work)
     self.assertTrue(os.path.exists(os.path.join(self.folder, 'part-00000.parquet')))
 
+  def test_a_folder_that_another_process_has_taken_stays(self):
+    def work(run_config):
+      runs.write_text(os.path.join(run_config.output_dir, lease.NAME), '{"pid": 7, "host": "other"}')
+      raise ValueError('wrong temperature')
+
+    with self.assertRaisesRegex(ValueError, 'process 7 on other works there'):
+      runs.once(self.config, work)
+    self.assertTrue(os.path.exists(os.path.join(self.folder, 'config.json')))
+
+  def test_a_finished_run_keeps_its_record(self):
+    runs.once(self.config, absltest.mock.Mock(return_value={}))
+    before = _read(os.path.join(self.folder, 'config.json'))
+    runs.once(dataclasses.replace(self.config, output_dir=self.folder + '/'), absltest.mock.Mock())
+    self.assertEqual(_read(os.path.join(self.folder, 'config.json')), before)
+
 
 class InputsTest(parameterized.TestCase):
   """What a step was made from is compared by its contents, for every kind of input."""
@@ -226,6 +249,28 @@ class InputsTest(parameterized.TestCase):
     self._write('more.tsv', 'text\tlabel\na\t1\n')
     with self.assertRaisesRegex(ValueError, 'more.tsv: has come since .*; take it away, or remove'):
       runs.once(run_config, self.work)
+
+  def test_files_of_a_pattern_that_are_gone(self):
+    run_config = dataclasses.replace(self.config, train_files=(os.path.join(self.folder, '*.tsv'),))
+    more = self._write('more.tsv', 'text\tlabel\na\t1\n')
+    runs.once(run_config, self.work)
+    os.remove(more)
+    runs.once(run_config, self.work)  # It is finished.
+    self.work.assert_called_once()
+    os.remove(os.path.join(self.folder, 'run', 'metrics.json'))
+    with self.assertRaisesRegex(ValueError, 'more.tsv: has gone since .*/run was begun; restore it, or remove'):
+      runs.once(run_config, self.work)
+    self._write('run/plan.json', '{}')  # Its rows are copied.
+    runs.once(run_config, self.work)
+
+  def test_made_again_of_fewer_files_but_not_of_none(self):
+    run_config = dataclasses.replace(self.config, train_files=(os.path.join(self.folder, '*.tsv'),))
+    more = self._write('more.tsv', 'text\tlabel\na\t1\n')
+    for path, calls in (('', 1), (more, 2), (self.file, 2)):
+      if path:
+        os.remove(path)
+      runs.once(run_config, self.work, remake=True)
+      self.assertEqual(self.work.call_count, calls)
 
   def test_made_again_where_the_step_says_so(self):
     for calls in (1, 1):

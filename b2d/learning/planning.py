@@ -71,7 +71,7 @@ class Task:
     return self.name, shards.write(self.output_dir, self.index, table, self.marks, self._check_plan)
 
   def _check_plan(self) -> None:
-    found = [part['id'] for part in runs.read_json(os.path.join(self.output_dir, 'plan.json')).get('parts', ())]
+    found = [part['id'] for part in runs.read_json(os.path.join(self.output_dir, runs.PLAN)).get('parts', ())]
     if self.plan not in found:
       raise ValueError(
         f'{self.output_path}: expected the plan {self.plan}, found {", ".join(found)}; the folder was begun anew'
@@ -161,7 +161,7 @@ class Job:
 
 
 def exists(folder: str) -> bool:
-  return tf.io.gfile.exists(os.path.join(folder, 'plan.json'))
+  return tf.io.gfile.exists(os.path.join(folder, runs.PLAN))
 
 
 def make(job: Job) -> Plan:
@@ -295,7 +295,7 @@ def _record(job: Job, made_from: record.Record) -> None:
 
 
 def _read(folder: str) -> Plan:
-  path = os.path.join(folder, 'plan.json')
+  path = os.path.join(folder, runs.PLAN)
   values = runs.read_json(path)
   if any('pieces' not in part for part in values.get('parts', [{}])):
     raise ValueError(f'{path}: expected a plan of pieces, found one of another version; remove {folder}')
@@ -314,5 +314,5 @@ def _part(values: dict[str, Any]) -> Part:
 
 
 def _write(folder: str, plan: Plan) -> Plan:
-  runs.write_text(os.path.join(folder, 'plan.json'), json.dumps(dataclasses.asdict(plan), indent=1) + '\n')
+  runs.write_text(os.path.join(folder, runs.PLAN), json.dumps(dataclasses.asdict(plan), indent=1) + '\n')
   return plan
