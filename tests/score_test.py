@@ -14,6 +14,7 @@ import b2d
 from b2d import config
 from b2d import lease
 from b2d import runs
+from b2d.learning import copying
 from b2d.learning import engines
 from b2d.learning import local_workers
 from b2d.models import calibration
@@ -101,6 +102,24 @@ class ScoreTest(absltest.TestCase):
     found = pq.read_table(self._path('other/part-00000.parquet'))
     self.assertEqual(found['q'].to_pylist(), ['saw', 'last'])
     self.assertEqual(found['id'].to_pylist(), ['in.tsv:2', 'in.tsv:5'])
+
+  def test_of_a_folder_of_versions_the_one_that_is_recorded(self):
+    exported = self._path('exported')
+    b2d.run(config.Export(model=self.student, output_dir=exported))
+    copy = copying.copy
+
+    def copy_while_another_is_exported(*arguments):
+      runs.write_text(calibration.path(self.student), '{"scale": 1.0, "offset": 3.0}')
+      b2d.run(config.Export(model=self.student, output_dir=exported))
+      return copy(*arguments)
+
+    with mock.patch.object(copying, 'copy', copy_while_another_is_exported):
+      self._score(model=exported, keep_columns=['q'], rows_per_shard=9)
+    found = pq.read_table(os.path.join(self.output, 'part-00000.parquet'))
+    texts = {'query': found['q'].to_pylist(), 'title': [line[1] for line in _LINES]}
+    expected, other = (b2d.load(os.path.join(exported, version)).probability(**texts) for version in '12')
+    np.testing.assert_allclose(found['probability'], expected, rtol=1e-5)
+    self.assertTrue(np.all(np.abs(found['probability'].to_numpy() - other) > 0.01))
 
   def test_columns_are_those_of_the_model(self):
     with open(self._path('in.tsv'), encoding='utf-8') as file:

@@ -65,7 +65,7 @@ def _job(run_config: config.Score) -> planning.Job:
     return {}
 
   def make_state(plan: planning.Plan) -> Callable[[], trained.Model]:
-    return functools.partial(trained.load, engines.absolute(run_config.model), precision=plan.decided['precision'])
+    return functools.partial(trained.load, engines.absolute(model.folder), precision=plan.decided['precision'])
 
   return planning.Job(
     run_config,
