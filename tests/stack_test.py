@@ -25,8 +25,8 @@ class StackTest(absltest.TestCase):
     soft_label_folders.write(self._path('a'), rng.permutation(30), 1, labels=np.arange(30) % 2)
     soft_label_folders.write(self._path('b'), rng.permutation(30)[:25], 2)
     self.valid = [self._path('valid_a'), self._path('valid_b')]
-    for folder in self.valid:
-      soft_label_folders.write(folder, np.arange(20), 0, labels=np.arange(20) % 2)
+    for teacher, folder in enumerate(self.valid, 1):
+      soft_label_folders.write(folder, np.arange(20), teacher, labels=np.arange(20) % 2)
 
   def _path(self, name):
     return os.path.join(self.folder, name)
@@ -91,6 +91,10 @@ class StackTest(absltest.TestCase):
       (
         {'combination': 'weights', 'valid_soft_labels': [other, other], 'output_dir': self._path('y')},
         'expected labelled rows, found none',
+      ),
+      (
+        {'combination': 'weights', 'valid_soft_labels': self.valid[::-1], 'output_dir': self._path('z')},
+        'expected the teachers .* in the order of --soft_labels, found',
       ),
       ({'soft_labels': [self.soft_labels[0], self._path('none')]}, 'none/manifest.json: no such file'),
     ):

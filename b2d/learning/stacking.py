@@ -74,6 +74,12 @@ def _learn(run_config: config.Stack) -> tuple[dict, combination.Weights | None]:
     )
   manifests = [soft_labels.read_manifest(folder) for folder in run_config.valid_soft_labels]
   names = [name for manifest in manifests for name in manifest.teachers]
+  of_rows = [name for folder in run_config.soft_labels for name in soft_labels.read_manifest(folder).teachers]
+  if names != of_rows and sorted(names) == sorted(of_rows):
+    raise ValueError(
+      f'--valid_soft_labels: expected the teachers {", ".join(of_rows)} in the order of --soft_labels, found '
+      f'{", ".join(names)}; name the folders in that order'
+    )
   relevant_target = manifests[0].schema.relevant_target  # The labels are those of the first.
   measures = {
     'valid_rows': len(labels),
