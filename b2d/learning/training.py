@@ -87,7 +87,7 @@ def fit(
 
   Raises:
     ValueError: no rows, or a loss that is not finite.
-    SystemExit: SIGTERM came; a checkpoint has been saved.
+    SystemExit: SIGTERM or Ctrl-C came; a checkpoint has been saved.
   """
   steps = num_steps(settings, num_rows)
   logging.info(
@@ -105,7 +105,7 @@ def fit(
   with (
     contextlib.closing(stream),
     run.events.as_default(),
-    _sigterm() as asked_to_end,
+    _asked_to_end() as asked_by,
     progress_lib.Progress(steps, 'steps', 'train', run.counters['step']) as progress,
   ):
     events.configuration(folder)
@@ -115,11 +115,11 @@ def fit(
       run.advance(epoch, epoch_step, len(next(iter(batch.values()))), loss_value)
       progress.note(f'loss {loss_value:.4f}')
       progress.update()
-      if asked_to_end.is_set():
+      if asked_by:
         run.save()
         step = run.counters['step']
         logging.info('%s: asked to end, saved at step %d; repeat the command to go on', folder, step)
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(128 + asked_by[0])
   result = run.finish()
   _warn_of_little_learnt(folder, steps, result)
   return result
@@ -192,14 +192,21 @@ def _prefetch(items: Iterator, waited: Callable[[float], None]) -> Generator:
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-  """Yields what is set when the process is asked to end, as a scheduler does before it kills."""
-  asked = threading.Event()
+def _asked_to_end() -> Iterator[list[int]]:
+  """Yields a list that gets the signal by which a scheduler, or Ctrl-C, asks to end. A second Ctrl-C does not ask."""
+  asked: list[int] = []
   if threading.current_thread() is not threading.main_thread():  # Python takes signals in no other.
     yield asked
     return
-  before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+
+  def note(signum: int, frame: Any) -> None:
+    del frame
+    asked.append(signum)
+    signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+  before = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
   try:
     yield asked
   finally:
-    signal.signal(signal.SIGTERM, before)
+    for signum, handler in before.items():
+      signal.signal(signum, handler)

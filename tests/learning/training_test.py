@@ -132,20 +132,21 @@ class TrainingTest(parameterized.TestCase):
     np.testing.assert_array_equal(restored.trainable_variables[0], weights[step // 5 - 1])
     self.assertEqual(runs.read_json(os.path.join(self.folder, 'best', 'metrics.json'))['step'], step)
 
-  def test_asked_to_end_it_saves_and_goes_on_later(self):
+  @parameterized.parameters((signal.SIGTERM, 143), (signal.SIGINT, 130))
+  def test_asked_to_end_it_saves_and_goes_on_later(self, signum, exit_code):
     whole, stopped = self._model(), self._model()
     self._fit(whole)
     folder = os.path.join(self.folder, 'stopped')
 
     def asked():
-      os.kill(os.getpid(), signal.SIGTERM)
+      os.kill(os.getpid(), signum)
       return {'accuracy': 0.5}
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signum)
     with self.assertRaises(SystemExit) as exit_:
       self._fit(stopped, folder, evaluate=asked)
-    self.assertEqual(exit_.exception.code, 143)
-    self.assertIs(signal.getsignal(signal.SIGTERM), before)
+    self.assertEqual(exit_.exception.code, exit_code)
+    self.assertIs(signal.getsignal(signum), before)
     self.assertTrue(run_state.has_checkpoint(folder))
     resumed = self._model()
     self._fit(resumed, folder)
