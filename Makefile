@@ -101,7 +101,7 @@ MINILM = $$($(B2D) -c "import sysconfig; print(sysconfig.get_path('purelib') + '
 .PHONY: bench baselines
 bench: venv
 	$(B2D) -m serving.benchmark.bench --students=student=$(BENCH_STUDENT) --texts=$(BENCH_TEXTS) \
-	  --text_columns=$(BENCH_COLUMNS) --output=runs/benchmark --vocab=$(MINILM)/vocab.txt $(BENCH_FLAGS)
+	  --text_columns=$(BENCH_COLUMNS) --output=runs/benchmark --vocab=$(MINILM)/vocab.txt $(strip $(BENCH_FLAGS))
 
 # Accuracy of other models on the rows of the recipes.
 baselines: venv data
