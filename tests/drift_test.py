@@ -66,7 +66,7 @@ class DriftTest(absltest.TestCase):
     output = os.path.join(self.create_tempdir().full_path, 'drift')
     values = {'model': self.student, 'reference': [self.halves[0]], 'live': [live], 'output_dir': output} | changes
     said = command_line.run(config.Drift, drift.show, **values)
-    return said, runs.read_json(os.path.join(output, 'metrics.json'))
+    return said, runs.read_json(os.path.join(values['output_dir'], 'metrics.json'))
 
   def test_silent_on_a_fresh_sample(self):
     said, result = self._drift(self.halves[1], teacher=self.student, teacher_rows=50)
@@ -92,6 +92,46 @@ class DriftTest(absltest.TestCase):
     for name, exceeded in (('today', []), ('wrong', ['max_psi', 'max_ks'])):
       changes = {'model': '', 'scores_column': 'probability', 'reference': [paths['before']]}
       self.assertEqual(self._drift(paths[name], **changes)[1]['exceeded'], exceeded)
+
+  def _write_scores(self, name, scores):
+    """A TSV as pandas writes it: with a quoted title beside the score."""
+    path = os.path.join(self.create_tempdir().full_path, name)
+    with open(path, 'w', encoding='utf-8') as file:
+      file.write('title\tprobability\n' + ''.join(f'"27"" monitor"\t{score}\n' for score in scores))
+    return path
+
+  def test_scores_that_are_no_numbers(self):
+    """One of them among the scores once turned the alarm off."""
+    before = self._write_scores('before.tsv', np.linspace(0, 0.4, 200))
+    today = self._write_scores('today.tsv', [*np.linspace(0.6, 1, 200), 'nan', ''])
+    column = {'model': '', 'scores_column': 'probability', 'reference': [before], 'tsv_quoting': 'csv'}
+    with self.assertRaisesRegex(ValueError, "today.tsv:202: expected a number in 'probability', found 'nan'"):
+      self._drift(today, **column)
+    output = os.path.join(self.create_tempdir().full_path, 'drift')
+    result = self._drift(today, **column, max_bad_rows=2, output_dir=output)[1]
+    self.assertEqual((result['exceeded'], result['rows_live'], result['bad_rows']), (['max_psi', 'max_ks'], 200, 2))
+    with open(os.path.join(output, 'rejected.jsonl'), encoding='utf-8') as file:
+      self.assertLen(list(file), 2)
+    with self.assertRaisesRegex(ValueError, 'before.tsv:2: expected cells without quoting'):
+      self._drift(today, **column | {'tsv_quoting': 'check'})
+
+  def test_scores_evenly_sampled(self):
+    before, today = (self._write_scores(name, np.linspace(0, 1, 1000)) for name in ('before.tsv', 'today.tsv'))
+    column = {'model': '', 'scores_column': 'probability', 'reference': [before], 'tsv_quoting': 'csv'}
+    result = self._drift(today, **column, max_rows=100)[1]
+    self.assertEqual((result['rows_reference'], result['rows_live'], result['psi']), (100, 100, 0))
+
+  def test_bad_rows_of_a_model_are_listed(self):
+    with open(self.halves[1], encoding='utf-8') as file:
+      lines = file.readlines()
+    live = os.path.join(self.create_tempdir().full_path, 'live.tsv')
+    with open(live, 'w', encoding='utf-8') as file:
+      file.writelines([*lines, 'a line without tabs\n'])
+    output = os.path.join(self.create_tempdir().full_path, 'drift')
+    result = self._drift(live, max_bad_rows=1, output_dir=output)[1]
+    self.assertEqual((result['bad_rows'], result['rows_live']), (1, len(lines) - 1))
+    with open(os.path.join(output, 'rejected.jsonl'), encoding='utf-8') as file:
+      self.assertIn(f'live.tsv:{len(lines) + 1}', file.read())
 
   def test_evenly_sampled(self):
     result = self._drift(self.shop['test'], max_rows=100)[1]

@@ -304,6 +304,6 @@ def _scores(numbers: np.ndarray, column: str, values: np.ndarray, reject: blocks
   for index in np.flatnonzero(~np.isfinite(found)):
     reject(
       int(numbers[index]),
-      f'expected a number in {column!r}, found {labels.shown(values[index])}; correct it or --scores_columns',
+      f'expected a number in {column!r}, found {labels.shown(values[index])}; correct it or the flag that names it',
     )
   return found

@@ -1,6 +1,7 @@
 """Drift: whether live rows still look like the reference, to the model and in their n-grams."""
 
 from collections.abc import Mapping
+import dataclasses
 import os
 from typing import Any
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from b2d import config
 from b2d import remembered
 from b2d import runs
+from b2d.data import blocks
 from b2d.data import rows
 from b2d.measures import markdown
 from b2d.models import student
@@ -37,12 +39,14 @@ def drift(run_config: config.Drift) -> dict[str, Any]:
 
 
 def _drift(run_config: config.Drift) -> dict[str, Any]:
+  bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
   if run_config.model:
     schema = remembered.complete(run_config.schema, [run_config.model], labelled=False)
     model = trained.load(run_config.model)
-    sides = {side: _of_model(run_config, schema, model, getattr(run_config, side)) for side in _SIDES}
+    sides = {side: _of_model(run_config, schema, model, getattr(run_config, side), bad_rows) for side in _SIDES}
   else:
-    sides = {side: _of_column(run_config.scores_column, getattr(run_config, side)) for side in _SIDES}
+    sides = {side: _of_column(run_config, getattr(run_config, side), bad_rows) for side in _SIDES}
+  bad_rows.write(run_config.output_dir)
   scores = [sides[side].pop('scores') for side in _SIDES]
   test = stats.ks_2samp(*(each if each.ndim == 1 else each.max(axis=1) for each in scores))
   result: dict[str, Any] = {
@@ -50,6 +54,7 @@ def _drift(run_config: config.Drift) -> dict[str, Any]:
     'ks': float(test.statistic),
     'ks_p_value': float(test.pvalue),
     **{f'{name}_{side}': value for side in _SIDES for name, value in sides[side].items()},
+    **bad_rows.counted(),
   }
   result['exceeded'] = [name for name, value, highest in _held_against(run_config, result) if value > highest]
   runs.write_text(os.path.join(run_config.output_dir, 'table.md'), table(run_config, result))
@@ -81,22 +86,23 @@ def _held_against(run_config: config.Drift, result: Mapping[str, Any]) -> list[t
   return held
 
 
-def _of_column(column: str, files: tuple[str, ...]) -> dict[str, Any]:
-  values = list(rows.read_column(rows.expand(files), column))
-  try:
-    scores = np.array(values, np.float64)
-  except ValueError as error:
-    raise ValueError(f'{", ".join(files)}: expected numbers in {column!r}: {error}; correct --scores_column') from error
-  if not len(scores):
-    raise ValueError(f'{", ".join(files)}: expected rows, found none; name files that have some')
+def _of_column(run_config: config.Drift, patterns: tuple[str, ...], bad_rows: blocks.BadRows) -> dict[str, Any]:
+  """As `_of_model`, of scores made before."""
+  column = run_config.scores_column
+  schema = dataclasses.replace(run_config.schema, text_columns=(column,), id_column='', label_column='')
+  scores = _sample(rows.expand(patterns), schema, run_config.max_rows, bad_rows, column)['scores'][:, 0]
   return {'scores': scores, 'rows': len(scores), 'mean_score': float(scores.mean())}
 
 
 def _of_model(
-  run_config: config.Drift, schema: config.Schema, model: trained.Model, patterns: tuple[str, ...]
+  run_config: config.Drift,
+  schema: config.Schema,
+  model: trained.Model,
+  patterns: tuple[str, ...],
+  bad_rows: blocks.BadRows,
 ) -> dict[str, Any]:
   """What a side looks like: 'scores', [n] or [n, num_classes], and the measures that it has by itself."""
-  batch = _sample(rows.expand(patterns), schema, run_config.max_rows)
+  batch = _sample(rows.expand(patterns), schema, run_config.max_rows, bad_rows)
   scores = model.probability(batch)
   found = {
     'scores': scores,
@@ -116,13 +122,19 @@ def _decisions(probability: np.ndarray) -> np.ndarray:
   return probability.argmax(axis=1) if probability.ndim == 2 else probability >= 0.5
 
 
-def _sample(files: list[str], schema: config.Schema, max_rows: int) -> rows.Batch:
-  """Every so manyth row of the files, `max_rows` at most (0: all)."""
+def _sample(
+  files: list[str], schema: config.Schema, max_rows: int, bad_rows: blocks.BadRows, scores_column: str = ''
+) -> rows.Batch:
+  """Every so manyth row of the files, `max_rows` at most (0: all): its texts, or its score alone."""
   total = rows.count(files, schema)
   step = -(-total // max_rows) if max_rows else 1
+  names = ('scores',) if scores_column else schema.fields
+  scores_columns = (scores_column,) if scores_column else ()
   kept, seen = [], 0
-  for batch in rows.read(files, schema, _BATCH_ROWS):
-    kept.append(rows.take(batch, slice(-seen % step, None, step)))
+  for batch in rows.read(files, schema, _BATCH_ROWS, scores_columns, bad_rows):
+    # Indices and not a slice, which would hold on to the whole batch.
+    wanted = np.arange(-seen % step, rows.size(batch), step)
+    kept.append({name: batch[name][wanted] for name in names})
     seen += rows.size(batch)
   logging.info('%s: %d of %d rows', ', '.join(files), sum(map(rows.size, kept)), seen)
   return rows.concatenate(kept)
