@@ -9,7 +9,9 @@ from b2d.data import shards as shards_lib
 from b2d.data import soft_labels
 
 
-def write(folder, order, teacher, shard_rows=7, num_classes=2, texts=types.MappingProxyType({}), labels=None):
+def write(
+  folder, order, teacher, shard_rows=7, num_classes=2, texts=types.MappingProxyType({}), labels=None, classes=()
+):
   """Rows 'id0', 'id1', ... in this order, with logits that tell teacher, row and class apart."""
   os.makedirs(folder)
   order = np.asarray(order)
@@ -25,7 +27,8 @@ def write(folder, order, teacher, shard_rows=7, num_classes=2, texts=types.Mappi
       batch['label'] = np.float32(labels)[part]
     name = shards_lib.name(len(shards))
     shards[name] = soft_labels.write_shard(folder, len(shards), batch)
-  soft_labels.write_manifest(folder, soft_labels.Manifest((f'teacher{teacher}',), num_classes, ('text',), shards))
+  manifest = soft_labels.Manifest((f'teacher{teacher}',), num_classes, ('text',), shards, classes=classes)
+  soft_labels.write_manifest(folder, manifest)
   return folder
 
 

@@ -39,22 +39,12 @@ def join(folders: Sequence[str], temporary: str) -> Iterator[rows.Batch]:
       different texts under one id.
   """
   manifests = [soft_labels.read_manifest(folder) for folder in folders]
-  _check_alike(folders, manifests)
+  soft_labels.check_alike(folders, manifests, teachers_alike=False)
   num_partitions = -(-max(manifest.num_rows for manifest in manifests) // _PARTITION_ROWS)
   for i, folder in enumerate(folders):
     _deal(folder, os.path.join(temporary, str(i)), num_partitions, manifests[i], keep_texts=i == 0)
   for partition in range(num_partitions):
     yield _join_partition(folders, temporary, partition, manifests)
-
-
-def _check_alike(folders, manifests) -> None:
-  for folder, manifest in zip(folders, manifests):
-    for name in ('fields', 'num_classes'):
-      expected, found = getattr(manifests[0], name), getattr(manifest, name)
-      if found != expected:
-        raise ValueError(
-          f'{folder}: expected {name} {expected} as in {folders[0]}, found {found}; stack teachers of one task'
-        )
 
 
 def _digest(batch: rows.Batch, fields: Sequence[str]) -> np.ndarray:

@@ -172,24 +172,36 @@ def read(
     ValueError: the folders do not fit together, or a shard is damaged or differs from its manifest.
   """
   manifests = [read_manifest(folder) for folder in folders]
-  _check_alike(folders, manifests)
+  check_alike(folders, manifests)
   groups = _groups(folders, manifests, max_rows)
   if seed is not None:
     groups = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
   yield from rows.rebatch(_read_groups(groups, skip_rows), batch_size)
 
 
-def _check_alike(folders: Sequence[str], manifests: Sequence[Manifest]) -> None:
+def check_alike(folders: Sequence[str], manifests: Sequence[Manifest], *, teachers_alike: bool = True) -> None:
+  """Checks that folders of soft labels are of one task.
+
+  Args:
+    folders: for the message.
+    manifests: theirs.
+    teachers_alike: whether they must have the same number of teachers.
+
+  Raises:
+    ValueError: fields, classes or their order, or the numbers of teachers differ.
+  """
   kinds = [
-    {'fields': manifest.fields, 'num_classes': manifest.num_classes, 'number of teachers': len(manifest.teachers)}
+    {'fields': manifest.fields, 'num_classes': manifest.num_classes, 'classes': manifest.classes}
+    | ({'number of teachers': len(manifest.teachers)} if teachers_alike else {})
     for manifest in manifests
   ]
-  for folder, kind in zip(folders, kinds):
-    for name, expected in kinds[0].items():
-      if kind[name] != expected:
+  for name in kinds[0]:
+    known = [(folder, kind[name]) for folder, kind in zip(folders, kinds) if kind[name]]  # Classes may have no names.
+    for folder, found in known:
+      source, expected = known[0]
+      if found != expected:
         raise ValueError(
-          f'{folder}: expected {name} {expected} as in {folders[0]}, found '
-          f'{kind[name]}; use folders of the same task together'
+          f'{folder}: expected {name} {expected} as in {source}, found {found}; use folders of the same task together'
         )
 
 

@@ -76,6 +76,9 @@ class JoinTest(absltest.TestCase):
     folders = [self._write('a', [0], 1), self._write('b', [0], 2, num_classes=3)]
     with self.assertRaisesRegex(ValueError, 'b: expected num_classes 2 as in .*a, found 3'):
       self._join(*folders)
+    folders = [self._write(name, [0], 1, classes=tuple(name.split())) for name in ('neg pos', 'pos neg')]
+    with self.assertRaisesRegex(ValueError, r"pos neg: expected classes \('neg', 'pos'\) as in .*neg pos, found"):
+      self._join(*folders)
 
 
 if __name__ == '__main__':

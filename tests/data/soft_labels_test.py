@@ -25,7 +25,7 @@ def _batch(start, num_rows, num_teachers=2, num_classes=3):
   }
 
 
-def _write(folder, sizes, start=0, **shape):
+def _write(folder, sizes, start=0, classes=(), **shape):
   os.makedirs(folder, exist_ok=True)
   shards = {}
   for index, num_rows in enumerate(sizes):
@@ -33,7 +33,7 @@ def _write(folder, sizes, start=0, **shape):
     shards[shards_lib.name(index)] = soft_labels.write_shard(folder, index, batch)
     start += num_rows
   num_teachers, num_classes = batch['logits'].shape[1:]
-  manifest = soft_labels.Manifest(tuple('ab'[:num_teachers]), num_classes, ('text',), shards)
+  manifest = soft_labels.Manifest(tuple('ab'[:num_teachers]), num_classes, ('text',), shards, classes=classes)
   soft_labels.write_manifest(folder, manifest)
   return manifest
 
@@ -107,6 +107,14 @@ class SoftLabelsTest(absltest.TestCase):
       _write(other, [2], **shape)
       with self.assertRaisesRegex(ValueError, message):
         list(soft_labels.read([self.folder, other]))
+
+  def test_refuses_classes_in_another_order(self):
+    folders = [self.create_tempdir().full_path for _ in range(3)]
+    for folder, classes in zip(folders, ((), ('bad', 'fair', 'good'), ('good', 'fair', 'bad'))):
+      _write(folder, [2], classes=classes)
+    self.assertLen(_ids(soft_labels.read(folders[:2])), 4)  # One does not know their names.
+    with self.assertRaisesRegex(ValueError, rf"{folders[2]}: expected classes \('bad', .* as in {folders[1]}, found"):
+      list(soft_labels.read(folders))
 
   def test_refuses_a_manifest_that_the_shards_contradict(self):
     manifest = _write(self.folder, [5, 3])
