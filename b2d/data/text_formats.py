@@ -24,6 +24,7 @@ from b2d.data import blocks
 
 _CHUNK_BYTES = 1 << 20  # Read at a time.
 _MAX_CELL = 1 << 22  # Characters: a quote that is open for longer was never closed.
+_MAX_BROKEN_LINES = 50  # Of a quoted cell that is looked for where none should be: further apart quotes are text.
 _CSV_REMEDIES = {
   'expected after': (
     'a comma or the end of the line after a closing quote',
@@ -106,6 +107,8 @@ def _read_unquoted(path, stream, columns, reject, check_quotes) -> Iterator[bloc
     cells = cells.flatten()
     if check_quotes:
       _check_unquoted(np.repeat(numbers, width), cells, reject)
+      if width == 1:  # In a broken cell of several columns the number of cells tells.
+        _check_unbroken(numbers, cells, reject)
     chosen = [cells.take(pa.array(np.arange(place, len(cells), width))) for place in places]
     yield blocks.Block(numbers, [blocks.strings(numbers, column, reject) for column in chosen])
 
@@ -250,12 +253,40 @@ def _check_unquoted(numbers: np.ndarray, cells: pa.BinaryArray, reject: blocks.R
   """Rejects cells as csv.writer, pandas and Excel quote them: "27"" monitor". A quote alone is text."""
   for index in np.flatnonzero(pc.and_(pc.starts_with(cells, '"'), pc.ends_with(cells, '"'))):
     cell = _decode(cells[index].as_py())
-    if '""' in cell[1:-1] and '"' not in cell[1:-1].replace('""', ''):
-      reject(
-        int(numbers[index]),
-        f'expected cells without quoting, found {cell}, which looks quoted; set --tsv_quoting=csv if a program wrote '
-        'the file so, or --tsv_quoting=none if the quotes belong to the text',
-      )
+    if '""' in cell[1:-1] and _is_quoted(cell):
+      reject(int(numbers[index]), _looks_quoted(cell))
+
+
+def _check_unbroken(numbers: np.ndarray, lines: pa.BinaryArray, reject: blocks.Reject) -> None:
+  """Rejects the lines of a quoted cell that holds line ends: from one with an odd number of quotes to the next such."""
+  begun = np.flatnonzero(pc.starts_with(lines, '"'))
+  last = -1
+  for first in begun[_odd_quotes(lines.take(pa.array(begun)))].tolist():
+    ends = np.flatnonzero(_odd_quotes(lines[first + 1 : first + _MAX_BROKEN_LINES]))
+    if first <= last or not len(ends):
+      continue
+    cell = _decode(b'\n'.join(lines[first : first + 2 + int(ends[0])].to_pylist()))
+    if cell.endswith('"') and _is_quoted(cell):
+      last = first + 1 + int(ends[0])
+      reason = _looks_quoted(cell.replace('\n', '\\n'))
+      for number in numbers[first : last + 1].tolist():
+        reject(number, reason)
+
+
+def _odd_quotes(lines: pa.BinaryArray) -> np.ndarray:
+  return pc.count_substring(lines, '"').to_numpy() % 2 == 1
+
+
+def _is_quoted(cell: str) -> bool:
+  """Whether in a cell between quotes all others are doubled."""
+  return '"' not in cell[1:-1].replace('""', '')
+
+
+def _looks_quoted(cell: str) -> str:
+  return (
+    f'expected cells without quoting, found {cell}, which looks quoted; set --tsv_quoting=csv if a program wrote '
+    'the file so, or --tsv_quoting=none if the quotes belong to the text'
+  )
 
 
 def _quoted(lines: Iterator[str], delimiter: str, by_line: bool, reject: blocks.Reject) -> Iterator[Row]:

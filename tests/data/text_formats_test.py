@@ -42,6 +42,25 @@ class TextFormatsTest(parameterized.TestCase):
     self.assertEqual(self._texts(path, tsv_quoting='none'), [b'"lone quote', b'"all of it"', b'"27"" monitor"'])
     self._assert_refused(self._write('b.tsv', '"text"\n"a"\n'), 'found "text", quoted; set --tsv_quoting=csv')
 
+  def test_tsv_of_one_column_with_line_ends_inside_quotes(self):
+    """As pandas writes them; they were read as several texts."""
+    content = 'text\n"Great, really.\n\nWould ""buy""\nagain."\nBad\n'
+    path = self._write('a.tsv', content)
+    self._assert_refused(path, r'a.tsv:2: expected cells without quoting, found "Great, really.\\n\\nWould .*=csv')
+    self.assertEqual(self._texts(path, max_bad_rows=4), [b'Bad'])
+    self.assertEqual(self._texts(path, tsv_quoting='csv'), [b'Great, really.\n\nWould "buy"\nagain.', b'Bad'])
+    self.assertLen(self._texts(path, tsv_quoting='none'), 5)
+
+  @parameterized.parameters(
+    '"lone quote\nand more',
+    '"lone quote\na tv of 27" or so',
+    '"lone quote\na "real" or "so" tv of 27"',  # The quotes inside would be doubled.
+    '"lone quote\n' + 'x\n' * 60 + 'a tv of 27"',
+    'no quote\na tv of 27"',
+  )
+  def test_lone_quotes_are_text(self, text):
+    self.assertEqual(self._texts(self._write('a.tsv', f'text\n{text}\n')), text.encode().split(b'\n'))
+
   def test_tsv_as_csv_writer_writes_it(self):
     path = os.path.join(self.folder, 'a.tsv')
     written = [('1', '27" monitor', 'a\ttab'), ('2', 'two\nlines', ''), ('3', '', '"'), ('4', 'plain', 'rød')]
