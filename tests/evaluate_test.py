@@ -114,6 +114,18 @@ class EvaluateTest(absltest.TestCase):
     with self.assertRaisesRegex(app.UsageError, '--train_files .* --report'):
       self._run(train_files=[self.file])
 
+  def test_training_files_are_read_before_the_scoring(self):
+    train = self.create_tempfile('train.tsv', _FILE + 'saw\n').full_path
+    wrong = self.create_tempfile('wrong.tsv', 'search\ttitle\na\tb\n').full_path
+    with mock.patch.object(evaluation, '_score', side_effect=AssertionError('scored')):
+      with self.assertRaisesRegex(ValueError, "wrong.tsv:1: expected a column 'query'"):
+        self._run(report=True, train_files=[wrong])
+    self._run(report=True, train_files=[train], max_bad_rows=1)
+    output = os.path.join(self.folder, 'evaluation')
+    self.assertEqual(runs.read_json(os.path.join(output, 'metrics.json'))['bad_rows'], 1)
+    with open(os.path.join(output, 'rejected.jsonl'), encoding='utf-8') as file:
+      self.assertIn('train.tsv:9', file.read())
+
   def test_bad_and_unlabelled_rows(self):
     self.file = self.create_tempfile('bad.tsv', _FILE + 'saw\tsaw\t\nsaw\tsaw\t9\nsaw\n').full_path
     self._run(max_bad_rows=2)

@@ -52,6 +52,7 @@ def _evaluate(run_config: config.Evaluate) -> dict:
       )
   folder = run_config.output_dir
   bad_rows = blocks.BadRows(run_config.schema.max_bad_rows)
+  seen = _words_seen(run_config, bad_rows)  # Before the scoring, which a slip in --train_files would cost.
   batch, queries, logits, seconds = _score(run_config, models, files, bad_rows)
   targets = batch['label']
   bad_rows.write(folder)
@@ -74,7 +75,7 @@ def _evaluate(run_config: config.Evaluate) -> dict:
     _draw(folder, targets, logits, calibrations, run_config.schema)
   if run_config.report or run_config.predictions:
     scored = report.Scored(batch, queries, logits, calibrations, run_config.schema)
-    _write_report(run_config, scored, compared, models)
+    _write_report(run_config, scored, compared, models, seen)
   table = comparison.table(compared, run_config.reference)
   runs.write_text(os.path.join(folder, 'table.md'), table)
   return result
@@ -93,20 +94,28 @@ def _folders(models: tuple[str, ...], reference: str) -> dict[str, str]:
   return folders
 
 
-def _write_report(run_config: config.Evaluate, scored: report.Scored, compared: dict, models: dict) -> None:
+def _words_seen(run_config: config.Evaluate, bad_rows: blocks.BadRows) -> set[str] | None:
+  """The words of the training rows, for the report; None where they are not known."""
+  if not run_config.train_files:
+    return None
+  unlabelled = dataclasses.replace(run_config.schema, id_column='', label_column='')
+  seen: set[str] = set()
+  for batch in rows.read(rows.expand(run_config.train_files), unlabelled, bad_rows=bad_rows):
+    for field in unlabelled.fields:
+      for words in slices.word_sets(batch[field]):
+        seen |= words
+  return seen
+
+
+def _write_report(
+  run_config: config.Evaluate, scored: report.Scored, compared: dict, models: dict, seen: set[str] | None
+) -> None:
   """Writes report.html and predictions.parquet, as far as they are wanted."""
   if run_config.predictions:
     path = os.path.join(run_config.output_dir, 'predictions.parquet')
     runs.write_bytes(path, report.predictions(scored).to_parquet(index=False))
   if not run_config.report:
     return
-  seen: set[str] | None = None
-  if run_config.train_files:
-    unlabelled = dataclasses.replace(scored.schema, id_column='', label_column='')
-    batches = rows.read(rows.expand(run_config.train_files), unlabelled)
-    seen = set().union(
-      *(words for each in batches for field in unlabelled.fields for words in slices.word_sets(each[field]))
-    )
   path = os.path.join(run_config.output_dir, 'report.html')
   runs.write_text(path, report.page(scored, compared, run_config.reference, run_config.bootstrap, seen, models))
   logging.info('%s: open it in a browser', path)
