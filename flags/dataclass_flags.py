@@ -148,7 +148,7 @@ def _from_file(name: str, values: list[str]) -> list[str]:
   if len(values) != 1 or not values[0].startswith('@'):
     return values
   try:
-    with open(values[0][1:], encoding='utf-8') as file:
+    with open(values[0][1:], encoding='utf-8-sig') as file:
       return [line.strip() for line in file if line.strip()]
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f'--{name}={values[0]}: expected a file of names, one a line, found: {error}') from error

@@ -152,6 +152,7 @@ def read_vocab(vocab_file: str, marks: Marks | None = None) -> list[str]:
       vocab = [line.rstrip('\r\n') for line in file]
     except UnicodeDecodeError as error:
       raise ValueError(f'{vocab_file}: expected a BERT vocabulary in UTF-8, found other bytes ({error})') from error
+  vocab[:1] = [piece.removeprefix('\ufeff') for piece in vocab[:1]]  # A byte order mark.
   while vocab and not vocab[-1]:  # Blank lines at the end.
     vocab.pop()
   line_of: dict[str, int] = {}

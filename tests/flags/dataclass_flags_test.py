@@ -44,7 +44,7 @@ class DataclassFlagsTest(parameterized.TestCase):
 
   def test_schema(self):
     parse = dataclass_flags.Parser(config.Finetune)
-    names = self.create_tempfile('names.txt', 'good\n\nvery, very bad\n').full_path
+    names = self.create_tempfile('names.txt', '\ufeffgood\n\nvery, very bad\n').full_path  # With Windows' mark.
     given = ['--train_files=t', '--vocab_file=v', '--label_column=l']
     parse.flag_values(['binary', *given, f'--classes=@{names}'])
     self.assertEqual(parse().schema.classes, ('good', 'very, very bad'))

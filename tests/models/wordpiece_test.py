@@ -208,6 +208,9 @@ class WordPieceTest(parameterized.TestCase):
   def test_line_endings(self):
     self.assertEqual(wordpiece.read_vocab(self._write(b'[UNK]\r\nfilm\r\n\r\n')), ['[UNK]', 'film'])
 
+  def test_byte_order_mark(self):
+    self.assertEqual(wordpiece.read_vocab(self._write(b'\xef\xbb\xbf[UNK]\nfilm\n')), ['[UNK]', 'film'])
+
   def test_wrong_vocabularies(self):
     with self.assertRaisesRegex(ValueError, "wrong.txt, line 3: 'film' stands in line 2 too; expected it once"):
       wordpiece.read_vocab(self._write(b'[UNK]\nfilm\nfilm\n'))
