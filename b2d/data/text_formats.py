@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import csv
 import functools
 import json
+import re
 from typing import Any
 from typing import BinaryIO
 from typing import NamedTuple
@@ -34,6 +35,8 @@ _CSV_REMEDIES = {
   'unexpected end': ('a closing quote', 'close it, or double a quote that belongs to the text'),
   'field larger': (f'a cell of at most {_MAX_CELL} characters', 'close its quote, or double one that belongs to it'),
 }
+_SURROGATES = re.compile('[\ud800-\udfff]')
+_HALF_A_CHARACTER = re.compile(r'\\u[dD][89a-fA-F]')  # As JSON escapes it.
 
 Row = tuple[int, Any]  # Its number and its cells.
 
@@ -340,10 +343,16 @@ def _fields(
   if not isinstance(values, dict):
     reject(number, f"expected a JSON object a line, found {line[:40]}; write one a line, e.g. with jq -c '.[]'")
     return None
+  may_be_cut = _HALF_A_CHARACTER.search(line)  # Escapes of both halves are whole by now.
   cells = []
   for column in columns:
     try:
       cells.append(_cell(values, column))
+      # Bytes that are not UTF-8 are lone surrogates in the line, too.
+      if may_be_cut and (halves := set(_SURROGATES.findall(cells[-1] or '')) - set(line)):
+        half = ascii(min(halves)).strip("'")
+        reject(number, f'expected text in {column!r}, found {half}, half of a character; drop or mend the row')
+        return None
     except KeyError:
       reject(number, f'expected the key {column!r}, found {", ".join(map(repr, values))}; add it or drop the line')
       return None

@@ -128,7 +128,13 @@ class TextFormatsTest(parameterized.TestCase):
     ('key', 'a.jsonl', '{"text": "a"}\n\n{"txt": "b"}\n', "a.jsonl:3: expected the key 'text', found 'txt'; "),
     ('nested', 'a.jsonl', '{"text": {"b": "c"}}\n', "a.jsonl:1: expected a string or a number in 'text', found an ob"),
     ('null', 'a.jsonl', '{"text": null}\n', "a.jsonl:1: expected a value in 'text', found null"),
-    ('half_a_pair', 'a.jsonl', '{"text": "\\ud83d"}\n', 'a.jsonl:1: expected UTF-8, found the bytes'),
+    (
+      'half_a_pair',
+      'a.jsonl',
+      '{"text": "\\ud83d"}\n',
+      r'a.jsonl:1: expected text in .text., found \\ud83d, half of a',
+    ),
+    ('other_half', 'a.jsonl', '{"text": "\\udca9"}\n', r'a.jsonl:1: expected text in .text., found \\udca9, half of a'),
     ('json_utf8', 'a.jsonl', b'{"text": "\xe9"}\n', r"a.jsonl:1: expected UTF-8, found the bytes b'\\xe9'"),
   )
   def test_refused(self, name, content, message):
@@ -152,6 +158,10 @@ class TextFormatsTest(parameterized.TestCase):
     self.assertEqual(self._texts(self._write('a.csv', content))[-1], b'last')
     tsv = self._texts(self._write('a.tsv', content.replace(b',', b'\t')))
     self.assertEqual((len(tsv), tsv[-1]), (many + 1, b'last'))
+
+  def test_escaped_pairs_and_halves_that_nobody_asked_for(self):
+    path = self._write('a.jsonl', '{"text": "\\uD83D\\uDCA9", "other": "\\ud83d"}\n')
+    self.assertEqual(self._texts(path), ['\U0001f4a9'.encode()])
 
   def test_json_lines(self):
     lines = [
