@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import csv
 import functools
+import itertools
 import json
 import re
 from typing import Any
@@ -26,6 +27,7 @@ from b2d.data import blocks
 _CHUNK_BYTES = 1 << 20  # Read at a time.
 _MAX_CELL = 1 << 22  # Characters: a quote that is open for longer was never closed.
 _MAX_BROKEN_LINES = 50  # Of a quoted cell that is looked for where none should be: further apart quotes are text.
+_DELIMITERS = {',': 'commas', '\t': 'tabs', ';': 'semicolons'}
 _CSV_REMEDIES = {
   'expected after': (
     'a comma or the end of the line after a closing quote',
@@ -84,11 +86,18 @@ def read_delimited(
   if quoting != 'csv':
     yield from _read_unquoted(path, stream, columns, reject, quoting == 'check')
     return
-  records = _quoted(_decoded(path, stream), '\t' if is_tsv else ',', is_tsv, reject)
-  _, names = next(records, (0, None))
-  if names is None:
+  lines = _decoded(path, stream)
+  head = next(lines, None)
+  if head is None:
     return
-  places = _places(path, names, columns, is_tsv=is_tsv, quoting=quoting)
+  delimiter = '\t' if is_tsv else ','
+  records = _quoted(itertools.chain([head], lines), delimiter, is_tsv, reject)
+  try:
+    _, names = next(records)
+  except csv.Error as error:
+    _check_format(path, head, is_tsv)
+    raise ValueError(f'{path}:1: {_broken(str(error), delimiter)}') from error
+  places = _places(path, head, names, columns, is_tsv=is_tsv, quoting=quoting)
   yield from _blocks(_of_header(records, len(names), is_tsv, reject), places, reject)
 
 
@@ -97,8 +106,9 @@ def _read_unquoted(path, stream, columns, reject, check_quotes) -> Iterator[bloc
   width, places = 0, []
   for numbers, lines in _lines(path, stream):
     if not width:
-      names = _decode(lines[0].as_py()).split('\t')
-      width, places = len(names), _places(path, names, columns, is_tsv=True, quoting='none')
+      head = _decode(lines[0].as_py())
+      names = head.split('\t')
+      width, places = len(names), _places(path, head, names, columns, is_tsv=True, quoting='none')
       numbers, lines = numbers[1:], lines[1:]
     cells = pc.split_pattern(lines, '\t')
     lengths = pc.list_value_length(cells).to_numpy()
@@ -201,8 +211,10 @@ def _surrogates(error: UnicodeEncodeError) -> bytes:
   return bytes(ord(character) & 0xFF for character in error.object[error.start : error.end])
 
 
-def _places(path: str, names: Sequence[str], columns: Sequence[str], *, is_tsv: bool, quoting: str) -> list[int]:
-  """Where in a header the columns stand.
+def _places(
+  path: str, head: str, names: Sequence[str], columns: Sequence[str], *, is_tsv: bool, quoting: str
+) -> list[int]:
+  """Where in a header the columns stand; `head` is its first line as it is.
 
   Raises:
     ValueError: not each of them does, once; or the header is that of another format.
@@ -212,26 +224,37 @@ def _places(path: str, names: Sequence[str], columns: Sequence[str], *, is_tsv: 
       name.encode()
     except UnicodeEncodeError as error:
       raise ValueError(f'{path}:1: {blocks.not_utf8(_surrogates(error))}') from error
-  if not is_tsv:
-    _check_delimiter(path, names)
-  if is_tsv and quoting != 'csv' and columns[0] not in names and any(name.startswith('"') for name in names):
+  is_quoted = not is_tsv or quoting == 'csv'
+  if not all(column in names for column in columns) or '\r' in head and not is_quoted:
+    _check_format(path, head, is_tsv)
+  if not is_quoted and columns[0] not in names and any(name.startswith('"') for name in names):
     raise ValueError(f'{path}:1: expected column names, found {", ".join(names)}, quoted; set --tsv_quoting=csv')
-  if is_tsv and len(names) == 1 and ',' in names[0] and columns[0] not in names:
-    raise ValueError(f'{path}:1: expected a header with tabs, found commas; rename the file to .csv')
   blocks.check_names(path, columns, names)
   return [names.index(column) for column in columns]
 
 
-def _check_delimiter(path: str, names: Sequence[str]) -> None:
-  """A header without commas but with tabs or semicolons is that of another format."""
-  if len(names) == 1 and '\t' in names[0]:
+def _check_format(path: str, head: str, is_tsv: bool) -> None:
+  """Says of a header that cannot be read whether its line ends, or most of its delimiters, are those of another format.
+
+  Raises:
+    ValueError: they are.
+  """
+  if '\r' in head:
     raise ValueError(
-      f'{path}:1: expected a header with commas, found tabs; rename the file to .tsv, and set --tsv_quoting=csv if its '
-      'cells are quoted'
+      f"{path}:1: expected lines that end at LF or CR LF, found CR alone; convert them, e.g. with tr '\\r' '\\n'"
     )
-  if len(names) == 1 and ';' in names[0]:
+  expected = '\t' if is_tsv else ','
+  found = max((expected, *'\t,;'), key=head.count)  # Of as many the expected one.
+  if found != expected:
     raise ValueError(
-      f'{path}:1: expected a header with commas, found semicolons; write the file with commas, or with tabs as .tsv'
+      f'{path}:1: expected a header with {_DELIMITERS[expected]}, found {_DELIMITERS[found]}; '
+      + (
+        'write the file with commas, or with tabs as .tsv'
+        if found == ';'
+        else 'rename the file to .csv'
+        if is_tsv
+        else 'rename the file to .tsv, and set --tsv_quoting=csv if its cells are quoted'
+      )
     )
 
 
@@ -297,6 +320,9 @@ def _quoted(lines: Iterator[str], delimiter: str, by_line: bool, reject: blocks.
 
   Yields:
     The number, its first line with `by_line`, else that of the record, the header being 0; and the cells.
+
+  Raises:
+    csv.Error: the header breaks it.
   """
   csv.field_size_limit(_MAX_CELL)
   taken: list[str] = []  # The lines of this record.
@@ -317,18 +343,21 @@ def _quoted(lines: Iterator[str], delimiter: str, by_line: bool, reject: blocks.
         taken.clear()
       return
     except csv.Error as error:
+      if row < 0:  # Without a header no row can be read.
+        raise
       row += 1
-      _reject_record(line if by_line else row, str(error), delimiter, reject)
+      reject(line if by_line else row, _broken(str(error), delimiter))
       again.extend(taken[:0:-1])
       line += 1
       taken.clear()
 
 
-def _reject_record(number: int, message: str, delimiter: str, reject: blocks.Reject) -> None:
+def _broken(message: str, delimiter: str) -> str:
+  """What is wrong with a record, by the message of the csv module."""
   expected, remedy = next((value for key, value in _CSV_REMEDIES.items() if key in message), ('CSV', 'correct the row'))
   if delimiter == '\t':
     expected = expected.replace('comma', 'tab')
-  reject(number, f'expected {expected}, found: {message}; {remedy}')
+  return f'expected {expected}, found: {message}; {remedy}'
 
 
 def _fields(

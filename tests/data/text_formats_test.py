@@ -116,6 +116,13 @@ class TextFormatsTest(parameterized.TestCase):
     ('twice_tsv', 'a.tsv', 'text\tx\ttext\na\tb\tc\n', "a.tsv:1: expected a column 'text', found it twice"),
     ('latin1_header', 'a.csv', b'qualit\xe9,text\na,b\n', r"a.csv:1: expected UTF-8, .* b'\\xe9'; .*iconv -f latin1"),
     ('utf16', 'a.csv', 'text,x\na,b\n'.encode('utf-16'), 'a.csv:1: expected UTF-8, found UTF-16; .*iconv -f utf-16'),
+    ('quoted_semicolons', 'a.csv', '"id";"text"\n"1";"b"\n', 'a.csv:1: expected a header with commas, found semicol'),
+    ('quoted_tabs', 'a.csv', '"id"\t"text"\n"1"\t"b"\n', 'a.csv:1: .* commas, found tabs; rename .* --tsv_quoting=csv'),
+    ('quoted_commas', 'a.tsv', '"id","text"\n"1","b"\n', 'a.tsv:1: expected a header with tabs, found commas; rename'),
+    ('semicolons_and_comma', 'a.csv', 'text;price, EUR;x\na;1;2\n', 'a.csv:1: .* commas, found semicolons; write'),
+    ('mac_csv', 'a.csv', 'text,x\ra,1\rb,2\r', r"a.csv:1: .* found CR alone; convert them, e.g. with tr '.r' '.n'"),
+    ('mac_tsv', 'a.tsv', 'text\tx\ra\t1\rb\t2\r', 'a.tsv:1: expected lines that end at LF or CR LF, found CR alone'),
+    ('broken_header', 'a.csv', '"a"b,text\na,b\n', 'a.csv:1: expected a comma or the end of the line after a closing'),
     (
       'backslash',
       'a.csv',
@@ -139,6 +146,17 @@ class TextFormatsTest(parameterized.TestCase):
   )
   def test_refused(self, name, content, message):
     self._assert_refused(self._write(name, content), message)
+
+  @parameterized.parameters('"id";"text"\n"1";"b"\n', '"a"b,text\na,b\n', 'text,x\ra,1\r', '"text,x\na,1\n')
+  def test_a_broken_header_is_no_bad_row(self, content):
+    self._assert_refused(self._write('a.csv', content), 'a.csv:1: expected ', max_bad_rows=10)
+
+  def test_delimiters_in_names_do_not_matter(self):
+    path = self._write('a.csv', '"a;b;c",text\n1,b\n')
+    self.assertEqual(self._texts(path), [b'b'])
+    self._assert_refused(
+      self._write('b.csv', 'a,b;c,d\n1,2,3\n'), "row 1: expected a column 'text', found 'a', 'b;c', "
+    )
 
   def test_large_csv_with_an_open_quote(self):
     content = 'text,x\na,1\n"b,2\n' + 'some words,3\n' * 500_000
