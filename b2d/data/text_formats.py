@@ -246,15 +246,13 @@ def _check_format(path: str, head: str, is_tsv: bool) -> None:
   expected = '\t' if is_tsv else ','
   found = max((expected, *'\t,;'), key=head.count)  # Of as many the expected one.
   if found != expected:
+    remedies = {
+      ',': 'rename the file to .csv',
+      '\t': 'rename the file to .tsv, and set --tsv_quoting=csv if its cells are quoted',
+      ';': 'write the file with commas, or with tabs as .tsv',
+    }
     raise ValueError(
-      f'{path}:1: expected a header with {_DELIMITERS[expected]}, found {_DELIMITERS[found]}; '
-      + (
-        'write the file with commas, or with tabs as .tsv'
-        if found == ';'
-        else 'rename the file to .csv'
-        if is_tsv
-        else 'rename the file to .tsv, and set --tsv_quoting=csv if its cells are quoted'
-      )
+      f'{path}:1: expected a header with {_DELIMITERS[expected]}, found {_DELIMITERS[found]}; {remedies[found]}'
     )
 
 
