@@ -133,6 +133,9 @@ class EvaluateTest(absltest.TestCase):
     result = runs.read_json(os.path.join(output, 'metrics.json'))
     self.assertEqual((result['rows'], result['bad_rows']), (7, 2))
     self.assertTrue(os.path.exists(os.path.join(output, 'rejected.jsonl')))
+    runs.write_text(self.file, _FILE)
+    self._run(max_bad_rows=2)  # Measured again, of rows that are mended.
+    self.assertFalse(os.path.exists(os.path.join(output, 'rejected.jsonl')))
 
   def test_measured_again_when_a_model_has_changed(self):
     output, run = os.path.join(self.folder, 'evaluation'), os.path.join(self.folder, 'good')

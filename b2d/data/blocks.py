@@ -106,14 +106,16 @@ class BadRows:
 
   def write(self, folder: str, append: bool = False) -> None:
     """Writes `rejected.jsonl`, or more of it: file, line (or row) and reason of each; no file where there is none."""
+    path = os.path.join(folder, 'rejected.jsonl')
     if self._reasons:
       lines = [
         json.dumps({'file': path, 'where': where(path, number), 'number': number, 'reason': reason})
         for path, number, reason in self.listed()
       ]
-      path = os.path.join(folder, 'rejected.jsonl')
       before = ''
       if append and tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path) as file:
           before = file.read()
       runs.write_text(path, before + '\n'.join(lines) + '\n')
+    elif not append and tf.io.gfile.exists(path):  # Of the run that was made again.
+      tf.io.gfile.remove(path)
