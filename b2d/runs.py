@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -93,8 +94,10 @@ def start(run_config: Any) -> str:
     if not before or changed:
       what = f'another {", ".join("--" + name for name in changed)}' if changed else f'the step {stored.get("step")!r}'
       raise ValueError(f'{folder}: holds a run of {what}; remove it or choose another --output_dir')
+  if stored is not None and finished(folder):  # What is made of the run holds it to its record, however this is spelt.
+    run_config = dataclasses.replace(run_config, output_dir=stored['config']['output_dir'])
   found = {'step': step, 'config': json.loads(run_config.to_json())}
-  if stored != found and not finished(folder):  # What is made of a finished run holds it to its record.
+  if stored != found:
     flagfile = _flagfile(run_config)
     tf.io.gfile.makedirs(folder)
     write_text(os.path.join(folder, 'run.flags'), flagfile)
