@@ -109,13 +109,13 @@ class BadRows:
     path = os.path.join(folder, 'rejected.jsonl')
     if self._reasons:
       lines = [
-        json.dumps({'file': path, 'where': where(path, number), 'number': number, 'reason': reason})
-        for path, number, reason in self.listed()
+        json.dumps({'file': file, 'where': where(file, number), 'number': number, 'reason': reason})
+        for file, number, reason in self.listed()
       ]
       before = ''
       if append and tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path) as file:
-          before = file.read()
+        with tf.io.gfile.GFile(path) as written:
+          before = written.read()
       runs.write_text(path, before + '\n'.join(lines) + '\n')
     elif not append and tf.io.gfile.exists(path):  # Of the run that was made again.
       tf.io.gfile.remove(path)

@@ -32,9 +32,9 @@ def stack(run_config: config.Stack) -> dict:
 def _stack(run_config: config.Stack) -> dict:
   manifests = [soft_labels.read_manifest(folder) for folder in run_config.soft_labels]
   folder = run_config.output_dir
-  measures, weights = _learn(run_config)
-  shards = _write(run_config, folder, weights)
   teachers = [name for manifest in manifests for name in manifest.teachers]
+  measures, weights = _learn(run_config, teachers)
+  shards = _write(run_config, folder, weights)
   soft_labels.write_manifest(
     folder,
     dataclasses.replace(manifests[0], teachers=(f'{run_config.combination} of {", ".join(teachers)}',), shards=shards),
@@ -59,8 +59,13 @@ def _combine(logits: np.ndarray, kind: str, weights: combination.Weights | None)
   return combination.mean_logits(logits)
 
 
-def _learn(run_config: config.Stack) -> tuple[dict, combination.Weights | None]:
-  """Fits and measures on the labelled split, which is kept in memory; ({}, None) without one."""
+def _learn(run_config: config.Stack, teachers: list[str]) -> tuple[dict, combination.Weights | None]:
+  """Fits and measures on the labelled split, which is kept in memory; ({}, None) without one.
+
+  Args:
+    run_config: the configuration of the step.
+    teachers: of the rows that are stacked.
+  """
   if not run_config.valid_soft_labels:
     return {}, None
   with tempfile.TemporaryDirectory() as temporary:
@@ -74,10 +79,9 @@ def _learn(run_config: config.Stack) -> tuple[dict, combination.Weights | None]:
     )
   manifests = [soft_labels.read_manifest(folder) for folder in run_config.valid_soft_labels]
   names = [name for manifest in manifests for name in manifest.teachers]
-  of_rows = [name for folder in run_config.soft_labels for name in soft_labels.read_manifest(folder).teachers]
-  if names != of_rows and sorted(names) == sorted(of_rows):
+  if names != teachers and sorted(names) == sorted(teachers):
     raise ValueError(
-      f'--valid_soft_labels: expected the teachers {", ".join(of_rows)} in the order of --soft_labels, found '
+      f'--valid_soft_labels: expected the teachers {", ".join(teachers)} in the order of --soft_labels, found '
       f'{", ".join(names)}; name the folders in that order'
     )
   relevant_target = manifests[0].schema.relevant_target  # The labels are those of the first.
